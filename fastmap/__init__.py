@@ -1,0 +1,36 @@
+"""Compile a declarative JSON-to-JSON mapping once, run it on raw bytes many times.
+
+    mapping = Mapping(inputs=("name", "context"), records=(...))
+    plan = compile(mapping)
+    out = Buffer()
+    plan.run(event, [out], received_ms)
+    out.take()  # newline-delimited JSON
+
+``fastmap.spec`` is the language.  Values that are only carried over are never decoded.
+"""
+
+from fastmap import spec
+from fastmap._buffer import Buffer
+from fastmap._convert import parse_time
+from fastmap._plan import Plan
+from fastmap.compiler import compile_mapping
+from fastmap.errors import FastmapError, MalformedInput, SpecError
+
+__all__ = [
+    "Buffer",
+    "FastmapError",
+    "MalformedInput",
+    "Plan",
+    "SpecError",
+    "compile",
+    "parse_time",
+    "spec",
+]
+
+
+def compile(mapping: spec.Mapping) -> Plan:  # noqa: A001 - as re.compile
+    """Return a plan that runs the mapping.
+
+    :raises SpecError: the mapping contradicts itself.
+    """
+    return Plan(compile_mapping(mapping))

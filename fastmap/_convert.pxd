@@ -1,0 +1,49 @@
+"""Conversions: one value of the input becomes one value of the output, or nothing."""
+
+from libc.stdint cimport int64_t
+
+from fastmap._buffer cimport Buffer
+from fastmap._scan cimport Slot
+
+cdef enum Conversion:
+    TO_JSON = 0
+    TO_STRING = 1
+    TO_NUMBER = 2
+    TO_BOOLEAN = 3
+    TO_TIME = 4
+    TO_UNIQUE_ID = 5
+    TO_IP = 6
+    TO_DERIVED = 7
+
+cdef enum Flag:
+    KEEP_EMPTY = 1    # an empty string is a value
+    SKIP_NULL = 2     # null is no value
+    SKIP_FALSY = 4    # null, false, 0 and "" are no values
+
+cdef struct Word:
+    const char* text
+    Py_ssize_t len
+
+cdef struct Words:
+    # A closed set of lower-case words.
+    Py_ssize_t count
+    Word* words
+
+
+cdef struct Run:
+    # What a run knows beside the input.
+    int64_t received_ms
+    int64_t skew_ms
+    int item  # index in the array that is expanded, -1 outside
+
+cdef bint is_blank(const Slot* slot) noexcept nogil
+cdef int unwrap(const Slot* slot, Slot* inner) noexcept nogil
+cdef int put_text(Buffer out, const Slot* slot) except -1
+cdef int put_json(Buffer out, const Slot* slot, int flags) except -1
+cdef int put_string(Buffer out, const Slot* slot, int flags, const Words* none_of, const Words* one_of) except -1
+cdef int put_number(Buffer out, const Slot* slot) except -1
+cdef int put_boolean(Buffer out, const Slot* slot) except -1
+cdef int put_time(Buffer out, const Slot* slot, const Run* run) except -1
+cdef int put_unique_id(Buffer out, const Slot* slot, const Run* run, const Words* none_of) except -1
+cdef int put_ip(Buffer out, const Slot* slot) except -1
+cdef bytes text_of(const Slot* slot)

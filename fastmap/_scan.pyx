@@ -1,0 +1,179 @@
+"""Reading JSON where it lies: nothing is decoded, values are spans of the input."""
+
+import os
+
+cimport cython
+from libc.stdlib cimport free, malloc
+
+HASH_SEED = int.from_bytes(os.urandom(8), "little")
+
+
+@cython.final
+cdef class KeyTable:
+    """Byte strings to small numbers, fixed once built.
+
+    :param numbers: the keys and their numbers, each other than -1.
+    """
+
+    def __cinit__(self, dict numbers):
+        cdef Py_ssize_t size = 4
+        cdef Py_ssize_t i
+        cdef bytes key
+        while size < 2 * len(numbers):
+            size *= 2
+        self.keys = tuple(numbers)
+        self.table.mask = size - 1
+        self.table.entries = <Entry*>malloc(size * sizeof(Entry))
+        if self.table.entries == NULL:
+            raise MemoryError
+        for i in range(size):
+            self.table.entries[i].value = -1
+        for key in self.keys:
+            i = fm_hash(key, len(key), HASH_SEED) & self.table.mask
+            while self.table.entries[i].value != -1:
+                i = (i + 1) & self.table.mask
+            self.table.entries[i].hash = fm_hash(key, len(key), HASH_SEED)
+            self.table.entries[i].key = key
+            self.table.entries[i].len = len(key)
+            self.table.entries[i].value = numbers[key]
+
+    def __dealloc__(self):
+        free(self.table.entries)
+
+
+cdef const char* skip_value(const char* p, const char* end) noexcept nogil:
+    """Return the place past the value that starts at p."""
+    cdef Py_ssize_t depth = 0
+    cdef bint escaped = False
+    cdef const char* start = p
+    if p >= end:
+        return NULL
+    if p[0] == c'"':
+        p = string_end(p + 1, end, &escaped)
+        if p == NULL:
+            return NULL
+        return p + 1
+    if p[0] != c"{" and p[0] != c"[":
+        while p < end and not (
+            p[0] == c"," or p[0] == c"}" or p[0] == c"]" or p[0] == c" "
+            or p[0] == c"\n" or p[0] == c"\r" or p[0] == c"\t"
+        ):
+            p += 1
+        if p == start:
+            return NULL
+        return p
+    while p < end:
+        if p[0] == c'"':
+            p = string_end(p + 1, end, &escaped)
+            if p == NULL:
+                return NULL
+        elif p[0] == c"{" or p[0] == c"[":
+            depth += 1
+        elif p[0] == c"}" or p[0] == c"]":
+            depth -= 1
+            if depth == 0:
+                return p + 1
+        p += 1
+    return NULL
+
+
+cdef void slot_of_token(Slot* slot, const char* p, const char* end) noexcept nogil:
+    """Fill a slot from the JSON token in [p, end), which holds no outer white space."""
+    slot.kind = JSON
+    slot.first = p[0]
+    slot.escaped = False
+    if p[0] == c'"':
+        p += 1
+        end -= 1
+        slot.escaped = end > p and fm_quote_or_backslash(p, end) < end
+    slot.ptr = p
+    slot.len = end - p
+
+
+cdef int hex_value(char c) noexcept nogil:
+    if c"0" <= c <= c"9":
+        return c - c"0"
+    if c"a" <= c <= c"f":
+        return c - c"a" + 10
+    if c"A" <= c <= c"F":
+        return c - c"A" + 10
+    return -1
+
+
+cdef int code_unit(const char* p, const char* end) noexcept nogil:
+    """Return the value of the four hexadecimal digits at p, or -1."""
+    cdef int value = 0
+    cdef int i, digit
+    if end - p < 4:
+        return -1
+    for i in range(4):
+        digit = hex_value(p[i])
+        if digit < 0:
+            return -1
+        value = value * 16 + digit
+    return value
+
+
+cdef Py_ssize_t unescape(const char* p, Py_ssize_t length, char* out) noexcept nogil:
+    """Undo the escapes of a JSON string; returns the bytes written to out, at most length.
+
+    A surrogate without its partner is written as three bytes of its own, so that two spellings
+    of one key compare equal.
+    """
+    cdef const char* end = p + length
+    cdef char* start = out
+    cdef int code, low
+    cdef char c
+    while p < end:
+        c = p[0]
+        p += 1
+        if c != c"\\" or p >= end:
+            out[0] = c
+            out += 1
+            continue
+        c = p[0]
+        p += 1
+        if c != c"u":
+            if c == c"n":
+                c = c"\n"
+            elif c == c"t":
+                c = c"\t"
+            elif c == c"r":
+                c = c"\r"
+            elif c == c"b":
+                c = 8
+            elif c == c"f":
+                c = 12
+            out[0] = c
+            out += 1
+            continue
+        code = code_unit(p, end)
+        if code < 0:
+            out[0] = c
+            out += 1
+            continue
+        p += 4
+        if 0xD800 <= code < 0xDC00 and end - p >= 6 and p[0] == c"\\" and p[1] == c"u":
+            low = code_unit(p + 2, end)
+            if 0xDC00 <= low < 0xE000:
+                code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
+                p += 6
+        if code < 0x80:
+            out[0] = <char>code
+            out += 1
+        elif code < 0x800:
+            out[0] = <char>(0xC0 | (code >> 6))
+            out[1] = <char>(0x80 | (code & 63))
+            out += 2
+        elif code < 0x10000:
+            out[0] = <char>(0xE0 | (code >> 12))
+            out[1] = <char>(0x80 | ((code >> 6) & 63))
+            out[2] = <char>(0x80 | (code & 63))
+            out += 3
+        else:
+            out[0] = <char>(0xF0 | (code >> 18))
+            out[1] = <char>(0x80 | ((code >> 12) & 63))
+            out[2] = <char>(0x80 | ((code >> 6) & 63))
+            out[3] = <char>(0x80 | (code & 63))
+            out += 4
+    return out - start

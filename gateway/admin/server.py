@@ -1,0 +1,157 @@
+"""The port that operators talk to: health, the ledger, metrics."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway import __version__
+from gateway.clock import Clock
+from gateway.config import AdminConfig
+from gateway.spool.base import Ledger, Spool
+from gateway.telemetry import Telemetry
+
+__all__ = ["AdminServer"]
+
+_OPEN = frozenset({"/livez", "/readyz"})
+"""What answers without the token: it tells nothing but whether the gateway is well."""
+
+
+class AdminServer:
+    """Health and state over HTTP.
+
+    :param delivery_status: what every sender is doing, by destination and endpoint.
+    """
+
+    def __init__(
+        self,
+        config: AdminConfig,
+        *,
+        spool: Spool,
+        delivery_status: Callable[[], Mapping[str, Any]],
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._config = config
+        self._spool = spool
+        self._delivery_status = delivery_status
+        self._clock = clock
+        self._telemetry = telemetry
+        self._started_ms = clock.now_ms()
+        self._draining = False
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        :raises OSError: the address cannot be used.
+        """
+        app = web.Application(middlewares=[self._authorize])
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/statusz", self._statusz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._config.host, self._config.port).start()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def drain(self) -> None:
+        """Answer from now on that no more requests should come here."""
+        self._draining = True
+
+    @property
+    def port(self) -> int:
+        """The port in use, also where the configuration says 0."""
+        if self._runner is None:
+            raise RuntimeError("the server is not started")
+        return int(self._runner.addresses[0][1])
+
+    @web.middleware
+    async def _authorize(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        token = self._config.token
+        if token is not None and request.path not in _OPEN:
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), token.reveal().encode()):
+                return _problem(401, "send the admin token: Authorization: Bearer TOKEN")
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _problem(404, "served here: /livez /readyz /statusz /metrics")
+        except web.HTTPMethodNotAllowed:
+            return _problem(405, "read this with GET")
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        health = self._spool.health()
+        if self._draining:
+            return web.json_response({"status": "draining"}, status=503)
+        if not health.accepting:
+            return web.json_response({"status": "not ready", "detail": health.detail}, status=503)
+        return web.json_response({"status": "ready"})
+
+    async def _statusz(self, _: web.Request) -> web.Response:
+        now_ms = self._clock.now_ms()
+        by_destination = self._spool.ledger()
+        total = sum(by_destination.values(), Ledger())
+        health = self._spool.health()
+        delivery = self._delivery_status()
+        return web.json_response(
+            {
+                "version": __version__,
+                "uptime_seconds": (now_ms - self._started_ms) // 1000,
+                "ledger": _ledger(total),
+                "destinations": {
+                    name: {
+                        "ledger": _ledger(by_destination.get(name, Ledger())),
+                        "endpoints": self._endpoints(name, delivery.get(name, {}), now_ms),
+                    }
+                    for name in sorted({*by_destination, *delivery})
+                },
+                "spool": {"accepting": health.accepting, "detail": health.detail},
+            }
+        )
+
+    def _endpoints(
+        self, destination: str, delivery: Mapping[str, Any], now_ms: int
+    ) -> dict[str, Any]:
+        endpoints: dict[str, Any] = {name: dict(state) for name, state in delivery.items()}
+        for queue, state in self._spool.queues().items():
+            if queue.destination == destination and queue.endpoint:
+                age_ms = 0 if state.oldest_ms is None else max(0, now_ms - state.oldest_ms)
+                endpoints.setdefault(queue.endpoint, {}).update(
+                    pending=state.pending, chunks=state.chunks, oldest_age_seconds=age_ms / 1000
+                )
+        return endpoints
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=self._telemetry.render(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+
+def _ledger(ledger: Ledger) -> dict[str, int]:
+    return {
+        "accepted": ledger.accepted,
+        "delivered": ledger.delivered,
+        "dead_lettered": ledger.dead_lettered,
+        "pending": ledger.pending,
+        "gap": ledger.gap,
+    }
+
+
+def _problem(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status)

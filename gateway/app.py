@@ -1,0 +1,80 @@
+"""The composition root: builds the parts, starts them in order, stops them in reverse."""
+
+import logging
+from pathlib import Path
+
+from gateway.admin import AdminServer
+from gateway.clock import Clock, SystemClock
+from gateway.config import Config
+from gateway.delivery import Delivery
+from gateway.ingest import IngestServer
+from gateway.mapping import Mapper
+from gateway.pipeline import Pipeline
+from gateway.spool import SqliteSpool
+from gateway.telemetry import Telemetry
+
+__all__ = ["App"]
+
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """One gateway process.
+
+    :param config: what to run.
+    """
+
+    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+        self.config = config
+        clock = clock or SystemClock()
+        telemetry = Telemetry()
+        self.spool = SqliteSpool(
+            Path(config.spool.path),
+            clock=clock,
+            telemetry=telemetry,
+            max_bytes=config.spool.max_bytes,
+            min_free_bytes=config.spool.min_free_bytes,
+        )
+        mapper = Mapper(config.destinations, telemetry)
+        pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
+        self.delivery = Delivery(config.destinations, self.spool, clock, telemetry)
+        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        self.admin = AdminServer(
+            config.admin,
+            spool=self.spool,
+            delivery_status=self.delivery.status,
+            clock=clock,
+            telemetry=telemetry,
+        )
+        telemetry.watch(
+            ledger=self.spool.ledger,
+            queues=self.spool.queues,
+            dropped_fields=mapper.dropped_fields,
+            now_ms=clock.now_ms,
+        )
+
+    async def start(self) -> None:
+        """Open the spool, deliver what waits in it, and listen.
+
+        :raises SpoolError: the spool cannot be used.
+        :raises OSError: an address cannot be used.
+        """
+        await self.spool.open()
+        try:
+            await self.delivery.start()
+            await self.admin.start()
+            await self.ingest.start()
+        except BaseException:
+            await self.stop(deliver=False)
+            raise
+
+    async def stop(self, *, deliver: bool = True) -> None:
+        """Answer what is being asked, try to deliver what is pending, and close the spool.
+
+        What cannot be delivered in time stays in the spool for the next start.
+        """
+        self.admin.drain()
+        await self.ingest.stop()
+        await self.delivery.stop(self.config.server.shutdown_timeout_s if deliver else 0.0)
+        await self.spool.close()
+        await self.admin.stop()

@@ -1,0 +1,26 @@
+"""``gateway check``: find every mistake in a configuration."""
+
+import json
+
+import typer
+
+from gateway.cli.common import ConfigFile, load_or_exit, say
+from gateway.config import redacted
+
+__all__ = ["check"]
+
+
+def check(
+    config: ConfigFile = None,
+    show: bool = typer.Option(
+        False, "--print", help="Print the effective configuration as JSON, without secrets."
+    ),
+) -> None:
+    """Check a configuration; exits with 2 and names every mistake when it is wrong."""
+    loaded = load_or_exit(config)
+    if show:
+        typer.echo(json.dumps(redacted(loaded), indent=2, ensure_ascii=False))
+    say(
+        f"gateway: the configuration is valid: {len(loaded.sources)} source(s), "
+        f"{len(loaded.destinations)} destination(s)"
+    )

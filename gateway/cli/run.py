@@ -1,0 +1,98 @@
+"""``gateway run``: serve."""
+
+import msgspec
+import typer
+
+from gateway.app import App
+from gateway.cli.common import (
+    ConfigFile,
+    fail,
+    load_or_exit,
+    log_to_stderr,
+    run_async,
+    say,
+    until_told,
+)
+from gateway.config import Config
+from gateway.errors import SpoolError
+from gateway.sandbox import Sandbox
+
+__all__ = ["run"]
+
+_SANDBOX_KEY = "dev"
+_SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": "sandbox", "WRITE_KEY": _SANDBOX_KEY}
+"""What --sandbox assumes where neither a file nor the environment says it."""
+
+_NOTHING: dict[str, str] = {}
+
+
+def run(
+    config: ConfigFile = None,
+    sandbox: bool = typer.Option(
+        False,
+        "--sandbox",
+        help="Deliver to a Mixpanel stand-in on this machine instead of Mixpanel, from a spool of "
+        "its own. Needs no token.",
+    ),
+    sandbox_port: int = typer.Option(8082, help="The port of the stand-in."),
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
+    loaded = load_or_exit(config, _SANDBOX_VARIABLES if sandbox else _NOTHING)
+    log_to_stderr()
+    try:
+        run_async(_serve(loaded, sandbox_port if sandbox else None))
+    except SpoolError as error:
+        raise fail(str(error)) from None
+    except OSError as error:
+        raise fail(f"cannot start: {error}") from None
+
+
+async def _serve(config: Config, sandbox_port: int | None) -> None:
+    sandbox = None
+    if sandbox_port is not None:
+        sandbox = Sandbox()
+        await sandbox.start("127.0.0.1", sandbox_port)
+        config = _towards(sandbox.url, config)
+    try:
+        app = App(config)
+        await app.start()
+        _greet(app, sandbox)
+        await until_told()
+        say("gateway: stopping: finishing requests and delivering what is pending")
+        await app.stop()
+        left = sum(ledger.pending for ledger in app.spool.ledger().values())
+        say(f"gateway: stopped; {left} records wait in {config.spool.path} for the next start")
+    finally:
+        if sandbox is not None:
+            await sandbox.stop()
+
+
+def _towards(url: str, config: Config) -> Config:
+    """Return the configuration with every destination replaced by the sandbox.
+
+    The spool is another one: records that are meant for Mixpanel must not end up in the sandbox.
+    """
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        destinations=tuple(replace(each, base_url=url) for each in config.destinations),
+        spool=replace(config.spool, path=f"{config.spool.path.rstrip('/')}-sandbox"),
+    )
+
+
+def _greet(app: App, sandbox: Sandbox | None) -> None:
+    host, port = app.config.server.host, app.ingest.port
+    scheme = "https" if app.config.server.tls_cert else "http"
+    admin = f"http://{app.config.admin.host}:{app.admin.port}"
+    say(f"gateway: SDKs send to       {scheme}://{host}:{port}")
+    say(f"gateway: health and ledger  {admin}/statusz")
+    if sandbox is None:
+        return
+    key = app.config.sources[0].write_key.reveal() if len(app.config.sources) == 1 else "KEY"
+    key = key if key == _SANDBOX_KEY else "YOUR_WRITE_KEY"
+    say(f"gateway: Mixpanel stand-in  {sandbox.url}  (nothing leaves this machine)")
+    say("")
+    say("Try it:")
+    say(f"  curl -u {key}: {scheme}://{host}:{port}/v1/track \\")
+    say('    -d \'{"event": "Signed Up", "userId": "u1", "properties": {"plan": "pro"}}\'')
+    say(f"  curl {sandbox.url}/records")

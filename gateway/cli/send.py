@@ -1,0 +1,57 @@
+"""``gateway send``: one event to a running gateway, to see that it works."""
+
+import json
+import uuid
+from typing import Any
+
+import aiohttp
+import typer
+
+from gateway.cli.common import fail, run_async, say
+
+__all__ = ["send"]
+
+_TIMEOUT = aiohttp.ClientTimeout(total=15)
+
+
+def send(
+    event: str = typer.Argument("Gateway Test", help="Name of the event."),
+    write_key: str = typer.Option(
+        ..., "--write-key", "-k", envvar="WRITE_KEY", help="The key of a source."
+    ),
+    url: str = typer.Option("http://127.0.0.1:8080", help="Where the gateway listens."),
+    user_id: str = typer.Option("gateway-test", help="Who did it."),
+    kind: str = typer.Option(
+        "track", "--type", help="track, page, screen, identify, group or alias."
+    ),
+    properties: str = typer.Option("{}", help="Properties (or traits) as a JSON object."),
+) -> None:
+    """Send a test event and show the gateway's answer; exits with 1 unless it was accepted."""
+    try:
+        given = json.loads(properties)
+    except ValueError as error:
+        raise fail(f"--properties: not JSON: {error}", code=2) from None
+    if not isinstance(given, dict):
+        raise fail("--properties: expected a JSON object", code=2)
+    body: dict[str, Any] = {"type": kind, "userId": user_id, "messageId": str(uuid.uuid4())}
+    if kind in ("identify", "group"):
+        body |= {"traits": given, "groupId": event}
+    else:
+        body |= {"properties": given, "event": event, "name": event}
+    try:
+        status, answer = run_async(_post(f"{url.rstrip('/')}/v1/{kind}", write_key, body))
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise fail(f"no answer from {url}: {str(error) or type(error).__name__}") from None
+    typer.echo(answer)
+    if status != 200:
+        raise fail(f"the gateway answered {status}")
+    say(f"gateway: accepted: {kind} {event!r} of {user_id!r}, message id {body['messageId']}")
+
+
+async def _post(url: str, write_key: str, body: dict[str, Any]) -> tuple[int, str]:
+    headers = {"Authorization": aiohttp.encode_basic_auth(write_key, "")}
+    async with (
+        aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+        session.post(url, json=body, headers=headers) as response,
+    ):
+        return response.status, await response.text()

@@ -1,0 +1,407 @@
+"""The configuration: one frozen value, read once from a file or from the environment."""
+
+import enum
+import ipaddress
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from gateway.config_file import Leaf, Place, Reader, http_url, matching, read_document
+from gateway.errors import ConfigError
+
+__all__ = [
+    "AdminConfig",
+    "Config",
+    "DeliveryConfig",
+    "DestinationConfig",
+    "DestinationSettings",
+    "Region",
+    "Secret",
+    "ServerConfig",
+    "ServiceAccount",
+    "SourceConfig",
+    "SpoolConfig",
+    "load",
+    "redacted",
+    "warnings",
+]
+
+
+class Secret:
+    """A string that never shows itself; ``reveal()`` is the only way to read it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself, for the one place that sends or compares it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Region(enum.Enum):
+    """Where a Mixpanel project keeps its data; the value is the ingestion host."""
+
+    US = "https://api.mixpanel.com"
+    EU = "https://api-eu.mixpanel.com"
+    IN = "https://api-in.mixpanel.com"
+
+
+# What a field accepts.  Plain strings mark the kinds that ``_LEAVES`` below knows how to read.
+NonEmpty = Annotated[str, Meta(min_length=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Name = Annotated[str, "name"]
+Network = Annotated[str, "network"]
+BaseUrl = Annotated[str, "base url"]
+ProjectToken = Annotated[str, "project token"]
+StrictMode = Literal["0", "1"]
+Backend = Literal["sqlite", "kafka"]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration file."""
+
+
+class ServerConfig(_Section, frozen=True, kw_only=True):
+    """``[server]``: the port that SDKs talk to."""
+
+    host: NonEmpty = "127.0.0.1"
+    port: Port = 8080
+    workers: Count = 1
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
+    body_timeout_s: Positive = 20.0
+    shutdown_timeout_s: Positive = 10.0
+    trusted_proxies: tuple[Network, ...] = ()  # networks, as in "10.0.0.0/8"
+    tls_cert: NonEmpty | None = None
+    tls_key: NonEmpty | None = None
+
+
+class AdminConfig(_Section, frozen=True, kw_only=True):
+    """``[admin]``: the port that operators talk to."""
+
+    host: NonEmpty = "127.0.0.1"
+    port: Port = 8081
+    token: Secret | None = None
+
+
+class SpoolConfig(_Section, frozen=True, kw_only=True):
+    """``[spool]``: where records wait until they are delivered."""
+
+    backend: Backend = "sqlite"
+    path: NonEmpty = "./spool"
+    max_bytes: Annotated[int, Meta(ge=1)] = 10 * 1024**3
+    min_free_bytes: Count = 256 * 1024**2
+
+
+class SourceConfig(_Section, frozen=True, kw_only=True):
+    """One of ``[[sources]]``: who may send, and where it goes."""
+
+    name: Name
+    write_key: Secret
+    destinations: tuple[str, ...] = ()  # empty: every destination
+
+
+class ServiceAccount(_Section, frozen=True, kw_only=True):
+    """``serviceAccount``: Mixpanel's credentials for /import."""
+
+    username: NonEmpty
+    secret: Secret
+    projectId: NonEmpty
+
+
+class DestinationSettings(_Section, frozen=True, kw_only=True):
+    """``[destinations.settings]``: the specification's own names."""
+
+    projectToken: ProjectToken
+    apiSecret: Secret | None = None
+    apiRegion: Region = Region.US
+    sourceName: str = ""
+    strictMode: StrictMode = "1"
+    serviceAccount: ServiceAccount | None = None
+    groupKey: str = ""
+
+    def credentials(self) -> tuple[str, str, str | None]:
+        """Return user name, password and project id for /import.
+
+        A service account comes first, then the project secret, then the project token.
+        """
+        if self.serviceAccount is not None:
+            account = self.serviceAccount
+            return account.username, account.secret.reveal(), account.projectId
+        if self.apiSecret is not None:
+            return self.apiSecret.reveal(), "", None
+        return self.projectToken, "", None
+
+
+class DeliveryConfig(_Section, frozen=True, kw_only=True):
+    """``[destinations.delivery]``: how fast, and how many at once.
+
+    The defaults are Mixpanel's documented limits for one project.
+    """
+
+    records_per_second: Positive = 30_000.0
+    bytes_per_minute: Positive = 2 * 1024**3
+    batch_records: Annotated[int, Meta(ge=1, le=2000)] = 2000
+    batch_bytes: Annotated[int, Meta(ge=1024, le=10 * 1024**2)] = 2 * 1024 * 1024
+    connections: Annotated[int, Meta(ge=1, le=100)] = 10  # for each endpoint
+    request_timeout_s: Positive = 60.0
+
+
+class DestinationConfig(_Section, frozen=True, kw_only=True):
+    """One of ``[[destinations]]``."""
+
+    name: Name = ""  # left out: "mixpanel", "mixpanel-2" and so on
+    settings: DestinationSettings
+    type: Literal["mixpanel"] = "mixpanel"
+    profile: Literal["syft", "segment"] = "syft"
+    base_url: BaseUrl | None = None  # instead of the region's host
+    delivery: DeliveryConfig = DeliveryConfig()
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """The whole configuration."""
+
+    sources: tuple[SourceConfig, ...]
+    destinations: tuple[DestinationConfig, ...]
+    server: ServerConfig = ServerConfig()
+    admin: AdminConfig = AdminConfig()
+    spool: SpoolConfig = SpoolConfig()
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    fallback: Mapping[str, str] = MappingProxyType({}),
+) -> Config:
+    """Return the configuration of a file or, without one, of the environment alone.
+
+    :param path: a TOML, YAML or JSON file.
+    :param environ: the variables that ``${NAME}`` in the file's values, or without a file the
+        names in ``_VARIABLES``, refer to; the process's own by default.
+    :param fallback: variables that count as set where the environment has none.
+    :raises ConfigError: every mistake at once; none repeats a secret or the environment's text.
+    """
+    environ = {**fallback, **(os.environ if environ is None else environ)}
+    reader = Reader(environ, _LEAVES)
+    if path is None:
+        document, names = _from_environment(environ, reader), _VARIABLES
+    else:
+        document, names = read_document(path), {}
+    config = _with_names(reader.read(Config, document))
+    for check in (_check_names, _check_references, _check_listeners, _check_available):
+        check(config, reader)
+    if reader.problems:
+        raise ConfigError(reader.lines(names))
+    return config
+
+
+_VARIABLES: Mapping[Place, str] = {
+    ("destinations", 0, "settings", "projectToken"): "MIXPANEL_PROJECT_TOKEN",
+    ("destinations", 0, "settings", "apiSecret"): "MIXPANEL_API_SECRET",
+    ("destinations", 0, "settings", "apiRegion"): "MIXPANEL_REGION",
+    ("sources", 0, "write_key"): "WRITE_KEY",
+    ("server", "host"): "GATEWAY_HOST",
+    ("server", "port"): "GATEWAY_PORT",
+    ("admin", "host"): "GATEWAY_ADMIN_HOST",
+    ("admin", "port"): "GATEWAY_ADMIN_PORT",
+    ("admin", "token"): "GATEWAY_ADMIN_TOKEN",
+    ("spool", "path"): "GATEWAY_SPOOL_PATH",
+}
+_REQUIRED = frozenset({"MIXPANEL_PROJECT_TOKEN", "WRITE_KEY"})
+
+
+def _from_environment(environ: Mapping[str, str], reader: Reader) -> dict[Any, Any]:
+    """Return the file one would write to read these variables; an empty one counts as not set."""
+    document: dict[str, Any] = {
+        "sources": [{"name": "default"}],
+        "destinations": [{"name": "mixpanel", "settings": {}}],
+        "server": {},
+        "admin": {},
+        "spool": {},
+    }
+    for place, variable in _VARIABLES.items():
+        if environ.get(variable):
+            table: Any = document
+            for step in place[:-1]:
+                table = table[step]
+            table[place[-1]] = f"${{{variable}}}"
+        elif variable in _REQUIRED:
+            reader.report(
+                place, "not set; accepted: set it, or write a configuration file (--config FILE)"
+            )
+    return document
+
+
+def _with_names(config: Config) -> Config:
+    """Give every destination without a name the next free default."""
+    taken = {destination.name for destination in config.destinations}
+    defaults = itertools.chain(["mixpanel"], (f"mixpanel-{n}" for n in itertools.count(2)))
+    free = (name for name in defaults if name not in taken)
+    destinations = tuple(
+        item if item.name != "" else msgspec.structs.replace(item, name=next(free))
+        for item in config.destinations
+    )
+    return msgspec.structs.replace(config, destinations=destinations)
+
+
+# The checks below see a configuration in which unreadable values are UNSET: they concern only what
+# depends on more than one value, so that these mistakes too are reported together with the others.
+
+
+def _check_names(config: Config, reader: Reader) -> None:
+    for key in ("sources", "destinations"):
+        if not getattr(config, key):
+            reader.report((key,), "empty; accepted: at least one")
+    _check_distinct(reader, "sources", "name", [item.name for item in config.sources])
+    _check_distinct(reader, "sources", "write_key", [item.write_key for item in config.sources])
+    _check_distinct(reader, "destinations", "name", [item.name for item in config.destinations])
+
+
+def _check_distinct(reader: Reader, key: str, field: str, values: Sequence[object]) -> None:
+    for i, value in enumerate(values):
+        if value is not UNSET and value in values[:i]:
+            first = f"{key}[{values.index(value)}].{field}"
+            reader.report((key, i, field), f"the same as {first}; accepted: a different one")
+
+
+def _check_references(config: Config, reader: Reader) -> None:
+    names: dict[object, str] = {}
+    for i, destination in enumerate(config.destinations):
+        hidden = ("destinations", i, "name") in reader.substituted
+        names[destination.name] = f"that of destinations[{i}]" if hidden else destination.name
+    if not names or UNSET in names:
+        return  # what is meant may be the one that could not be read
+    for i, source in enumerate(config.sources):
+        for j, name in enumerate(source.destinations):
+            place = ("sources", i, "destinations", j)
+            if name in source.destinations[:j]:
+                reader.report(place, "listed before; accepted: each destination once")
+            elif name not in names:
+                got, accepted = reader.got(place, name), ", ".join(names.values())
+                reader.report(place, f"no destination has this name{got}; accepted: {accepted}")
+
+
+def _check_listeners(config: Config, reader: Reader) -> None:
+    server, admin = config.server, config.admin
+    if server.port == admin.port != 0:
+        reader.report(
+            ("admin", "port"), "the same as server.port; accepted: another, or 0 for any free one"
+        )
+    for absent, given in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(server, absent) is None and getattr(server, given) is not None:
+            reader.report(
+                ("server", absent), f"missing, but server.{given} is set; accepted: both or neither"
+            )
+
+
+def _check_available(config: Config, reader: Reader) -> None:
+    if config.spool.backend == "kafka":
+        reader.report(
+            ("spool", "backend"), "kafka is not available in this version; accepted: sqlite"
+        )
+    if config.server.workers != 1:
+        reader.report(("server", "workers"), "only 1 is available in this version; accepted: 1")
+
+
+_NOT_BLANK = r"(?s).*\S.*"
+
+
+def _secret(value: object) -> Secret:
+    return Secret(matching(_NOT_BLANK, value))
+
+
+def _network(value: object) -> str:
+    return str(ipaddress.ip_network(matching(_NOT_BLANK, value)))
+
+
+def _region(value: object) -> Region:
+    code = matching(_NOT_BLANK, value).strip().upper()
+    for region in Region:
+        flag = "".join(chr(ord("\U0001f1e6") + ord(letter) - ord("A")) for letter in region.name)
+        if code.removesuffix(flag).rstrip() == region.name:
+            return region
+    raise ValueError
+
+
+def _strict_mode(value: object) -> str:
+    return matching("[01]", str(int(value)) if isinstance(value, int) else value)
+
+
+_LEAVES: Mapping[Any, Leaf] = {
+    Name: Leaf(
+        "1 to 64 of the characters A-Z a-z 0-9 _ -", partial(matching, "[A-Za-z0-9_-]{1,64}")
+    ),
+    ProjectToken: Leaf("a string without white space", partial(matching, r"\S+"), hidden=True),
+    Secret: Leaf("a string that is not blank", _secret, hidden=True),
+    BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
+    Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
+    Region: Leaf("one of " + ", ".join(Region.__members__), _region),
+    StrictMode: Leaf("one of 0, 1", _strict_mode),
+    Backend: Leaf("sqlite", partial(matching, "sqlite|kafka")),
+}
+
+
+def warnings(config: Config) -> list[str]:
+    """Return what is allowed but unwise, one line each, starting with the key's path."""
+    found = []
+    if not _is_loopback(config.server.host) and config.server.tls_cert is None:
+        found.append(
+            "server.host: note: reachable from other machines without TLS; "
+            "set tls_cert and tls_key unless a proxy in front does it"
+        )
+    if not _is_loopback(config.admin.host) and config.admin.token is None:
+        found.append(
+            "admin.host: DANGER: anyone who reaches this port can read events and counters; "
+            "set admin.token or listen on 127.0.0.1"
+        )
+    for i, destination in enumerate(config.destinations):
+        path, settings = f"destinations[{i}]", destination.settings
+        if settings.apiSecret is not None and settings.serviceAccount is None:
+            found.append(
+                f"{path}.settings.apiSecret: Mixpanel retires project secrets on 2027-03-03; "
+                "use serviceAccount, or leave it out to use projectToken"
+            )
+        url = urlsplit(destination.base_url or "")
+        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            found.append(
+                f"{path}.base_url: events and credentials leave this machine unencrypted; "
+                "use https://"
+            )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def redacted(config: Config) -> dict[str, Any]:
+    """Return the effective configuration as plain data that may be printed."""
+    plain: dict[str, Any] = msgspec.to_builtins(config, enc_hook=lambda _: "***")
+    for destination, shown in zip(config.destinations, plain["destinations"], strict=True):
+        shown["settings"]["apiRegion"] = destination.settings.apiRegion.name
+        shown["settings"]["projectToken"] = destination.settings.projectToken[:4] + "…"
+    return plain

@@ -1,0 +1,135 @@
+"""A gate that closes when something is wrong, and lets one visitor try whether it still is."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Literal
+
+from gateway.clock import Clock
+from gateway.delivery.retry import backoff_s, probe_s
+
+__all__ = ["Gate", "GateState", "Hold", "Sleep"]
+
+GateState = Literal["ok", "retrying", "paused"]
+
+Sleep = Callable[[float], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+
+class Gate:
+    """Open, backing off, or paused; the state and its waiting in one place.
+
+    While it is open everybody passes at once.  While it is closed the visitors form a line, and
+    the first one passes alone when the wait is over: what that one reports opens the gate, or
+    closes it for longer.  Reports of those who passed before the last change count for nothing, so
+    that ten requests that fail together are one failure.  A change is logged once.
+
+    :param name: what is behind the gate, for the log.
+    :param rng: source of the jitter.
+    :param sleep: waits for a number of seconds.
+    """
+
+    def __init__(self, name: str, *, clock: Clock, rng: Random, sleep: Sleep) -> None:
+        self._name = name
+        self._clock = clock
+        self._rng = rng
+        self._sleep = sleep
+        self._line = asyncio.Lock()
+        self._changes = 0
+        self._until = 0.0
+        self.state: GateState = "ok"
+        self.detail = ""
+        self.since_ms = clock.now_ms()
+        self.failures = 0
+
+    def is_open(self) -> bool:
+        """Whether everybody passes."""
+        return self.state == "ok"
+
+    def wait_s(self) -> float:
+        """Return how long it is until somebody may try."""
+        return max(0.0, self._until - self._clock.monotonic())
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[int]:
+        """Wait until it is the caller's turn; the value goes into its report."""
+        while not self.is_open():
+            async with self._line:
+                if self.is_open():
+                    continue
+                await self._sleep(self.wait_s())
+                yield self._changes
+                return
+        yield self._changes
+
+    def back_off(self, turn: int, after_s: float | None, detail: str) -> None:
+        """Report temporary trouble.  What is paused stays paused."""
+        if turn == self._changes:
+            wait = backoff_s(self.failures + 1, after_s, self._rng)
+            self._close("retrying" if self.is_open() else self.state, wait, detail)
+
+    def pause(self, turn: int, detail: str) -> None:
+        """Report what only a person can cure."""
+        if turn == self._changes:
+            failures = self.failures if self.state == "paused" else 0
+            self._close("paused", probe_s(failures + 1), detail)
+
+    def reopen(self, turn: int) -> None:
+        """Report that it works."""
+        if turn == self._changes and not self.is_open():
+            _log.info("%s: works again", self._name)
+            self._change("ok", "")
+            self.failures = 0
+
+    def _close(self, state: GateState, wait_s: float, detail: str) -> None:
+        if state != self.state:
+            level = logging.ERROR if state == "paused" else logging.WARNING
+            _log.log(level, "%s: %s, next attempt in %.0f s: %s", self._name, state, wait_s, detail)
+            self.failures = 0
+        self._change(state, detail)
+        self._until = self._clock.monotonic() + wait_s
+        self.failures += 1
+
+    def _change(self, state: GateState, detail: str) -> None:
+        if state != self.state:
+            self.since_ms = self._clock.now_ms()
+        self.state, self.detail = state, detail
+        self._changes += 1
+
+
+class Hold:
+    """Stops all endpoints of a destination while one of them is paused.
+
+    The paused one goes on with its probes.  Only it can tell when they are accepted again: the
+    others may not even need the credentials that it had refused.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._reasons: dict[str, str] = {}
+        self.since_ms = clock.now_ms()
+        self._free = asyncio.Event()
+
+    def update(self, endpoint: str, reason: str | None) -> None:
+        """Place a hold for ``endpoint``, or lift its own if there is no reason for one."""
+        if reason is not None:
+            if not self._reasons:
+                self.since_ms = self._clock.now_ms()
+            self._reasons[endpoint] = reason
+            self._free.clear()
+        elif self._reasons.pop(endpoint, None) is not None and not self._reasons:
+            self._free.set()
+
+    def reason_for(self, endpoint: str) -> str | None:
+        """Return why ``endpoint`` has to wait; None when it need not."""
+        if not self._reasons or endpoint in self._reasons:
+            return None
+        return "; ".join(f"/{name}: {reason}" for name, reason in self._reasons.items())
+
+    async def wait(self, endpoint: str) -> None:
+        """Return when ``endpoint`` may send."""
+        while self.reason_for(endpoint) is not None:
+            await self._free.wait()

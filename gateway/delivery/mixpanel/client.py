@@ -1,0 +1,98 @@
+"""The HTTP client of one Mixpanel endpoint."""
+
+import asyncio
+import io
+from typing import Self
+
+import aiohttp
+
+from gateway import __version__
+from gateway.config import DestinationConfig
+from gateway.delivery.batch import Body
+from gateway.delivery.mixpanel.request import ORDERED, Request, build
+from gateway.delivery.mixpanel.response import interpret
+from gateway.delivery.outcome import Outcome, RetryLater
+
+__all__ = ["MixpanelEndpoint"]
+
+_CONNECT_TIMEOUT_S = 10.0
+
+_MAX_ANSWER_BYTES = 1024 * 1024
+"""What is read of an answer.  2000 refused records, each with its message, take about 400 kB; an
+answer that is cut off costs a split of the batch, one without a bound could cost all memory."""
+
+
+class MixpanelEndpoint:
+    """Sends to one endpoint of one destination over connections of its own.
+
+    Not shared with other endpoints, so that one that hangs takes no connection from another.
+    Redirects are not followed, nor cookies kept.  Must be created inside the event loop.
+
+    :param name: ``import``, ``track``, ``engage`` or ``groups``.
+    """
+
+    def __init__(self, name: str, destination: DestinationConfig) -> None:
+        self.name = name
+        self.is_ordered = name in ORDERED
+        self._settings = destination.settings
+        self._base_url = (destination.base_url or destination.settings.apiRegion.value).rstrip("/")
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=destination.delivery.connections),
+            timeout=aiohttp.ClientTimeout(
+                total=destination.delivery.request_timeout_s, sock_connect=_CONNECT_TIMEOUT_S
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                "User-Agent": f"mixpanel-gateway/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # answers are small, and a bomb would not be
+            },
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def send(self, body: Body) -> Outcome:
+        """Send one request and return what became of it."""
+        # Building may inflate and compress megabytes, which would hold up the event loop.
+        request = await asyncio.to_thread(build, self.name, self._settings, body)
+        try:
+            return await self._post(request, body.records)
+        except TimeoutError:
+            return RetryLater(None, "no answer in time")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return RetryLater(None, _describe(error))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def _post(self, request: Request, records: int) -> Outcome:
+        async with self._session.post(
+            self._base_url + request.path,
+            params=request.query,
+            headers=request.headers,
+            data=io.BytesIO(request.body),  # as plain bytes, aiohttp warns of large ones
+            allow_redirects=False,
+        ) as response:
+            answer = await _read(response)
+            return interpret(self.name, response.status, response.headers, answer, records)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    answer = bytearray()
+    async for part in response.content.iter_any():
+        answer += part
+        if len(answer) > _MAX_ANSWER_BYTES:
+            response.close()
+            break
+    return bytes(answer[:_MAX_ANSWER_BYTES])
+
+
+def _describe(error: Exception) -> str:
+    # Only errors of the network are quoted: others may repeat what was sent or answered.
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, OSError) else name

@@ -1,0 +1,81 @@
+"""What became of one request, as a value.
+
+The answer of a service is read once, by a pure function, into one of these five; everything after
+it (settling, waiting, splitting) acts on the value and never looks at a status or a body again.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "Delivered",
+    "FailedRecord",
+    "Outcome",
+    "Partial",
+    "Paused",
+    "RefusalReason",
+    "RetryLater",
+    "Split",
+]
+
+RefusalReason = Literal["refused", "too_large"]
+"""Why a single record cannot be delivered; the ``reason`` of its dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
+    """One record the service refused.
+
+    :param index: its place in the request, counted from 0.
+    :param message: the service's own words.
+    """
+
+    index: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Every record was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The ``failed`` records were refused for good; all others were taken."""
+
+    failed: tuple[FailedRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The request was refused as a whole, and it is not said which record is to blame.
+
+    Halves of it are tried; a record that is refused alone is the bad one.
+
+    :param reason: the reason of the dead letter if the request held a single record.
+    :param detail: the service's own words, or what its answer looked like.
+    """
+
+    reason: RefusalReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Temporary trouble; the same records are sent again.
+
+    :param after_s: how long the service asked to be left alone, if it did.
+    """
+
+    after_s: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A wrong setting, which only a person can cure: nothing is dropped, and nothing hurries."""
+
+    reason: str
+
+
+Outcome = Delivered | Partial | Split | RetryLater | Paused

@@ -1,0 +1,143 @@
+"""What has become of each record of a batch so far, and what the spool is to be told about it.
+
+No I/O here.  The sender asks what to send next, reports the outcome, and settles what this says.
+Every record ends in exactly one of: delivered, a dead letter, or still in the spool.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from gateway.delivery.batch import Batch, Piece
+from gateway.delivery.outcome import Delivered, Partial, RefusalReason, Split
+from gateway.spool.base import DeadLetter, Entry, Settlement
+
+__all__ = ["Progress"]
+
+
+class _Fate(IntEnum):
+    OPEN = 0  # not sent yet, or its request came to nothing
+    DELIVERED = 1
+    REFUSED = 2
+    SETTLED = 3  # delivered, and the spool knows
+
+
+class _Refusal(NamedTuple):
+    reason: RefusalReason
+    detail: str
+
+
+class Progress:
+    """The way of one batch.
+
+    Refused records stay in the spool until the whole batch is judged, because only then it is known
+    whether they are bad records or the setting is wrong.
+
+    :param max_records: records in one request.
+    :param max_bytes: uncompressed bytes in one request.
+    """
+
+    def __init__(self, batch: Batch, *, max_records: int, max_bytes: int) -> None:
+        self.batch = batch
+        self._limits = (max_records, max_bytes)
+        # A stack, next on top, so that the halves of a piece go out before what follows it.
+        self._open = batch.cut(range(batch.records), max_records, max_bytes)[::-1]
+        self._fates = bytearray(batch.records)
+        self._refusals: dict[int, _Refusal] = {}
+        self._chunk_ids = batch.chunk_ids
+        self.records = batch.records
+        """Records that are being judged together: at first all of the batch."""
+        self.is_over = False
+        """Whether the spool has nothing left of the batch."""
+
+    @property
+    def refused(self) -> int:
+        """How many records of this round have been refused for good."""
+        return len(self._refusals)
+
+    @property
+    def example(self) -> str:
+        """What the service said about one of the refused records."""
+        return next(iter(self._refusals.values())).detail
+
+    def next(self) -> Piece | None:
+        """Return what to send now; None when nothing is left to send."""
+        return self._open[-1] if self._open else None
+
+    def apply(self, outcome: Delivered | Partial | Split) -> None:
+        """Take note of what became of the piece that ``next`` returned."""
+        piece = self._open.pop()
+        match outcome:
+            case Split(reason, detail) if len(piece) == 1:
+                self._refuse(piece[0], _Refusal(reason, detail))
+            case Split():
+                middle = len(piece) // 2
+                self._open += (piece[middle:], piece[:middle])
+            case Partial(failed):
+                for index in piece:
+                    self._fates[index] = _Fate.DELIVERED
+                for record in failed:
+                    self._refuse(piece[record.index], _Refusal("refused", record.message))
+            case Delivered():
+                for index in piece:
+                    self._fates[index] = _Fate.DELIVERED
+
+    def conclude(self) -> Settlement:
+        """Return the end of the batch: what was refused becomes dead letters.
+
+        To be asked for when nothing is left to send.
+        """
+        dead = (self._letter(index, refusal) for index, refusal in self._refusals.items())
+        return self._settlement(tuple(dead), None)
+
+    def keep(self) -> Settlement | None:
+        """Return what takes the delivered records out of the spool, and leaves it all others.
+
+        None when that would change nothing.
+        """
+        if self._fates.count(_Fate.DELIVERED) == 0:
+            return None
+        rest = self._remaining()
+        lines = b"".join([self.batch.lines[i] for i in rest])
+        return self._settlement((), Entry(self.batch.queue, lines, len(rest)) if rest else None)
+
+    def settled(self, settlement: Settlement) -> None:
+        """Take note that the spool has applied ``settlement``."""
+        self._fates = self._fates.replace(bytes([_Fate.DELIVERED]), bytes([_Fate.SETTLED]))
+        # What remains took the place of the first chunk.
+        self._chunk_ids = self._chunk_ids[:1]
+        self.is_over = settlement.remaining is None
+
+    def restart(self) -> None:
+        """Begin a new round with everything that is not delivered: refusals are forgotten."""
+        self._refusals.clear()
+        rest = self._remaining()
+        for index in rest:
+            self._fates[index] = _Fate.OPEN
+        self.records = len(rest)
+        self._open = self.batch.cut(rest, *self._limits)[::-1]
+
+    def _refuse(self, index: int, refusal: _Refusal) -> None:
+        self._fates[index] = _Fate.REFUSED
+        self._refusals[index] = refusal
+
+    def _remaining(self) -> list[int]:
+        left = (_Fate.OPEN, _Fate.REFUSED)
+        return [index for index, fate in enumerate(self._fates) if fate in left]
+
+    def _letter(self, index: int, refusal: _Refusal) -> DeadLetter:
+        return DeadLetter(
+            queue=self.batch.queue,
+            kind="record",
+            reason=refusal.reason,
+            detail=refusal.detail,
+            payload=self.batch.lines[index][:-1],
+        )
+
+    def _settlement(self, dead: tuple[DeadLetter, ...], remaining: Entry | None) -> Settlement:
+        return Settlement(
+            queue=self.batch.queue,
+            chunk_ids=self._chunk_ids,
+            delivered=self._fates.count(_Fate.DELIVERED),
+            dead=dead,
+            remaining=remaining,
+        )

@@ -1,0 +1,245 @@
+"""Events as SDKs send them: typed where the gateway steers by them, raw where it only carries.
+
+``decode`` turns a body into events.  The whole body decodes in one call; only when some event does
+not fit the types is each decoded by itself, member by member, so that one odd event costs no other.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.errors import RequestError
+
+__all__ = ["MAX_EVENTS", "Event", "Received", "decode", "encode", "merge_objects", "plain_text"]
+
+MAX_EVENTS = 10_000
+"""Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class Event(msgspec.Struct, rename="camel", omit_defaults=True):
+    """One event of the Segment specification.
+
+    Raw members hold JSON text, empty when absent.  In an event that did not fit the types, a
+    member with another type holds its raw text instead; ``plain_text`` reads either.
+    """
+
+    type: str | None = None
+    event: str | None = None
+    name: str | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    group_id: str | None = None
+    previous_id: str | None = None
+    message_id: str | None = None
+    timestamp: str | int | float | None = None
+    original_timestamp: str | int | float | None = None
+    sent_at: str | int | float | None = None
+    write_key: str | None = None
+    group_key: str | None = msgspec.field(name="group_key", default=None)
+    context: msgspec.Raw = _NOTHING
+    properties: msgspec.Raw = _NOTHING
+    traits: msgspec.Raw = _NOTHING
+    integrations: msgspec.Raw = _NOTHING
+    # The client's address; set by the gateway, whatever the client sent under this name.
+    client_ip: str | None = msgspec.field(name="(client address)", default=None)
+    # What to add to the client's times, in milliseconds; set by the gateway as well.
+    skew_ms: int = msgspec.field(name="(clock skew)", default=0)
+
+
+class _Payload(Event):
+    """A body: one event, or a batch and what its events share."""
+
+    batch: list[Event] | None = None
+
+
+class _LoosePayload(msgspec.Struct, rename="camel"):
+    """The same, with nothing said about the events."""
+
+    batch: msgspec.Raw = _NOTHING
+
+
+@dataclass(slots=True)
+class Received:
+    """What a body holds.
+
+    :param shared: the event itself, or the members that belong to the batch (context, sentAt,
+        integrations, writeKey); everything else of it is no event's.
+    :param misfits: elements of the batch that are no objects, as JSON text.
+    """
+
+    events: list[Event]
+    shared: Event
+    is_batch: bool
+    misfits: list[bytes]
+
+
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+_decode_loose_payload = msgspec.json.Decoder(_LoosePayload).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(body: bytes) -> Received:
+    """Return the events of a body: one object, an object with ``batch``, or a list of objects.
+
+    Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, since nothing
+    behind the gateway could read them.
+
+    :raises RequestError: (400) the body is not JSON of such a shape.
+    """
+    if not body.isascii():
+        body = _as_utf8(body)
+    try:
+        return _decode(body)
+    except msgspec.DecodeError as error:
+        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
+        mended = _without_lone_surrogates(body)
+        if mended == body:
+            raise _not_json(error) from None
+        try:
+            return _decode(mended)
+        except msgspec.DecodeError as second:
+            raise _not_json(second) from None
+    except RecursionError:
+        raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
+
+
+def encode(event: Event) -> bytes:
+    """Return an event as JSON, without its write key and what the gateway noted on it."""
+    event.write_key = None
+    event.client_ip = None
+    event.skew_ms = 0
+    return _encode(event)
+
+
+def merge_objects(base: bytes, over: msgspec.Raw) -> msgspec.Raw:
+    """Return the members of two JSON objects as one; those of ``over`` win.
+
+    What is no object counts as an empty one, unless both are: then ``over`` stays as it is.
+    """
+    merged: dict[str, msgspec.Raw] = {}
+    for part in (base, bytes(over)):
+        try:
+            merged |= _decode_members(part or b"{}")
+        except msgspec.ValidationError:
+            continue
+    return msgspec.Raw(_encode(merged)) if merged else over
+
+
+def plain_text(value: object) -> str | None:
+    """Return the text of a member that may be raw: a string, or a number's or boolean's digits."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, msgspec.Raw):
+        try:
+            value = _decode_any(bytes(value))
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, str) or value is None:
+            return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else None
+
+
+def _decode(body: bytes) -> Received:
+    try:
+        if body.lstrip()[:1] == b"[":
+            return _decode_loosely(body, is_list=True)
+        payload = _decode_payload(body)
+    except msgspec.ValidationError:
+        return _decode_loosely(body, is_list=False)
+    if payload.batch is None:
+        return Received([payload], payload, is_batch=False, misfits=[])
+    _check_count(len(payload.batch))
+    return Received(payload.batch, payload, is_batch=True, misfits=[])
+
+
+def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
+    """Decode event by event.  Raises DecodeError for what is not JSON at all."""
+    if is_list:
+        shared, items = Event(), _decode_list(body)
+    else:
+        try:
+            batch = _decode_loose_payload(body).batch
+            shared = _event_of(_decode_members(body))
+        except msgspec.ValidationError:
+            raise RequestError(
+                400, "invalid_body", "the body must be a JSON object or a list of objects"
+            ) from None
+        if bytes(batch) in (b"", b"null"):
+            return Received([shared], shared, is_batch=False, misfits=[])
+        try:
+            items = _decode_list(batch)
+        except msgspec.ValidationError:
+            raise RequestError(400, "invalid_batch", "batch must be a list of events") from None
+    _check_count(len(items))
+    received = Received([], shared, is_batch=True, misfits=[])
+    for item in items:
+        try:
+            received.events.append(_event_of(_decode_members(item)))
+        except msgspec.ValidationError:
+            received.misfits.append(bytes(item))
+    return received
+
+
+def _event_of(members: dict[str, msgspec.Raw]) -> Event:
+    event = Event()
+    for encoded_name, name, kind in _MEMBERS:
+        raw = members.get(encoded_name)
+        if raw is None:
+            continue
+        try:
+            setattr(event, name, _decode_any(raw, type=kind))
+        except msgspec.ValidationError:
+            setattr(event, name, raw)
+    return event
+
+
+def _members() -> Iterator[tuple[str, str, type]]:
+    for field in msgspec.structs.fields(Event):
+        yield field.encode_name, field.name, field.type
+
+
+_MEMBERS = tuple(_members())
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_EVENTS:
+        raise RequestError(
+            400, "too_many_events", f"a request may hold {MAX_EVENTS} events (got {count})"
+        )
+
+
+def _not_json(error: msgspec.DecodeError) -> RequestError:
+    return RequestError(400, "invalid_json", f"the body is not valid JSON: {error}")
+
+
+def _as_utf8(body: bytes) -> bytes:
+    if body.startswith(b"\xef\xbb\xbf"):
+        body = body[3:]
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return body.decode(errors="replace").encode()
+    return body
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
+    rb"|.)",
+    re.DOTALL,
+)
+
+
+def _without_lone_surrogates(body: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)

@@ -1,0 +1,92 @@
+"""Which source a request belongs to.
+
+Keys are looked up by a keyed digest and compared in constant time, so that answers tell nothing
+about how close a guess was.  A key itself is never logged, echoed or used as a label.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from gateway.config import SourceConfig
+from gateway.errors import RequestError
+from gateway.events import Received, plain_text
+
+__all__ = ["Sources", "key_in_body", "key_in_request"]
+
+
+def key_in_request(request: web.BaseRequest) -> str | None:
+    """Return the write key of the headers or the query, None when there is none.
+
+    The order is Basic authentication, ``X-Write-Key``, then ``writeKey`` in the query.
+    """
+    authorization = request.headers.get("Authorization", "")
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "basic":
+        key = _basic_user(credentials)
+        if key:
+            return key
+    header = request.headers.get("X-Write-Key")
+    if header:
+        return header.strip()
+    if not request.query_string:
+        return None
+    query = request.query
+    return query.get("writeKey") or query.get("writekey") or None
+
+
+def key_in_body(received: Received) -> str | None:
+    """Return the write key of the batch, else of its first event."""
+    key = plain_text(received.shared.write_key)
+    if not key and received.is_batch and received.events:
+        key = plain_text(received.events[0].write_key)
+    return key or None
+
+
+def _basic_user(credentials: str) -> str | None:
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    # Some SDKs leave out the colon; the key of others holds one, as in "id:secret", and then the
+    # password is what follows the last.
+    return decoded[:-1] if decoded.endswith(":") else decoded
+
+
+class Sources:
+    """The sources by their write keys."""
+
+    def __init__(self, sources: Sequence[SourceConfig]) -> None:
+        self._pepper = os.urandom(16)
+        self._by_digest = {self._digest(source.write_key.reveal()): source for source in sources}
+
+    def find(self, key: str | None) -> SourceConfig:
+        """Return the source of a key.
+
+        :raises RequestError: (401) there is no key, or no source has it.
+        """
+        if key is None:
+            raise RequestError(
+                401,
+                "missing_write_key",
+                "no write key; send it as the user of Basic authentication, as X-Write-Key, as "
+                "?writeKey= or as writeKey in the body",
+            )
+        digest = self._digest(key)
+        source = self._by_digest.get(digest)
+        if source is None or not hmac.compare_digest(
+            source.write_key.reveal().encode(), key.encode("utf-8", "replace")
+        ):
+            raise RequestError(
+                401, "unknown_write_key", "the write key belongs to none of the sources"
+            )
+        return source
+
+    def _digest(self, key: str) -> bytes:
+        text = key.encode("utf-8", "replace")
+        return hashlib.blake2b(text, key=self._pepper, digest_size=16).digest()

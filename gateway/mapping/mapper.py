@@ -1,0 +1,137 @@
+"""Mapping the events of one request for all destinations of its source."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import fastmap
+from gateway.config import DestinationConfig
+from gateway.events import Event, encode, plain_text
+from gateway.mapping.actions import ENDPOINTS
+from gateway.mapping.plans import Plans, compile_plans
+from gateway.spool.base import DeadLetter, Entry, Queue
+from gateway.telemetry import Telemetry
+
+__all__ = ["Mapped", "Mapper"]
+
+_EXPLANATIONS = {
+    "missing_event_name": "a track event needs a non-empty event name",
+    "missing_id": "an identify event needs a userId or an anonymousId",
+    "missing_group_id": "a group event needs a groupId",
+    "too_many_items": "products: at most 1000 items, and 8 MiB of records from one event",
+    "malformed": "the event could not be read",
+    "not_an_object": "an element of the batch is no JSON object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What is to be made durable for one request."""
+
+    entries: Sequence[Entry]
+    dead: Sequence[DeadLetter]
+
+
+class _Destination:
+    """One destination's plans and the buffers its records are written into."""
+
+    __slots__ = ("buffers", "name", "plans", "queues", "rejections")
+
+    def __init__(self, config: DestinationConfig) -> None:
+        self.name = config.name
+        self.plans: Plans = compile_plans(config)
+        self.queues = [Queue(config.name, endpoint) for endpoint in ENDPOINTS]
+        self.buffers = [fastmap.Buffer() for _ in ENDPOINTS]
+        self.rejections = Queue(config.name, "")
+
+    def take(self) -> list[Entry]:
+        """Return what was written since the last call."""
+        entries = []
+        for queue, buffer in zip(self.queues, self.buffers, strict=True):
+            records = buffer.records
+            if records:
+                entries.append(Entry(queue, buffer.take(), records))
+        return entries
+
+
+class Mapper:
+    """The mappings of all destinations.
+
+    :param destinations: in the order of the configuration.
+    """
+
+    def __init__(self, destinations: Sequence[DestinationConfig], telemetry: Telemetry) -> None:
+        self._destinations = {config.name: _Destination(config) for config in destinations}
+        self._telemetry = telemetry
+
+    def map(
+        self,
+        destinations: Sequence[str],
+        events: Sequence[Event],
+        *,
+        received_ms: int,
+        misfits: Sequence[bytes] = (),
+    ) -> Mapped:
+        """Return the records of events for some destinations.
+
+        :param events: each with a message id.
+        :param received_ms: time of receipt, epoch milliseconds.
+        :param misfits: JSON texts that stood where events should.
+        """
+        entries: list[Entry] = []
+        dead: list[DeadLetter] = []
+        rejected: list[tuple[_Destination, Event, str]] = []
+        for name in destinations:
+            destination = self._destinations[name]
+            dead.extend(self._letter(destination, "not_an_object", misfit) for misfit in misfits)
+            self._map_for(destination, events, received_ms, rejected)
+            entries.extend(destination.take())
+        # Encoding an event strips its secrets, so it comes after all destinations have read it.
+        dead.extend(
+            self._letter(destination, reason, encode(event))
+            for destination, event, reason in rejected
+        )
+        return Mapped(entries, dead)
+
+    def _map_for(
+        self,
+        destination: _Destination,
+        events: Sequence[Event],
+        received_ms: int,
+        rejected: list[tuple[_Destination, Event, str]],
+    ) -> None:
+        select, buffers = destination.plans.select, destination.buffers
+        skipped: Counter[str] = Counter()
+        for event in events:
+            plan = select(plain_text(event.type), plain_text(event.event))
+            if plan is None:
+                skipped["no_subscription"] += 1
+                continue
+            try:
+                outcome = plan.run(event, buffers, received_ms, event.skew_ms)
+            except (fastmap.MalformedInput, UnicodeEncodeError):
+                outcome = "malformed"
+            if isinstance(outcome, str):
+                rejected.append((destination, event, outcome))
+            elif outcome == 0:
+                skipped["empty"] += 1
+        for reason, count in skipped.items():
+            self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
+
+    def _letter(self, destination: _Destination, reason: str, payload: bytes) -> DeadLetter:
+        self._telemetry.events_rejected.labels(destination.name, reason).inc()
+        return DeadLetter(
+            queue=destination.rejections,
+            kind="event",
+            reason=reason,
+            detail=_EXPLANATIONS[reason],
+            payload=payload,
+        )
+
+    def dropped_fields(self) -> dict[tuple[str, str], int]:
+        """Return how many values could not be converted, by destination and field."""
+        return {
+            (name, field): count
+            for name, destination in self._destinations.items()
+            for field, count in destination.plans.dropped_fields().items()
+        }

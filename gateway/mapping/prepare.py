@@ -1,0 +1,73 @@
+"""What every event gets before it is mapped: type, id, context, time and address.
+
+The rules are those of Segment-compatible ingestion: a batch's context and integrations belong to
+each of its events, and times are corrected by the client's clock error, ``receivedAt - sentAt``.
+"""
+
+import uuid
+
+from fastmap import parse_time
+from gateway.events import Event, Received, merge_objects, plain_text
+
+__all__ = ["MAX_SKEW_MS", "prepare", "skew_of"]
+
+MAX_SKEW_MS = 24 * 60 * 60 * 1000
+"""A larger difference comes from a batch that waited on the device, not from its clock."""
+
+_SKEW_STEP_MS = 10_000
+"""Corrections are rounded to this, so that an event sent twice keeps its time: Mixpanel drops a
+repeated event only when its time is the same, and the network's delay differs each time."""
+
+
+def skew_of(sent_at: object, received_ms: int) -> int:
+    """Return what to add to a client's times, in milliseconds; 0 when it cannot be told."""
+    if not isinstance(sent_at, str | int | float):
+        return 0
+    sent_ms = parse_time(sent_at)
+    if sent_ms is None or abs(received_ms - sent_ms) > MAX_SKEW_MS:
+        return 0
+    return round((received_ms - sent_ms) / _SKEW_STEP_MS) * _SKEW_STEP_MS
+
+
+def prepare(
+    received: Received,
+    *,
+    received_ms: int,
+    default_type: str | None,
+    client_ip: str | None,
+    is_retry: bool,
+) -> None:
+    """Complete the events in place.
+
+    :param received_ms: time of receipt, epoch milliseconds.
+    :param default_type: the type of events that have none.
+    :param client_ip: the user's address where the request tells it.
+    :param is_retry: whether the client sends these bytes again; their sentAt may then be that of
+        the first time and says nothing about its clock.
+    """
+    shared = received.shared
+    batch_skew = 0 if is_retry else skew_of(shared.sent_at, received_ms)
+    context = bytes(shared.context) if received.is_batch else b""
+    integrations = bytes(shared.integrations) if received.is_batch else b""
+    for event in received.events:
+        if event.type is None:
+            event.type = default_type
+        if not plain_text(event.message_id):
+            event.message_id = str(uuid.uuid4())
+        if context:
+            event.context = merge_objects(context, event.context)
+        if integrations:
+            event.integrations = merge_objects(integrations, event.integrations)
+        event.client_ip = client_ip
+        event.skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+
+
+def _event_skew(event: Event, batch_skew: int, received_ms: int, *, is_retry: bool) -> int:
+    if event.original_timestamp is not None:
+        # The client corrected the time itself where both are there.
+        if event.timestamp is not None:
+            return 0
+        event.timestamp = event.original_timestamp
+    if event.sent_at is None or is_retry:
+        return batch_skew
+    return skew_of(event.sent_at, received_ms)

@@ -1,0 +1,61 @@
+"""From received events to durable records: prepare, map, append."""
+
+from gateway.clock import Clock
+from gateway.config import Config, SourceConfig
+from gateway.events import Received
+from gateway.mapping import Mapper, prepare
+from gateway.spool.base import Spool
+from gateway.telemetry import Telemetry
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline:
+    """What happens to events between the request and its answer."""
+
+    def __init__(
+        self, config: Config, mapper: Mapper, spool: Spool, clock: Clock, telemetry: Telemetry
+    ) -> None:
+        self._mapper = mapper
+        self._spool = spool
+        self._clock = clock
+        self._telemetry = telemetry
+        everywhere = tuple(destination.name for destination in config.destinations)
+        self._destinations = {
+            source.name: source.destinations or everywhere for source in config.sources
+        }
+
+    async def accept(
+        self,
+        source: SourceConfig,
+        received: Received,
+        *,
+        default_type: str | None,
+        client_ip: str | None,
+        is_retry: bool,
+    ) -> None:
+        """Make the records of a request durable; returns when they are on disk.
+
+        :param default_type: the type of events that name none.
+        :param client_ip: the user's address where the request tells it.
+        :param is_retry: whether the client sends the same bytes again.
+        :raises SpoolUnavailable: nothing was kept.
+        """
+        received_ms = self._clock.now_ms()
+        prepare(
+            received,
+            received_ms=received_ms,
+            default_type=default_type,
+            client_ip=client_ip,
+            is_retry=is_retry,
+        )
+        count = len(received.events) + len(received.misfits)
+        mapped = self._mapper.map(
+            self._destinations[source.name],
+            received.events,
+            received_ms=received_ms,
+            misfits=received.misfits,
+        )
+        if mapped.entries or mapped.dead:
+            await self._spool.append(mapped.entries, mapped.dead)
+        self._telemetry.events_received.labels(source.name).inc(count)

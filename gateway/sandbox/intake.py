@@ -1,0 +1,120 @@
+"""What becomes of the records of one request: the contract applied, the store told."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.sandbox.contract import (
+    MAX_RECORD_BYTES,
+    Problem,
+    is_ignored,
+    is_too_old,
+    validate_event,
+    validate_group,
+    validate_profile,
+    validate_tracked,
+)
+from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.replies import FailedRecord
+from gateway.sandbox.store import Store
+
+__all__ = ["take_imported", "take_tracked", "take_updates"]
+
+_decode = msgspec.json.Decoder().decode
+
+_VALIDATE_UPDATE: dict[Endpoint, Callable[[object], str | None]] = {
+    "/engage": validate_profile,
+    "/groups": validate_group,
+}
+
+
+def take_imported(store: Store, records: Sequence[bytes], now_ms: int) -> list[FailedRecord]:
+    """Take the valid events of an /import request; return what is wrong with the others."""
+    failed: list[FailedRecord] = []
+    for index, record in enumerate(records):
+        event, problem = _read(record)
+        problem = problem or validate_event(event, now_ms)
+        if problem is None:
+            _take_event(store, "/import", event, record, now_ms)
+            continue
+        failed.append(
+            FailedRecord(
+                index=index,
+                insert_id=_insert_id(event),
+                field=problem.field,
+                message=problem.message,
+            )
+        )
+    store.counts["/import"].rejected += len(failed)
+    return failed
+
+
+def take_tracked(
+    store: Store, records: Sequence[bytes], now_ms: int, token: str | None
+) -> list[str]:
+    """Take the valid events of a /track request; return what is wrong with the others.
+
+    Events that Mixpanel drops without a word, those for another project among them, are no
+    problem to it.
+    """
+    counts = store.counts["/track"]
+    problems: list[str] = []
+    for record in records:
+        event, problem = _read(record)
+        problem = problem or validate_tracked(event)
+        if problem is not None:
+            counts.rejected += 1
+            problems.append(problem.message)
+        elif token is not None and event["properties"]["token"] != token:
+            counts.wrong_token += 1
+        elif is_too_old(event["properties"], now_ms):
+            counts.too_old += 1
+        else:
+            _take_event(store, "/track", event, record, now_ms)
+    return problems
+
+
+def take_updates(
+    store: Store, endpoint: Endpoint, records: Sequence[bytes], now_ms: int, token: str | None
+) -> list[str]:
+    """Take the valid updates of an /engage or /groups request; return what is wrong with others."""
+    counts = store.counts[endpoint]
+    validate = _VALIDATE_UPDATE[endpoint]
+    problems: list[str] = []
+    for record in records:
+        update, unread = _read(record)
+        problem = unread.message if unread else validate(update)
+        if problem is not None:
+            counts.rejected += 1
+            problems.append(problem)
+        elif token is not None and update["$token"] != token:
+            counts.wrong_token += 1
+        else:
+            store.add_update(endpoint, record, now_ms)
+    return problems
+
+
+def _read(record: bytes) -> tuple[Any, Problem | None]:
+    if len(record) >= MAX_RECORD_BYTES:
+        return None, Problem("", "record is invalid: must be smaller than 1 MB")
+    try:
+        return _decode(record), None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The body's syntax has been checked: what is left is text that no UTF-8 can express,
+        # and numbers and depths beyond all bounds.
+        return None, Problem("", f"record is invalid: {error}")
+
+
+def _take_event(store: Store, endpoint: Endpoint, event: Any, record: bytes, now_ms: int) -> None:
+    if is_ignored(event["properties"]):
+        store.counts[endpoint].ignored += 1
+    else:
+        store.add_event(endpoint, event, record, now_ms)
+
+
+def _insert_id(event: Any) -> str:
+    """Return the id of an event of which nothing is known to be right."""
+    properties = event.get("properties") if isinstance(event, dict) else None
+    insert_id = properties.get("$insert_id") if isinstance(properties, dict) else None
+    return insert_id if isinstance(insert_id, str) else ""

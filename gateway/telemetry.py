@@ -1,0 +1,165 @@
+"""Every metric of the gateway; nobody else names one."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gateway.spool.base import Ledger, Queue, QueueState
+
+__all__ = ["Telemetry"]
+
+
+class _State(Collector):
+    """Metrics that are read from the components instead of being counted twice."""
+
+    def __init__(
+        self,
+        ledger: Callable[[], Mapping[str, Ledger]],
+        queues: Callable[[], Mapping[Queue, QueueState]],
+        dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._queues = queues
+        self._dropped_fields = dropped_fields
+        self._now_ms = now_ms
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics as they are now."""
+        yield from self._ledger_metrics()
+        yield from self._queue_metrics()
+        dropped = CounterMetricFamily(
+            "gateway_fields_dropped",
+            "Values that could not be converted to their field's type; their events went on.",
+            labels=("destination", "field"),
+        )
+        for (destination, field), count in self._dropped_fields().items():
+            dropped.add_metric((destination, field), count)
+        yield dropped
+
+    def _ledger_metrics(self) -> Iterable[Metric]:
+        records = GaugeMetricFamily(
+            "gateway_ledger_records",
+            "Records by what became of them; accepted = delivered + dead_lettered + pending.",
+            labels=("destination", "state"),
+        )
+        gap = GaugeMetricFamily(
+            "gateway_ledger_gap",
+            "Records that vanished or appeared from nowhere; always 0.",
+            labels=("destination",),
+        )
+        for destination, ledger in self._ledger().items():
+            for state in ("accepted", "delivered", "dead_lettered", "pending"):
+                records.add_metric((destination, state), getattr(ledger, state))
+            gap.add_metric((destination,), ledger.gap)
+        yield records
+        yield gap
+
+    def _queue_metrics(self) -> Iterable[Metric]:
+        pending = GaugeMetricFamily(
+            "gateway_spool_pending_records",
+            "Records waiting for delivery.",
+            labels=("destination", "endpoint"),
+        )
+        age = GaugeMetricFamily(
+            "gateway_spool_oldest_record_age_seconds",
+            "Age of the oldest record that waits for delivery; 0 when none does.",
+            labels=("destination", "endpoint"),
+        )
+        now_ms = self._now_ms()
+        for queue, state in self._queues().items():
+            pending.add_metric(queue, state.pending)
+            oldest = now_ms if state.oldest_ms is None else state.oldest_ms
+            age.add_metric(queue, max(0, now_ms - oldest) / 1000)
+        yield pending
+        yield age
+
+
+class Telemetry:
+    """The counters of one process.
+
+    Components get this object and touch its attributes.  Label values come from the configuration
+    or from closed sets, never from what clients send.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.requests = Counter(
+            "gateway_http_requests_total",
+            "Requests answered, by route family and status.",
+            ("family", "status"),
+            registry=registry,
+        )
+        self.events_received = Counter(
+            "gateway_events_received_total",
+            "Events in accepted requests, by source.",
+            ("source",),
+            registry=registry,
+        )
+        self.events_skipped = Counter(
+            "gateway_events_skipped_total",
+            "Events that nothing was made of, by destination and reason.",
+            ("destination", "reason"),
+            registry=registry,
+        )
+        self.events_rejected = Counter(
+            "gateway_events_rejected_total",
+            "Events kept as dead letters when they were received, by destination and reason.",
+            ("destination", "reason"),
+            registry=registry,
+        )
+        self.spool_commits = Counter(
+            "gateway_spool_commits_total", "Transactions committed.", registry=registry
+        )
+        self.spool_commit_seconds = Histogram(
+            "gateway_spool_commit_seconds",
+            "Time of one commit, compression and fsync included.",
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.spool_failures = Counter(
+            "gateway_spool_failures_total", "Commits that failed.", registry=registry
+        )
+        self.spool_damaged = Counter(
+            "gateway_spool_damaged_chunks_total",
+            "Chunks set aside because their checksum did not match.",
+            registry=registry,
+        )
+        self.delivery_requests = Counter(
+            "gateway_delivery_requests_total",
+            "Requests to a destination, by endpoint and outcome.",
+            ("destination", "endpoint", "outcome"),
+            registry=registry,
+        )
+        self.delivery_seconds = Histogram(
+            "gateway_delivery_request_seconds",
+            "Time of one request to a destination.",
+            ("destination", "endpoint"),
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self.delivery_lag = Histogram(
+            "gateway_delivery_lag_seconds",
+            "Age of the oldest record of a batch when it was delivered.",
+            ("destination", "endpoint"),
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400),
+            registry=registry,
+        )
+
+    def watch(
+        self,
+        *,
+        ledger: Callable[[], Mapping[str, Ledger]],
+        queues: Callable[[], Mapping[Queue, QueueState]],
+        dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Read these whenever the metrics are asked for."""
+        self.registry.register(_State(ledger, queues, dropped_fields, now_ms))
+
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

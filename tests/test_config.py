@@ -1,0 +1,831 @@
+import copy
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import (
+    Config,
+    DestinationConfig,
+    DestinationSettings,
+    Region,
+    Secret,
+    ServerConfig,
+    ServiceAccount,
+    SourceConfig,
+    SpoolConfig,
+    load,
+    redacted,
+    warnings,
+)
+from gateway.errors import ConfigError
+
+MINIMAL: dict[str, Any] = {
+    "sources": [{"name": "web", "write_key": "key-of-web"}],
+    "destinations": [{"name": "mp", "settings": {"projectToken": "token0123"}}],
+}
+CANARY = "canary-4711"
+REGION_FLAGS = ["US 🇺🇸", "EU 🇪🇺", "IN 🇮🇳"]
+
+
+def changed(path: str, value: Any, start: Any = MINIMAL) -> Any:
+    """MINIMAL with one value set; ``path`` as in ``destinations.0.settings.apiRegion``."""
+    document = copy.deepcopy(start)
+    *parents, last = path.split(".")
+    table = document
+    for step in parents:
+        table = table[int(step)] if isinstance(table, list) else table.setdefault(step, {})
+    table[int(last) if isinstance(table, list) else last] = value
+    return document
+
+
+def load_text(text: str | bytes, ending: str, environ: Mapping[str, str] | None = None) -> Config:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"gateway{ending}"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(path, environ or {})
+
+
+def load_json(document: Any, **environ: str) -> Config:
+    return load_text(json.dumps(document), ".json", environ)
+
+
+def problems_of(document: Any, **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_json(document, **environ)
+    return list(caught.value.problems)
+
+
+# --- formats ---------------------------------------------------------------------------------
+
+FULL = {
+    ".toml": """
+        [server]
+        port = 9000
+        trusted_proxies = ["10.0.0.0/8"]
+        [spool]
+        path = "/var/spool/gateway"
+        [[sources]]
+        name = "web"
+        write_key = "k"
+        destinations = ["main"]
+        [[destinations]]
+        name = "main"
+        [destinations.settings]
+        projectToken = "t"
+        apiRegion = "EU 🇪🇺"
+        serviceAccount = { username = "u", secret = "s", projectId = "1" }
+        [destinations.delivery]
+        records_per_second = 100
+    """,
+    ".yaml": """
+server: {port: 9000, trusted_proxies: [10.0.0.0/8]}
+spool:
+  path: /var/spool/gateway
+sources:
+  - {name: web, write_key: k, destinations: [main]}
+destinations:
+  - name: main
+    settings:
+      projectToken: t
+      apiRegion: EU 🇪🇺
+      serviceAccount: {username: u, secret: s, projectId: "1"}
+    delivery:
+      records_per_second: 100
+    """,
+    ".json": """{
+        "server": {"port": 9000, "trusted_proxies": ["10.0.0.0/8"]},
+        "spool": {"path": "/var/spool/gateway"},
+        "sources": [{"name": "web", "write_key": "k", "destinations": ["main"]}],
+        "destinations": [{"name": "main",
+            "settings": {"projectToken": "t", "apiRegion": "EU 🇪🇺",
+                "serviceAccount": {"username": "u", "secret": "s", "projectId": "1"}},
+            "delivery": {"records_per_second": 100}}]
+    }""",
+}
+
+
+@pytest.mark.parametrize("ending", [".toml", ".yaml", ".json"])
+def test_same_settings_in_each_format_give_the_same_configuration(ending: str) -> None:
+    config = load_text(FULL[ending], ending)
+    assert config == load_text(FULL[".toml"], ".toml")
+    assert config.server.port == 9000
+    assert config.server.trusted_proxies == ("10.0.0.0/8",)
+    assert config.spool.path == "/var/spool/gateway"
+    assert config.sources[0].write_key == Secret("k")
+    assert config.sources[0].destinations == ("main",)
+    settings = config.destinations[0].settings
+    assert settings.apiRegion is Region.EU
+    assert settings.serviceAccount == ServiceAccount(
+        username="u", secret=Secret("s"), projectId="1"
+    )
+    assert config.destinations[0].delivery.records_per_second == 100.0
+
+
+def test_ending_in_capitals_and_byte_order_mark_are_accepted() -> None:
+    text = b"\xef\xbb\xbf" + json.dumps(MINIMAL).encode()
+    assert load_text(text, ".JSON") == load_text(text, ".yml") == load_json(MINIMAL)
+
+
+def test_only_what_is_required_gives_the_defaults() -> None:
+    config = load_json(MINIMAL)
+    assert (config.server.host, config.server.port, config.server.workers) == ("127.0.0.1", 8080, 1)
+    assert (config.admin.port, config.admin.token) == (8081, None)
+    assert (config.spool.backend, config.spool.path) == ("sqlite", "./spool")
+    destination = config.destinations[0]
+    assert (destination.type, destination.profile, destination.base_url) == (
+        "mixpanel",
+        "syft",
+        None,
+    )
+    assert destination.settings.apiRegion is Region.US
+    assert destination.settings.strictMode == "1"
+
+
+SEVERAL_MISTAKES = {
+    ".toml": """
+        extra = 1
+        [server]
+        prot = 1
+        port = "x"
+        [[sources]]
+        name = "web"
+        [[destinations]]
+        settings = { projectToken = "t", apiRegion = "Mars" }
+    """,
+    ".yaml": """
+extra: 1
+server: {prot: 1, port: x}
+sources: [{name: web}]
+destinations:
+  - settings: {projectToken: t, apiRegion: Mars}
+    """,
+    ".json": """{"extra": 1, "server": {"prot": 1, "port": "x"}, "sources": [{"name": "web"}],
+        "destinations": [{"settings": {"projectToken": "t", "apiRegion": "Mars"}}]}""",
+}
+
+
+@pytest.mark.parametrize("ending", [".toml", ".yaml", ".json"])
+def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(SEVERAL_MISTAKES[ending], ending)
+    assert list(caught.value.problems) == [
+        "extra: unknown key; accepted: sources, destinations, server, admin, spool",
+        "sources[0].write_key: missing; accepted: a string that is not blank",
+        "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
+        'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '
+        "max_body_bytes, body_timeout_s, shutdown_timeout_s, trusted_proxies, tls_cert, tls_key",
+        "server.port: expected an integer from 0 to 65535 (got 'x')",
+    ]
+
+
+def test_mistakes_between_values_are_reported_with_wrong_types() -> None:
+    document = {
+        "server": {"tls_key": "k.pem", "port": "x"},
+        "sources": [
+            {"name": "a", "write_key": "k", "destinations": ["nowhere"]},
+            {"name": "a", "write_key": "k"},
+            5,
+            5,
+        ],
+        "destinations": [{"name": "mp", "settings": 5}],
+    }
+    assert [line.split(":")[0] for line in problems_of(document)] == [
+        "sources[2]",
+        "sources[3]",
+        "destinations[0].settings",
+        "server.port",
+        "sources[1].name",
+        "sources[1].write_key",
+        "sources[0].destinations[0]",
+        "server.tls_cert",
+    ]
+
+
+# --- files that cannot be read ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "text", "expected"),
+    [
+        (".toml", "a = 1\nb = \n", "line 2, column 5"),
+        (".json", '{"a": {"b": 1,\n  "é": x}}', "line 2, column 8: JSON is malformed"),
+        (".json", '{"a":\n', "line 2, column 1: Input data was truncated"),
+        (".json", '{"a": 1e999}', "Number out of range"),
+        (".yaml", "a: 1\nb: c: d", "line 2, column 5: mapping values are not allowed here"),
+        (".yaml", "a: 1\nb: 2026-02-31", "line 2, column 4: not a valid timestamp"),
+        (".yaml", "a: 1\nb: \0", "line 2, column 4: special characters are not allowed"),
+        (".yml", "a: {b: 1,\n  c: 2, b: 3}", "line 2, column 9: repeated key"),
+        (".yml", "a: 1\n---\nb: 2", "line 2, column 1: expected a single document"),
+        (".toml", b"a = 1\nb = '\xff'", "line 2, column 6: not text; accepted: UTF-8"),
+        (".json", "[1]", "expected a table at the top (got a list)"),
+        (".yaml", "", "expected a table at the top (got nothing)"),
+        (".json", "[" * 100_000, "nested too deeply"),
+        (".yaml", "[" * 5_000, "nested too deeply"),
+        (".toml", "a = " + "[" * 5_000, "nested too deeply"),
+        (".ini", "", "unknown file ending; accepted: .toml, .yaml, .yml, .json"),
+    ],
+)
+def test_unusable_file_is_named_with_the_position(
+    ending: str, text: str | bytes, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, ending)
+    [problem] = caught.value.problems
+    assert f"gateway{ending}: " in problem
+    assert expected in problem
+
+
+def test_file_that_is_absent_or_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    for name, reason in (("absent.toml", "No such file"), ("folder.yaml", "Is a directory")):
+        with pytest.raises(ConfigError, match=f"{name}: cannot be read: {reason}"):
+            load(tmp_path / name, {})
+
+
+def test_yaml_merge_key_may_be_overridden() -> None:
+    text = """
+destinations:
+  - &first {name: one, profile: segment, settings: {projectToken: t}}
+  - {<<: *first, name: two}
+sources: [{name: web, write_key: k}]
+"""
+    config = load_text(text, ".yaml")
+    assert [(d.name, d.profile) for d in config.destinations] == [
+        ("one", "segment"),
+        ("two", "segment"),
+    ]
+
+
+def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
+    with pytest.raises(ConfigError, match=r"sources\[0\]: expected a table \(got a list\)"):
+        load_text("sources: &a [*a]\ndestinations: *a", ".yaml")
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("server", 5, "server: expected a table (got a number); accepted: host, port, "),
+        ("server.host", "", "server.host: expected a nonempty string in quotes (got '')"),
+        ("server.port", 65536, "server.port: expected an integer from 0 to 65535 (got 65536)"),
+        ("server.port", -1, "server.port: expected an integer from 0 to 65535 (got -1)"),
+        ("server.port", 80.0, "server.port: expected an integer from 0 to 65535 (got 80.0)"),
+        ("server.port", "80", "server.port: expected an integer from 0 to 65535 (got '80')"),
+        ("server.port", True, "server.port: expected an integer from 0 to 65535 (got true)"),
+        ("server.port", None, "server.port: expected an integer from 0 to 65535 (got nothing)"),
+        ("server.port", 10**30, "an integer from 0 to 65535 (got a very large number)"),
+        ("server.workers", -1, "server.workers: expected an integer of at least 0 (got -1)"),
+        ("server.workers", 0, "server.workers: only 1 is available in this version; accepted: 1"),
+        ("server.workers", 2, "server.workers: only 1 is available in this version; accepted: 1"),
+        ("server.max_body_bytes", 1023, "expected an integer of at least 1024 (got 1023)"),
+        ("server.body_timeout_s", 0, "expected a number above 0 (got 0)"),
+        ("server.body_timeout_s", "5", "expected a number above 0 (got '5')"),
+        ("server.shutdown_timeout_s", [], "expected a number above 0 (got a list)"),
+        ("server.trusted_proxies", "10.0.0.0/8", "expected a list of strings (got a string)"),
+        ("server.trusted_proxies", ["::1", "x"], "server.trusted_proxies[1]: expected an address"),
+        ("server.trusted_proxies", ["10.0.0.1/8"], "as in 10.0.0.0/8 (got '10.0.0.1/8')"),
+        ("server.trusted_proxies", [1], "server.trusted_proxies[0]: expected an address"),
+        ("server.tls_cert", "c", "server.tls_key: missing, but server.tls_cert is set; accepted: "),
+        ("server.tls_key", "k", "server.tls_cert: missing, but server.tls_key is set; accepted: "),
+        ("admin.port", 8080, "admin.port: the same as server.port; accepted: another, or 0"),
+        ("admin.token", "  ", "admin.token: expected a string that is not blank"),
+        ("spool.backend", "kafka", "kafka is not available in this version; accepted: sqlite"),
+        ("spool.backend", "mongo", "spool.backend: expected sqlite (got 'mongo')"),
+        ("spool.path", "", "spool.path: expected a nonempty string in quotes (got '')"),
+        ("spool.max_bytes", 0, "spool.max_bytes: expected an integer of at least 1 (got 0)"),
+        ("spool.min_free_bytes", -1, "expected an integer of at least 0 (got -1)"),
+        ("sources", [], "sources: empty; accepted: at least one"),
+        ("sources", {}, "sources: expected a list of tables (got a table)"),
+        ("destinations", [], "destinations: empty; accepted: at least one"),
+        ("sources.0", "web", "sources[0]: expected a table (got a string); accepted: name, "),
+        ("sources.0.name", "", "sources[0].name: expected 1 to 64 of the characters A-Z a-z"),
+        ("sources.0.name", "a" * 65, "sources[0].name: expected 1 to 64 of the characters"),
+        ("sources.0.name", "a" * 99, f"(got '{'a' * 57}...')"),
+        ("sources.0.name", "a b", "sources[0].name: expected 1 to 64 of the characters A-Z a-z"),
+        ("sources.0.name", "web\n", "sources[0].name: expected 1 to 64 of the characters A-Z"),
+        ("sources.0.name", "wéb", "sources[0].name: expected 1 to 64 of the characters A-Z"),
+        ("sources.0.write_key", "", "sources[0].write_key: expected a string that is not blank"),
+        ("sources.0.write_key", 5, "sources[0].write_key: expected a string that is not blank"),
+        ("sources.0.destinations", ["x"], "no destination has this name (got 'x'); accepted: mp"),
+        ("sources.0.destinations", ["mp", "mp"], "sources[0].destinations[1]: listed before"),
+        ("destinations.0.name", "", "destinations[0].name: expected 1 to 64 of the characters"),
+        ("destinations.0.type", "x", "destinations[0].type: expected mixpanel (got 'x')"),
+        ("destinations.0.profile", "x", "expected one of segment, syft (got 'x')"),
+        ("destinations.0.delivery.batch_records", 0, "expected an integer from 1 to 2000 (got 0)"),
+        ("destinations.0.delivery.batch_records", 2001, "expected an integer from 1 to 2000"),
+        ("destinations.0.delivery.batch_bytes", 1023, "an integer from 1024 to 10485760"),
+        ("destinations.0.delivery.batch_bytes", 10485761, "an integer from 1024 to 10485760"),
+        ("destinations.0.delivery.connections", 0, "expected an integer from 1 to 100 (got 0)"),
+        ("destinations.0.delivery.connections", 101, "expected an integer from 1 to 100"),
+        ("destinations.0.delivery.records_per_second", 0, "expected a number above 0 (got 0)"),
+        ("destinations.0.delivery.bytes_per_minute", -1, "expected a number above 0 (got -1)"),
+        ("destinations.0.delivery.request_timeout_s", 0, "expected a number above 0 (got 0)"),
+        ("destinations.0.settings.projectToken", "", "expected a string without white space"),
+        ("destinations.0.settings.projectToken", "a b", "expected a string without white space"),
+        ("destinations.0.settings.apiRegion", "", "expected one of US, EU, IN (got '')"),
+        ("destinations.0.settings.apiRegion", "US 🇪🇺", "expected one of US, EU, IN (got 'US 🇪🇺')"),
+        ("destinations.0.settings.apiRegion", 1, "expected one of US, EU, IN (got 1)"),
+        ("destinations.0.settings.sourceName", 5, "expected a string in quotes (got 5)"),
+        ("destinations.0.settings.strictMode", 2, "expected one of 0, 1 (got 2)"),
+        ("destinations.0.settings.strictMode", "yes", "expected one of 0, 1 (got 'yes')"),
+        ("destinations.0.settings.strictMode", 1.0, "expected one of 0, 1 (got 1.0)"),
+        (
+            "destinations.0.settings.serviceAccount",
+            {"username": "u"},
+            "serviceAccount.secret: miss",
+        ),
+        ("destinations.0.settings.api_secret", "x", 'unknown key; did you mean "apiSecret"?'),
+        (
+            "destinations.0.settings.my key",
+            1,
+            "destinations[0].settings.'my key': unknown key; acc",
+        ),
+    ],
+)
+def test_bad_value_is_reported_with_its_path_and_what_is_accepted(
+    path: str, value: Any, expected: str
+) -> None:
+    problems = problems_of(changed(path, value))
+    assert any(expected in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:8080",
+        "ftp://h",
+        "http://",
+        "https://h?x=1",
+        "https://h/?",
+        "https://h#f",
+        "https://h:99999",
+        "https://h:0",
+        "https://h:x",
+        "https://[::1",
+        "https://user:pass@h",
+        "https://h/a b",
+        "https://h/\x07",
+        "https://h\n",
+        5,
+    ],
+)
+def test_bad_base_url_is_reported_without_showing_it(url: Any) -> None:
+    assert problems_of(changed("destinations.0.base_url", url)) == [
+        "destinations[0].base_url: expected an http(s) URL without user, query and fragment"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8090", "http://127.0.0.1:8090"),
+        ("https://proxy.example/mixpanel/", "https://proxy.example/mixpanel"),
+        ("HTTPS://[::1]:1", "HTTPS://[::1]:1"),
+    ],
+)
+def test_good_base_url_is_kept_without_final_slash(url: str, expected: str) -> None:
+    assert load_json(changed("destinations.0.base_url", url)).destinations[0].base_url == expected
+
+
+@pytest.mark.parametrize("flagged", REGION_FLAGS)
+def test_region_in_any_case_with_or_without_flag_is_accepted(flagged: str) -> None:
+    code, flag = flagged.split()
+    forms = [flagged, code, code.lower(), code.title(), f"  {code.lower()}   {flag} ", code + flag]
+    for form in forms:
+        config = load_json(changed("destinations.0.settings.apiRegion", form))
+        assert config.destinations[0].settings.apiRegion is Region[code]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (1, "1"), (False, "0"), (True, "1"), ("0", "0"), ("1", "1")],
+)
+def test_strict_mode_in_any_form_is_accepted(value: Any, expected: str) -> None:
+    config = load_json(changed("destinations.0.settings.strictMode", value))
+    assert config.destinations[0].settings.strictMode == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("server.port", 0),
+        ("server.port", 65535),
+        ("server.max_body_bytes", 1024),
+        ("server.trusted_proxies", ["192.168.1.7", "fd00::/8"]),
+        ("server.tls_cert", None),
+        ("spool.min_free_bytes", 0),
+        ("sources.0.name", "A-z_0" + "9" * 59),
+        ("destinations.0.settings.apiSecret", None),
+        ("destinations.0.delivery.batch_records", 2000),
+        ("destinations.0.delivery.batch_bytes", 10 * 1024**2),
+        ("destinations.0.delivery.connections", 100),
+        ("destinations.0.delivery.request_timeout_s", 0.5),
+    ],
+)
+def test_value_at_the_limit_is_accepted(path: str, value: Any) -> None:
+    load_json(changed(path, value))
+
+
+def test_both_ports_zero_and_both_tls_files_are_accepted() -> None:
+    document = changed("server", {"port": 0, "tls_cert": "c", "tls_key": "k"})
+    config = load_json(changed("admin.port", 0, document))
+    assert (config.server.port, config.admin.port, config.server.tls_key) == (0, 0, "k")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_toml_number_that_is_not_finite_is_reported(value: str) -> None:
+    text = FULL[".toml"].replace("= 100", f"= {value}")
+    with pytest.raises(ConfigError, match=rf"records_per_second: .*\(got {value}\)"):
+        load_text(text, ".toml")
+
+
+def test_toml_integer_too_large_to_print_is_reported() -> None:
+    text = FULL[".toml"].replace("9000", "0x" + "f" * 5000)
+    with pytest.raises(ConfigError, match=r"server.port: .* \(got a very large number\)"):
+        load_text(text, ".toml")
+
+
+def test_half_a_surrogate_pair_is_reported() -> None:
+    text = 'sources: [{name: web, write_key: "\\ud800"}]\ndestinations: []'
+    with pytest.raises(ConfigError, match=r"sources\[0\]\.write_key: expected a string"):
+        load_text(text, ".yaml")
+
+
+# --- names and references --------------------------------------------------------------------
+
+
+def test_names_and_keys_used_twice_are_reported_without_the_key() -> None:
+    document = changed("sources", MINIMAL["sources"] * 2)
+    document["destinations"] *= 2
+    assert problems_of(document) == [
+        "sources[1].name: the same as sources[0].name; accepted: a different one",
+        "sources[1].write_key: the same as sources[0].write_key; accepted: a different one",
+        "destinations[1].name: the same as destinations[0].name; accepted: a different one",
+    ]
+
+
+def test_destinations_array_of_the_specification_is_accepted_and_named() -> None:
+    syft = {
+        "type": "mixpanel",
+        "settings": {"projectToken": "xxxx", "apiSecret": "xxxx", "strictMode": 1},
+    }
+    named = {**syft, "name": "mixpanel-2"}
+    document = changed("destinations", [syft, named, syft, {**syft, "name": "other"}])
+    names = [d.name for d in load_json(document).destinations]
+    assert names == ["mixpanel", "mixpanel-2", "mixpanel-3", "other"]
+    document["sources"][0]["destinations"] = ["mixpanel-3"]
+    assert load_json(document).sources[0].destinations == ("mixpanel-3",)
+
+
+def test_unreadable_destination_name_hides_no_other_mistake_and_makes_no_false_one() -> None:
+    document = changed("destinations.0.name", "my mp")
+    document["sources"][0]["destinations"] = ["my-mp", 5]
+    assert [line.split(":")[0] for line in problems_of(document)] == [
+        "sources[0].destinations[1]",
+        "destinations[0].name",
+    ]
+
+
+# --- variables -------------------------------------------------------------------------------
+
+
+def test_variables_in_values_are_filled_in() -> None:
+    document = changed("spool.path", "${BASE}/spool-${N:-1}${NONE:-}")
+    document["sources"][0]["write_key"] = "${KEY}"
+    config = load_json(document, BASE="/data", KEY="${BASE}")
+    assert config.spool.path == "/data/spool-1"
+    assert config.sources[0].write_key.reveal() == "${BASE}"  # not filled in a second time
+
+
+def test_default_replaces_an_unset_and_an_empty_variable() -> None:
+    document = changed("spool.path", "${P:-./here}")
+    assert load_json(document).spool.path == "./here"
+    assert load_json(document, P="").spool.path == "./here"
+    assert load_json(document, P="there").spool.path == "there"
+
+
+def test_escaped_variable_stays_as_text() -> None:
+    document = changed("spool.path", "$${HOME}/$x/$$/${A}$")
+    assert load_json(document, A="a").spool.path == "${HOME}/$x/$$/a$"
+
+
+def test_variable_in_a_key_stays_as_text() -> None:
+    [problem] = problems_of(changed("server.${A}", 1), A="port")
+    assert problem.startswith("server.'${A}': unknown key")
+
+
+def test_filled_in_text_stands_for_a_number_where_one_is_wanted() -> None:
+    document = changed("server.port", "${PORT:-9090}")
+    document = changed("server.body_timeout_s", "${S}", document)
+    document = changed("destinations.0.settings.strictMode", "${STRICT}", document)
+    document = changed("destinations.0.settings.sourceName", "${NAME}", document)
+    config = load_json(document, S="1.5", STRICT="0", NAME="007")
+    assert (config.server.port, config.server.body_timeout_s) == (9090, 1.5)
+    assert config.destinations[0].settings.strictMode == "0"
+    assert config.destinations[0].settings.sourceName == "007"
+
+
+@pytest.mark.parametrize("text", ["eighty", "70000", "", "8e9", "true", "nan", CANARY])
+def test_filled_in_text_that_is_wrong_is_never_shown(text: str) -> None:
+    document = changed("server.port", "${A}")
+    document = changed("server.shutdown_timeout_s", "x${A}", document)
+    document = changed("destinations.0.profile", "${A}", document)
+    document = changed("destinations.0.settings.apiRegion", "${A}", document)
+    assert problems_of(document, A=text) == [
+        "destinations[0].settings.apiRegion: expected one of US, EU, IN",
+        "destinations[0].profile: expected one of segment, syft",
+        "server.port: expected an integer from 0 to 65535",
+        "server.shutdown_timeout_s: expected a number above 0",
+    ]
+
+
+def test_reference_from_the_environment_is_never_shown() -> None:
+    document = changed("destinations.0.name", "${NAME}")
+    document["destinations"].append({"settings": {"projectToken": "t"}})
+    document["sources"][0]["destinations"] = ["${OTHER}", "x"]
+    assert problems_of(document, NAME="secret-name", OTHER="other-name") == [
+        "sources[0].destinations[0]: no destination has this name; "
+        "accepted: that of destinations[0], mixpanel",
+        "sources[0].destinations[1]: no destination has this name (got 'x'); "
+        "accepted: that of destinations[0], mixpanel",
+    ]
+
+
+def test_missing_variables_are_each_reported_with_their_path() -> None:
+    document = changed("spool.path", "${A}/${B}/${A}")
+    document["sources"][0]["write_key"] = "${KEY}"
+    assert problems_of(document) == [
+        "sources[0].write_key: environment variable KEY is not set; "
+        "accepted: set it, or give a default as in ${KEY:-value}",
+        "spool.path: environment variable A is not set; "
+        "accepted: set it, or give a default as in ${A:-value}; "
+        "environment variable B is not set; "
+        "accepted: set it, or give a default as in ${B:-value}",
+    ]
+
+
+@pytest.mark.parametrize("text", ["${", "${}", "${A", "${1A}", "${A-b}", "x${A B}"])
+def test_malformed_variable_is_reported(text: str) -> None:
+    [problem] = problems_of(changed("spool.path", text), A="a")
+    assert problem.startswith('spool.path: "${" without a name and "}"; accepted: ${NAME}, ')
+
+
+# --- the environment alone -------------------------------------------------------------------
+
+ENVIRON = {"MIXPANEL_PROJECT_TOKEN": "token0123", "WRITE_KEY": "key-of-web"}
+
+
+def test_two_variables_are_enough_to_run() -> None:
+    config = load(None, {**ENVIRON, "PATH": "/bin"})
+    document = changed("sources.0.name", "default")
+    assert config == load_json(changed("destinations.0.name", "mixpanel", document))
+
+
+def test_every_variable_is_read() -> None:
+    more = {
+        "MIXPANEL_API_SECRET": "s",
+        "MIXPANEL_REGION": "eu",
+        "GATEWAY_HOST": "0.0.0.0",
+        "GATEWAY_PORT": "80",
+        "GATEWAY_ADMIN_HOST": "::1",
+        "GATEWAY_ADMIN_PORT": "81",
+        "GATEWAY_ADMIN_TOKEN": "t",
+        "GATEWAY_SPOOL_PATH": "/data",
+    }
+    config = load(None, ENVIRON | more)
+    settings = config.destinations[0].settings
+    assert (settings.apiSecret, settings.apiRegion) == (Secret("s"), Region.EU)
+    assert (config.server.host, config.server.port) == ("0.0.0.0", 80)
+    assert (config.admin.host, config.admin.port) == ("::1", 81)
+    assert (config.admin.token, config.spool.path) == (Secret("t"), "/data")
+    assert load(None, ENVIRON | dict.fromkeys(more, "")) == load(None, ENVIRON)
+
+
+def test_required_variables_that_are_missing_are_all_reported_with_the_way_out() -> None:
+    for environ in ({}, dict.fromkeys(ENVIRON, "")):
+        with pytest.raises(ConfigError) as caught:
+            load(None, environ)
+        assert list(caught.value.problems) == [
+            f"{name}: not set; accepted: set it, or write a configuration file (--config FILE)"
+            for name in ("MIXPANEL_PROJECT_TOKEN", "WRITE_KEY")
+        ]
+
+
+def test_bad_variables_are_reported_by_name_without_their_text() -> None:
+    environ = {
+        "MIXPANEL_PROJECT_TOKEN": f"{CANARY} x",
+        "MIXPANEL_REGION": CANARY,
+        "GATEWAY_PORT": CANARY,
+        "GATEWAY_ADMIN_PORT": "8080 ",
+    }
+    with pytest.raises(ConfigError) as caught:
+        load(None, environ)
+    assert list(caught.value.problems) == [
+        "WRITE_KEY: not set; accepted: set it, or write a configuration file (--config FILE)",
+        "MIXPANEL_PROJECT_TOKEN: expected a string without white space",
+        "MIXPANEL_REGION: expected one of US, EU, IN",
+        "GATEWAY_PORT: expected an integer from 0 to 65535",
+        "GATEWAY_ADMIN_PORT: expected an integer from 0 to 65535",
+    ]
+    with pytest.raises(ConfigError, match=r"GATEWAY_ADMIN_PORT: the same as server\.port"):
+        load(None, ENVIRON | {"GATEWAY_PORT": "8081"})
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+WITH_SECRETS: dict[str, Any] = {
+    "admin": {"token": f"{CANARY}-1"},
+    "sources": [{"name": "web", "write_key": f"{CANARY}-2"}],
+    "destinations": [
+        {
+            "settings": {
+                "projectToken": "token0123",
+                "apiSecret": f"{CANARY}-3",
+                "serviceAccount": {"username": "u", "secret": f"{CANARY}-4", "projectId": "1"},
+            }
+        }
+    ],
+}
+
+
+def test_secrets_are_never_shown_by_a_configuration() -> None:
+    config = load_json(WITH_SECRETS)
+    assert config.admin.token is not None
+    assert config.admin.token.reveal() == f"{CANARY}-1"
+    for shown in (repr(config), str(config), f"{config}", str(redacted(config))):
+        assert CANARY not in shown
+        assert "***" in shown
+    assert CANARY not in "".join(warnings(config))
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        changed("server.port", "x", WITH_SECRETS),
+        changed("sources", WITH_SECRETS["sources"] * 2, WITH_SECRETS),
+        changed("admin.token", [CANARY], WITH_SECRETS),
+        changed("sources.0.write_key", {"x": CANARY}, WITH_SECRETS),
+        changed("sources.0.write_key", 4711, WITH_SECRETS),
+        changed("destinations.0.settings.apiSecret", [CANARY], WITH_SECRETS),
+        changed("destinations.0.settings.apiSecrt", CANARY, WITH_SECRETS),
+        changed("destinations.0.settings.serviceAccount", CANARY, WITH_SECRETS),
+        changed("destinations.0.settings.serviceAccount.secret", [CANARY], WITH_SECRETS),
+        changed("destinations.0.settings.projectToken", f"{CANARY} x", WITH_SECRETS),
+        changed("destinations.0.base_url", f"https://{CANARY}@h", WITH_SECRETS),
+        changed("admin", CANARY, WITH_SECRETS),
+    ],
+)
+def test_secrets_are_never_shown_by_an_error(mistake: Any) -> None:
+    assert not [line for line in problems_of(mistake) if "4711" in line]
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        (".yaml", f"sources: [{{write_key: *{CANARY}}}]"),
+        (".yaml", f"sources: [{{write_key: !{CANARY} x}}]"),
+        (".yaml", f"sources: [{{write_key: !{CANARY}!b x}}]"),
+        (".yaml", f"sources: [{{write_key: !!int {CANARY}}}]"),
+        (".yaml", f"sources: [{{write_key: &{CANARY} a}}, &{CANARY} b]"),
+        (".toml", f"write_key = {CANARY}"),
+        (".toml", f"write_key = '{CANARY}"),
+        (".json", f'{{"write_key": {CANARY}}}'),
+    ],
+)
+def test_secrets_are_never_shown_when_the_file_cannot_be_parsed(ending: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, ending)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__context__ is None  # nor by the error behind it
+
+
+def test_redacted_configuration_can_be_printed_in_any_format() -> None:
+    document = changed("destinations.0.settings.apiRegion", "eu", WITH_SECRETS)
+    plain = redacted(load_json(document))
+    assert json.loads(json.dumps(plain))["server"]["port"] == 8080
+    assert plain["admin"]["token"] == plain["sources"][0]["write_key"] == "***"
+    settings = plain["destinations"][0]["settings"]
+    assert (settings["projectToken"], settings["apiRegion"]) == ("toke…", "EU")
+    assert settings["apiSecret"] == settings["serviceAccount"]["secret"] == "***"
+    assert redacted(load_json(MINIMAL))["admin"]["token"] is None
+
+
+def test_credentials_prefer_the_service_account_then_the_secret_then_the_token() -> None:
+    account = ServiceAccount(username="u", secret=Secret("s"), projectId="9")
+    token_only = DestinationSettings(projectToken="t")
+    with_secret = DestinationSettings(projectToken="t", apiSecret=Secret("a"))
+    with_both = DestinationSettings(projectToken="t", apiSecret=Secret("a"), serviceAccount=account)
+    assert token_only.credentials() == ("t", "", None)
+    assert with_secret.credentials() == ("a", "", None)
+    assert with_both.credentials() == ("u", "s", "9")
+
+
+# --- warnings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("destinations.0.settings.apiSecret", "s", "settings.apiSecret: Mixpanel retires project "),
+        ("server.host", "0.0.0.0", "server.host: note: "),
+        ("admin.host", "::", "admin.host: DANGER: "),
+        ("destinations.0.base_url", "http://mixpanel.test", "destinations[0].base_url: events "),
+        ("destinations.0.base_url", "HTTP://10.0.0.1", "destinations[0].base_url: events "),
+    ],
+)
+def test_unwise_setting_is_warned_of(path: str, value: Any, expected: str) -> None:
+    [warning] = warnings(load_json(changed(path, value)))
+    assert expected in warning
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("server", {"host": "0.0.0.0", "tls_cert": "c", "tls_key": "k"}),
+        ("server.host", "localhost"),
+        ("admin", {"host": "0.0.0.0", "token": "t"}),
+        ("admin.host", "::1"),
+        ("destinations.0.base_url", "http://127.0.0.1:1"),
+        ("destinations.0.base_url", "http://[::1]:1"),
+        ("destinations.0.base_url", "https://mixpanel.test"),
+        ("destinations.0.settings", WITH_SECRETS["destinations"][0]["settings"]),
+    ],
+)
+def test_sound_setting_is_not_warned_of(path: str, value: Any) -> None:
+    assert warnings(load_json(changed(path, value))) == []
+
+
+def test_project_secret_warning_names_the_date_and_the_ways_out() -> None:
+    [warning] = warnings(load_json(changed("destinations.0.settings.apiSecret", "s")))
+    for part in ("2027-03-03", "serviceAccount", "projectToken"):
+        assert part in warning
+
+
+# --- anything at all -------------------------------------------------------------------------
+
+_STRUCTS = (Config, ServerConfig, SpoolConfig, SourceConfig, DestinationConfig, DestinationSettings)
+_KEYS = st.sampled_from([name for kind in _STRUCTS for name in kind.__struct_fields__])
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec="utf-8"))
+    | st.sampled_from(["${A}", "${B:-1}", "$${", "${", "EU", "mp", "http://h"])
+)
+_DOCUMENTS = st.recursive(
+    _SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(_KEYS | st.text(st.characters(codec="utf-8")), inner, max_size=6)
+    ),
+    max_leaves=20,
+)
+
+
+def load_or_fail_well(text: str | bytes, ending: str) -> None:
+    problems: tuple[str, ...] = ("none: ",)
+    try:
+        load_text(text, ending, {"A": "1"})
+    except ConfigError as error:
+        problems = error.problems
+    assert problems
+    for problem in problems:
+        assert len(problem.splitlines()) == 1
+        assert ": " in problem
+
+
+@given(_DOCUMENTS, st.sampled_from(["", "server", "spool", "sources.0", "destinations.0.settings"]))
+def test_any_document_is_accepted_or_refused_properly(document: Any, place: str) -> None:
+    whole = changed(place, document) if place else document
+    load_or_fail_well(json.dumps(whole), ".json")
+    load_or_fail_well(yaml.safe_dump(whole, allow_unicode=True), ".yaml")
+
+
+@given(
+    st.binary() | st.text(st.characters(codec="utf-8")).map(str.encode),
+    st.sampled_from([".json", ".yaml", ".toml"]),
+)
+def test_any_bytes_are_accepted_or_refused_properly(text: bytes, ending: str) -> None:
+    load_or_fail_well(text, ending)
+
+
+@given(
+    st.sampled_from(
+        ["int", "float", "bool", "timestamp", "binary", "null", "set", "omap", "pairs"]
+    ),
+    st.text("0123456789_:.+-xobTZ=, aé", max_size=12),
+)
+def test_any_yaml_tag_is_accepted_or_refused_properly(tag: str, text: str) -> None:
+    load_or_fail_well(f"server: !!{tag} '{text}'\nspool: {{path: !!{tag} '{text}'}}", ".yaml")
+    load_or_fail_well(f"!!{tag} '{text}' : 1", ".yaml")

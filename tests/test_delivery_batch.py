@@ -1,0 +1,209 @@
+"""Batches, what becomes of their records, and what the spool is told."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.delivery.batch import Batch, Body
+from gateway.delivery.outcome import Delivered, FailedRecord, Partial, Split
+from gateway.delivery.progress import Progress
+from gateway.spool.base import Chunk, Queue, Settlement
+
+QUEUE = Queue("main", "import")
+Encoding = Literal["gzip", "identity"]
+
+
+def chunk(id: int, lines: Sequence[bytes], encoding: Encoding = "gzip") -> Chunk:  # noqa: A002
+    data = b"".join(lines)
+    return Chunk(
+        id=id,
+        queue=QUEUE,
+        records=len(lines),
+        raw_bytes=len(data),
+        created_ms=1000 + id,
+        encoding=encoding,
+        payload=gzip.compress(data) if encoding == "gzip" else data,
+    )
+
+
+def records(start: int, stop: int) -> list[bytes]:
+    return [b'{"n":%d}\n' % n for n in range(start, stop)]
+
+
+def progress_of(batch: Batch, max_records: int = 2000, max_bytes: int = 2**21) -> Progress:
+    return Progress(batch, max_records=max_records, max_bytes=max_bytes)
+
+
+def test_one_whole_chunk_is_sent_as_it_is_stored() -> None:
+    stored = chunk(1, records(0, 5))
+    body = Batch([stored]).body(range(5))
+    assert body.gzipped
+    assert body.data is stored.payload
+    assert body.plain() == b"".join(records(0, 5))
+
+
+def test_several_chunks_are_merged_in_order() -> None:
+    batch = Batch([chunk(3, records(0, 2)), chunk(7, records(2, 5), "identity")])
+    assert batch.chunk_ids == (3, 7)
+    assert (batch.records, batch.created_ms) == (5, 1003)
+    data = b"".join(records(0, 5))
+    assert batch.body(range(5)) == Body(data, False, 5, len(data))
+
+
+def test_part_of_a_batch_holds_just_those_records() -> None:
+    batch = Batch([chunk(1, records(0, 5))])
+    assert batch.body([1, 3]).plain() == b'{"n":1}\n{"n":3}\n'
+
+
+def test_a_carriage_return_does_not_end_a_record() -> None:
+    line = b'{"a":\r1}\n'
+    assert Batch([chunk(1, [line, line])]).lines == [line, line]
+
+
+@pytest.mark.parametrize("size", [4, 1000])
+def test_a_chunk_that_does_not_inflate_to_its_size_is_an_error(size: int) -> None:
+    body = Body(gzip.compress(b'{"n":1}\n'), True, 1, size)
+    with pytest.raises(ValueError, match="do not inflate"):
+        body.plain()
+    with pytest.raises(ValueError, match="not valid gzip"):
+        Body(b"garbage, not gzip", True, 1, size).plain()
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=30),
+    max_records=st.integers(1, 10),
+    max_bytes=st.integers(8, 120),
+)
+def test_pieces_cover_a_batch_in_order_within_the_limits(
+    sizes: list[int], max_records: int, max_bytes: int
+) -> None:
+    lines = [b"1" * (size + 1) + b"\n" for size in sizes]
+    batch = Batch([chunk(1, lines)])
+    pieces = batch.cut(range(len(lines)), max_records, max_bytes)
+    assert [index for piece in pieces for index in piece] == list(range(len(lines)))
+    for piece in pieces:
+        as_array = 1 + sum(len(lines[index]) for index in piece)
+        assert 1 <= len(piece) <= max_records
+        assert len(piece) == 1 or as_array <= max_bytes
+
+
+def test_a_split_tries_the_left_half_first_and_ends_with_the_single_record() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 4))]))
+    sent = []
+    while (piece := progress.next()) is not None:
+        sent.append(list(piece))
+        progress.apply(Split("refused", "no") if 2 in piece else Delivered())
+    assert sent == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
+    settlement = progress.conclude()
+    assert settlement.delivered == 3
+    assert [(d.reason, d.detail, d.payload) for d in settlement.dead] == [
+        ("refused", "no", b'{"n":2}')
+    ]
+    assert settlement.remaining is None
+
+
+def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
+    progress = progress_of(Batch([chunk(3, records(0, 2)), chunk(7, records(2, 4))]))
+    progress.apply(Split("refused", "no"))
+    assert progress.keep() is None
+    progress.apply(Delivered())
+    kept = progress.keep()
+    assert kept is not None
+    assert (kept.chunk_ids, kept.delivered) == ((3, 7), 2)
+    assert kept.remaining is not None
+    assert kept.remaining.lines == b'{"n":2}\n{"n":3}\n'
+    progress.settled(kept)
+    assert progress.keep() is None
+    progress.apply(Delivered())
+    assert progress.conclude() == Settlement(queue=QUEUE, chunk_ids=(3,), delivered=2)
+
+
+def test_a_new_round_sends_the_refused_records_together() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 5))]))
+    progress.apply(Partial((FailedRecord(1, "x"), FailedRecord(4, "y"))))
+    assert (progress.refused, progress.records, progress.example) == (2, 5, "x")
+    kept = progress.keep()
+    assert kept is not None
+    progress.settled(kept)
+    progress.restart()
+    assert (progress.refused, progress.records, progress.next()) == (0, 2, [1, 4])
+    progress.apply(Partial((FailedRecord(1, "y"),)))
+    settlement = progress.conclude()
+    assert [letter.payload for letter in settlement.dead] == [b'{"n":4}']
+    assert settlement.delivered == 1
+
+
+@dataclass
+class Disk:
+    """What a spool makes of settlements."""
+
+    lines: dict[int, list[bytes]]
+    delivered: int = 0
+    dead: int = 0
+
+    def apply(self, settlement: Settlement) -> None:
+        before = [line for id_ in settlement.chunk_ids for line in self.lines.pop(id_)]
+        rest = settlement.remaining
+        remaining = [] if rest is None else rest.lines.splitlines(keepends=True)
+        assert len(remaining) == (0 if rest is None else rest.records)
+        dead = [letter.payload + b"\n" for letter in settlement.dead]
+        assert settlement.delivered + len(dead) + len(remaining) == len(before)
+        assert not set(remaining) & set(dead)
+        assert set(remaining) | set(dead) <= set(before)
+        assert remaining == [line for line in before if line in set(remaining)]
+        self.delivered += settlement.delivered
+        self.dead += len(dead)
+        if remaining:
+            self.lines[settlement.chunk_ids[0]] = remaining
+
+
+@given(data=st.data(), sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]) -> None:
+    total = sum(sizes)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    stored = {
+        i + 1: records(start, start + size)
+        for i, (start, size) in enumerate(zip(starts, sizes, strict=True))
+    }
+    disk = Disk(dict(stored))
+    limit = data.draw(st.integers(1, 8))
+    progress = progress_of(Batch([chunk(i, lines) for i, lines in stored.items()]), limit)
+    accepted: list[int] = []  # what the service would have stored, without what it refused
+    for _ in range(200):
+        piece = progress.next()
+        if piece is None:
+            break
+        assert len(piece) <= limit
+        step = data.draw(st.sampled_from(("ok", "ok", "some", "split", "wait", "restart")))
+        if step == "ok":
+            accepted += piece
+            progress.apply(Delivered())
+        elif step == "some":
+            failed = data.draw(
+                st.sets(st.integers(0, len(piece) - 1), min_size=1, max_size=len(piece))
+            )
+            accepted += [index for i, index in enumerate(piece) if i not in failed]
+            progress.apply(Partial(tuple(FailedRecord(i, "no") for i in sorted(failed))))
+        elif step == "split":
+            progress.apply(Split("refused", "no"))
+        else:
+            if (kept := progress.keep()) is not None:
+                disk.apply(kept)
+                progress.settled(kept)
+            if step == "restart":
+                progress.restart()
+    assert len(accepted) == len(set(accepted))
+    if progress.next() is None:
+        settlement = progress.conclude()
+        disk.apply(settlement)
+        progress.settled(settlement)
+        assert progress.is_over
+        assert disk.lines == {}
+    on_disk = sum(len(lines) for lines in disk.lines.values())
+    assert disk.delivered + disk.dead + on_disk == total
+    assert disk.delivered <= len(accepted)

@@ -1,0 +1,138 @@
+"""The HTTP client against servers that are no Mixpanel at all."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from gateway import __version__
+from gateway.config import DestinationConfig, DestinationSettings
+from gateway.delivery.batch import Body
+from gateway.delivery.mixpanel import MixpanelEndpoint
+from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LINES = b'{"n":1}\n'
+BODY = Body(LINES, False, 1, len(LINES))
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def send(url: str, body: Body = BODY, endpoint: str = "import") -> Outcome:
+    settings = DestinationSettings(projectToken="a1b2c3")
+    async with MixpanelEndpoint(
+        endpoint, DestinationConfig(name="main", settings=settings, base_url=url)
+    ) as client:
+        return await client.send(body)
+
+
+async def test_a_request_says_who_sends_it_and_goes_below_the_base_url() -> None:
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response(text="1")
+
+    async with serving(answer) as url:
+        assert await send(f"{url}/proxy/mixpanel/") == Delivered()
+    (request,) = seen
+    assert request.method == "POST"
+    assert request.path == "/proxy/mixpanel/import"
+    assert request.query == {"strict": "1"}
+    assert request.headers["User-Agent"] == f"mixpanel-gateway/{__version__}"
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    paths: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        if request.path == "/elsewhere":
+            return web.Response(text="1")
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async with serving(answer) as url:
+        assert await send(url) == RetryLater(None, "status 307")
+    assert paths == ["/import"]
+
+
+async def test_an_answer_without_end_is_read_up_to_a_limit() -> None:
+    written = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal written
+        response = web.StreamResponse(status=400)
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"x" * 65536)
+                written += 65536
+        except ConnectionError:
+            pass
+        return response
+
+    async with serving(answer) as url:
+        assert isinstance(await send(url), Split)
+    assert written < 16 * 2**20
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_that_is_cut_off_is_retried(status: int) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"status": 1, "error": null}')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with serving(answer) as url:
+        assert await send(url, endpoint="engage") == RetryLater(None, "ClientPayloadError")
+
+
+async def test_something_that_does_not_speak_http_is_retried() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+        request.transport.close()
+        return web.Response()
+
+    async with serving(answer) as url:
+        outcome = await send(url)
+    assert isinstance(outcome, RetryLater)
+    assert "SSH" not in outcome.reason
+
+
+async def test_an_impossible_address_is_retried() -> None:
+    outcome = await send("http://[not-an-address")
+    assert isinstance(outcome, RetryLater)
+
+
+@pytest.mark.parametrize("endpoint", ["import", "track", "engage", "groups"])
+async def test_a_large_request_arrives_whole(endpoint: str) -> None:
+    sizes: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        sizes.append(len(await request.read()))
+        return web.Response(text="1")
+
+    line = b'"%s"\n' % (b"x" * 2_000_000)
+    async with serving(answer) as url:
+        body = Body(line, False, 1, len(line))
+        assert await send(url, body, endpoint) == Delivered()
+    as_array = endpoint != "import"
+    assert sizes == [len(line) + as_array]

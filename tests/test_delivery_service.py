@@ -1,0 +1,607 @@
+"""Delivery as a whole: the real spool on one side, the Mixpanel stand-in on the other."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.config import DeliveryConfig, DestinationConfig, DestinationSettings, Secret
+from gateway.delivery import Delivery, Status
+from gateway.errors import SpoolUnavailable
+from gateway.sandbox import Fault, Sandbox
+from gateway.sandbox.faults import Endpoint
+from gateway.spool.base import Entry, Queue, Settlement
+from gateway.spool.sqlite import SqliteSpool
+from gateway.telemetry import Telemetry
+
+TOKEN = "a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6"
+SECRET = "canary-secret-value"
+CLOCK = SystemClock()
+
+
+class Rig:
+    """One spool, one delivery, and what was slept."""
+
+    def __init__(
+        self,
+        directory: Path,
+        destinations: Sequence[DestinationConfig],
+        spool_type: type[SqliteSpool],
+    ) -> None:
+        self.telemetry = Telemetry()
+        self.spool = spool_type(
+            directory, clock=CLOCK, telemetry=self.telemetry, max_bytes=2**30, min_free_bytes=0
+        )
+        self.slept: list[float] = []
+        self.may_wake = asyncio.Event()
+        self.may_wake.set()
+        self.delivery = Delivery(
+            destinations, self.spool, CLOCK, self.telemetry, rng=Random(1), sleep=self.sleep
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0.002)
+        await self.may_wake.wait()
+
+    async def append(self, endpoint: str, *records: bytes, destination: str = "main") -> None:
+        lines = b"".join(record + b"\n" for record in records)
+        await self.spool.append([Entry(Queue(destination, endpoint), lines, len(records))])
+
+    def counts(self, destination: str = "main") -> tuple[int, int, int]:
+        ledger = self.spool.ledger()[destination]
+        assert ledger.gap == 0
+        return ledger.delivered, ledger.dead_lettered, self.pending(destination)
+
+    def pending(self, destination: str = "main") -> int:
+        queues = self.spool.queues().items()
+        return sum(state.pending for queue, state in queues if queue.destination == destination)
+
+    async def delivered(self, destination: str = "main") -> None:
+        await until(lambda: self.pending(destination) == 0)
+
+    def status(self, endpoint: str = "import", destination: str = "main") -> Status:
+        return self.delivery.status()[destination][endpoint]
+
+    def waits(self) -> list[float]:
+        """All sleeping but the lingering of batches that are not full."""
+        return [seconds for seconds in self.slept if seconds > 1]
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not within the time allowed"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def delivering(
+    directory: Path,
+    *destinations: DestinationConfig,
+    stop_s: float = 0.0,
+    spool_type: type[SqliteSpool] = SqliteSpool,
+) -> AsyncIterator[Rig]:
+    rig = Rig(directory, destinations, spool_type)
+    await rig.spool.open()
+    try:
+        await rig.delivery.start()
+        try:
+            yield rig
+        finally:
+            await rig.delivery.stop(stop_s)
+    finally:
+        await rig.spool.close()
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    sandbox = Sandbox(token=TOKEN, api_secret=SECRET)
+    await sandbox.start()
+    yield sandbox
+    await sandbox.stop()
+
+
+def destination(
+    sandbox: Sandbox | str, name: str = "main", secret: str | None = None, **limits: Any
+) -> DestinationConfig:
+    return DestinationConfig(
+        name=name,
+        base_url=sandbox if isinstance(sandbox, str) else sandbox.url,
+        settings=DestinationSettings(
+            projectToken=TOKEN, apiSecret=None if secret is None else Secret(secret)
+        ),
+        delivery=DeliveryConfig(**limits),
+    )
+
+
+def event(number: int, **properties: object) -> bytes:
+    properties = {
+        "token": TOKEN,
+        "time": CLOCK.now_ms(),
+        "distinct_id": "u1",
+        "$insert_id": f"id-{number}",
+    } | properties
+    return json.dumps({"event": "Test", "properties": properties}).encode()
+
+
+def update(number: int) -> bytes:
+    return json.dumps({"$token": TOKEN, "$distinct_id": "u1", "$set": {"n": number}}).encode()
+
+
+def group_update(number: int) -> bytes:
+    record = {"$token": TOKEN, "$group_key": "k", "$group_id": "g", "$set": {"n": number}}
+    return json.dumps(record).encode()
+
+
+def events(start: int, stop: int) -> list[bytes]:
+    return [event(number) for number in range(start, stop)]
+
+
+def ids(sandbox: Sandbox) -> list[str]:
+    return [
+        json.loads(kept.record)["properties"]["$insert_id"]
+        for kept in sandbox.store.records(endpoint="/import")
+        if not kept.duplicate
+    ]
+
+
+def numbers(sandbox: Sandbox, endpoint: str) -> list[int]:
+    return [
+        json.loads(kept.record)["$set"]["n"] for kept in sandbox.store.records(endpoint=endpoint)
+    ]
+
+
+async def test_each_endpoint_gets_its_records(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with delivering(tmp_path, destination(sandbox, secret=SECRET)) as rig:
+        await rig.append("import", *events(0, 3))
+        await rig.append("track", *events(3, 5))
+        await rig.append("engage", update(0), update(1))
+        await rig.append("groups", group_update(0))
+        await rig.delivered()
+        assert rig.counts() == (8, 0, 0)
+        assert {e: c.unique for e, c in sandbox.store.counts.items()} == {
+            "/import": 3,
+            "/track": 2,
+            "/engage": 2,
+            "/groups": 1,
+        }
+        assert rig.waits() == []
+        status = rig.status()
+        assert (status["state"], status["consecutive_failures"]) == ("ok", 0)
+        assert status["last_success_ms"] is not None
+        metrics = rig.telemetry.render().decode()
+    assert (
+        'gateway_delivery_requests_total{destination="main",endpoint="import",outcome="Delivered"}'
+        in metrics
+    )
+
+
+async def test_a_single_event_is_delivered_at_once(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        for number in range(3):
+            await rig.append("import", event(number))
+            await asyncio.wait_for(rig.delivered(), 1.0)
+        assert rig.slept == []
+
+
+async def test_small_chunks_are_merged_into_few_requests(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with delivering(tmp_path, destination(sandbox, connections=1)) as rig:
+        stall = Fault(action="stall", stall_s=0.3, count=1)
+        sandbox.faults.replace([stall])
+        for number in range(100):
+            await rig.append("import", event(number))
+        await rig.delivered()
+        assert rig.counts() == (100, 0, 0)
+        assert ids(sandbox) == [f"id-{number}" for number in range(100)]
+        assert sandbox.store.counts["/import"].requests <= 30
+
+
+async def test_a_batch_that_is_not_full_waits_for_more_while_another_is_under_way(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace([Fault(action="stall", stall_s=0.3, count=1)])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", event(0))
+        await until(lambda: sandbox.store.counts["/import"].requests == 1)
+        rig.may_wake.clear()
+        for number in range(1, 20):
+            await rig.append("import", event(number))
+        rig.may_wake.set()
+        await rig.delivered()
+        assert set(rig.slept) == {0.05}
+        assert sandbox.store.counts["/import"].requests == 2
+
+
+async def test_a_chunk_above_the_batch_limit_is_cut(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with delivering(tmp_path, destination(sandbox, batch_records=40)) as rig:
+        await rig.append("import", *events(0, 100))
+        await rig.delivered()
+        assert rig.counts() == (100, 0, 0)
+        assert sandbox.store.counts["/import"].requests == 3
+
+
+async def test_server_errors_are_retried_until_it_works(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.delivery")
+    sandbox.faults.replace([Fault(action="status", status=500, count=3)])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *events(0, 10))
+        await rig.delivered()
+        assert rig.counts() == (10, 0, 0)
+        assert sandbox.store.counts["/import"].requests == 4
+        waits = zip((2, 4, 8), rig.waits(), strict=True)
+        assert all(base + 0.9 < wait < base + 5 for base, wait in waits)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def test_too_many_requests_wait_as_long_as_asked(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.faults.replace([Fault(action="status", status=429, retry_after_s=90, count=1)])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *events(0, 10))
+        await rig.delivered()
+        assert rig.counts() == (10, 0, 0)
+        assert len(rig.waits()) == 1
+        assert 89 < rig.waits()[0] <= 90
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("action", ["reset", "status"])
+async def test_trouble_after_the_commit_duplicates_but_never_loses(
+    tmp_path: Path, sandbox: Sandbox, action: Any, after: bool
+) -> None:
+    sandbox.faults.replace([Fault(action=action, status=502, after=after, count=2)])
+    async with delivering(tmp_path, destination(sandbox, connections=2)) as rig:
+        for start in range(0, 100, 10):
+            await rig.append("import", *events(start, start + 10))
+        await rig.delivered()
+        assert rig.counts() == (100, 0, 0)
+        assert sorted(ids(sandbox)) == sorted(f"id-{n}" for n in range(100))
+        assert (sandbox.store.counts["/import"].duplicates > 0) is after
+
+
+async def test_no_answer_in_time_is_retried(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.faults.replace([Fault(action="stall", stall_s=60, count=1)])
+    async with delivering(tmp_path, destination(sandbox, request_timeout_s=0.2)) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: rig.status()["detail"] == "no answer in time")
+        await rig.delivered()
+        assert rig.counts() == (10, 0, 0)
+
+
+async def test_no_server_at_all_is_retried_without_showing_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    nowhere = destination("http://127.0.0.1:1", secret=SECRET)
+    async with delivering(tmp_path, nowhere) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: rig.status()["consecutive_failures"] > 2)
+        status = rig.status()
+        assert status["state"] == "retrying"
+        assert "127.0.0.1:1" in status["detail"]
+        assert status["in_flight"] == 1
+        assert rig.counts() == (0, 0, 10)
+    assert SECRET not in caplog.text + repr(status)
+
+
+async def test_failed_records_become_dead_letters_and_the_rest_is_delivered(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    bad = event(7, time="yesterday"), event(8, distinct_id="null")
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *events(0, 3), bad[0], *events(3, 6), bad[1])
+        await rig.delivered()
+        assert rig.counts() == (6, 2, 0)
+        assert sandbox.store.counts["/import"].requests == 1
+        stored = [kept.letter for kept in await rig.spool.dead_letters()]
+        assert [(d.queue, d.kind, d.reason, d.payload) for d in stored] == [
+            (Queue("main", "import"), "record", "refused", record) for record in bad
+        ]
+        assert "properties.time" in stored[0].detail
+        assert "properties.distinct_id" in stored[1].detail
+
+
+@pytest.mark.parametrize("endpoint", ["/import", "/track", "/engage"])
+async def test_a_refusal_without_failed_records_isolates_the_bad_record(
+    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+) -> None:
+    make = update if endpoint == "/engage" else event
+    bad = b'{"event": not json}'
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append(endpoint[1:], *map(make, range(37)), bad, *map(make, range(37, 64)))
+        await rig.delivered()
+        assert rig.counts() == (64, 1, 0)
+        (kept,) = await rig.spool.dead_letters()
+        assert (kept.letter.reason, kept.letter.payload) == ("refused", bad)
+        counts = sandbox.store.counts[endpoint]
+        assert (counts.unique, counts.duplicates) == (64, 0)
+        assert counts.requests <= 15
+
+
+async def test_413_splits_until_the_record_that_is_too_large_is_alone(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    async with delivering(tmp_path, destination(sandbox, batch_bytes=8 * 2**20)) as rig:
+        sandbox.faults.replace([Fault(action="status", status=503, count=1)])
+        await rig.append("import", event(0, text="x" * 500_000), event(1, text="x" * 2_200_000))
+        await rig.append("import", *(event(n, text="x" * 500_000) for n in range(2, 7)))
+        await rig.delivered()
+        assert rig.counts() == (6, 1, 0)
+        (kept,) = await rig.spool.dead_letters()
+        assert kept.letter.reason == "too_large"
+        assert "2097152 bytes" in kept.letter.detail
+        assert sandbox.store.counts["/import"].duplicates == 0
+
+
+async def test_refused_credentials_pause_the_destination_until_they_work(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.delivery")
+    sandbox.faults.replace([Fault(action="status", status=401, endpoints=("/import",))])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: rig.status()["consecutive_failures"] >= 2)
+        await rig.append("engage", update(0))
+        await until(lambda: rig.status()["consecutive_failures"] >= 6)
+        for endpoint in ("import", "track", "engage", "groups"):
+            assert rig.status(endpoint)["state"] == "paused"
+            assert "credentials refused (401)" in rig.status(endpoint)["detail"]
+        assert rig.counts() == (0, 0, 11)
+        assert sandbox.store.counts["/engage"].requests == 0
+        # The wait is computed from a clock that runs on: a little less than what was decided.
+        assert [round(wait) for wait in rig.waits()[:5]] == [60, 120, 240, 480, 600]
+        sandbox.faults.replace([])
+        await rig.delivered()
+        assert rig.counts() == (11, 0, 0)
+        assert rig.status("engage")["state"] == "ok"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+async def test_a_wrong_address_pauses_and_keeps_the_records(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    async with delivering(tmp_path, destination(f"{sandbox.url}/nothing/here/")) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: rig.status()["state"] == "paused")
+        assert "base_url" in rig.status()["detail"]
+        assert rig.counts() == (0, 0, 10)
+
+
+async def test_a_refused_majority_pauses_keeps_the_records_and_recovers(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    def refuse(count: int) -> Fault:
+        failed = [{"index": i, "message": "unknown project"} for i in range(20)]
+        body = json.dumps({"code": 400, "failed_records": failed})
+        return Fault(action="status", status=400, body=body, count=count)
+
+    sandbox.faults.replace([refuse(3)])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *events(0, 25))
+        await rig.delivered()
+        # Of the first request 5 of 25 were taken, of the probes none, then all.
+        assert rig.counts() == (25, 0, 0)
+        assert ids(sandbox) == [f"id-{number}" for number in range(20)]
+        assert sandbox.store.counts["/import"].requests == 4
+        assert [round(wait) for wait in rig.waits()] == [60, 120, 240]
+        assert rig.status()["state"] == "ok"
+
+
+async def test_a_refused_majority_shows_as_paused_and_survives_a_restart(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    bad = [event(number, time="never") for number in range(12)]
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *events(100, 105), *bad)
+        await until(lambda: rig.status()["consecutive_failures"] >= 3)
+        status = rig.status()
+        assert status["state"] == "paused"
+        assert "12 of 12 records refused" in status["detail"]
+        assert "properties.time" in status["detail"]
+        assert rig.counts() == (5, 0, 12)
+    assert ids(sandbox) == [f"id-{number}" for number in range(100, 105)]
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await until(lambda: rig.status()["state"] == "paused")
+        assert rig.counts() == (5, 0, 12)
+
+
+async def test_nine_bad_events_alone_are_just_dead_letters(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", *(event(number, time="never") for number in range(9)))
+        await rig.delivered()
+        assert rig.counts() == (0, 9, 0)
+        assert rig.status()["state"] == "ok"
+
+
+async def test_profile_updates_keep_their_order_across_retries(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace(
+        [
+            Fault(action="status", status=503, share=0.2),
+            Fault(action="reset", share=0.2),
+            Fault(action="status", status=413, share=0.2),
+        ]
+    )
+    async with delivering(tmp_path, destination(sandbox, batch_records=7)) as rig:
+        for start in range(0, 200, 5):
+            await rig.append("engage", *map(update, range(start, start + 5)))
+            await rig.append("groups", group_update(start))
+        await rig.delivered()
+        delivered, dead, _ = rig.counts()
+        assert delivered + dead == 240
+        for endpoint in ("/engage", "/groups"):
+            got = numbers(sandbox, endpoint)
+            assert got == sorted(got)
+            assert len(got) == len(set(got))
+
+
+async def test_a_dead_destination_does_not_slow_another(tmp_path: Path, sandbox: Sandbox) -> None:
+    stalling = Sandbox(token=TOKEN, faults=[Fault(action="stall", stall_s=3600)])
+    await stalling.start()
+    try:
+        good, bad = destination(sandbox, "good"), destination(stalling, "bad", connections=2)
+        async with delivering(tmp_path, good, bad) as rig:
+            for start in range(0, 300, 10):
+                await rig.append("import", *events(start, start + 10), destination="bad")
+                await rig.append("import", *events(start, start + 10), destination="good")
+            await rig.delivered("good")
+            assert rig.counts("good") == (300, 0, 0)
+            assert rig.counts("bad") == (0, 0, 300)
+            assert rig.status(destination="bad")["in_flight"] == 2
+    finally:
+        await stalling.stop()
+
+
+def seed_that_lets_two_pass() -> int:
+    """The sandbox's dice for a fault with share 0.5 that strikes the third request."""
+
+    def lets_two_pass(seed: int) -> bool:
+        dice = Random(seed)
+        return [dice.random() < 0.5 for _ in range(3)] == [False, False, True]
+
+    return next(filter(lets_two_pass, range(1000)))
+
+
+@asynccontextmanager
+async def failing_halfway(fault: Fault) -> AsyncIterator[Sandbox]:
+    """A sandbox that fails the second half of a batch with a bad record in it."""
+    sandbox = Sandbox(token=TOKEN, seed=seed_that_lets_two_pass(), faults=[fault])
+    await sandbox.start()
+    try:
+        yield sandbox
+    finally:
+        await sandbox.stop()
+
+
+HALVES = [*events(0, 20), b"not json", *events(20, 39)]
+
+
+async def test_what_is_done_is_settled_while_the_rest_waits(tmp_path: Path) -> None:
+    fault = Fault(action="status", status=503, share=0.5, count=1)
+    async with (
+        failing_halfway(fault) as sandbox,
+        delivering(tmp_path, destination(sandbox)) as rig,
+    ):
+        rig.may_wake.clear()
+        await rig.append("import", *HALVES)
+        await until(lambda: rig.counts() == (20, 0, 20))
+        assert rig.status()["state"] == "retrying"
+        rig.may_wake.set()
+        await rig.delivered()
+        assert rig.counts() == (39, 1, 0)
+        assert sandbox.store.counts["/import"].duplicates == 0
+
+
+async def test_a_restart_in_the_middle_loses_nothing_and_sends_nothing_done_again(
+    tmp_path: Path,
+) -> None:
+    async with failing_halfway(Fault(action="stall", stall_s=3600, share=0.5)) as sandbox:
+        async with delivering(tmp_path, destination(sandbox)) as rig:
+            await rig.append("import", *HALVES)
+            await until(lambda: sandbox.store.counts["/import"].misbehaved == 1)
+        assert rig.counts() == (20, 0, 20)
+        sandbox.faults.replace([])
+        async with delivering(tmp_path, destination(sandbox)) as rig:
+            await rig.delivered()
+            assert rig.counts() == (39, 1, 0)
+            assert sorted(ids(sandbox)) == sorted(f"id-{number}" for number in range(39))
+            assert sandbox.store.counts["/import"].duplicates == 0
+
+
+async def test_stopping_delivers_what_is_waiting(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.faults.replace([Fault(action="stall", stall_s=0.2, share=0.5)])
+    async with delivering(tmp_path, destination(sandbox, batch_records=20), stop_s=10) as rig:
+        for start in range(0, 200, 10):
+            await rig.append("import", *events(start, start + 10))
+    assert sandbox.store.counts["/import"].unique == 200
+    assert rig.counts() == (200, 0, 0)
+
+
+async def test_stopping_ends_in_time_and_keeps_what_is_not_delivered(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace([Fault(action="stall", stall_s=3600)])
+    async with delivering(tmp_path, destination(sandbox), stop_s=0.2) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: sandbox.store.counts["/import"].misbehaved == 1)
+        started = time.monotonic()
+    assert 0.2 <= time.monotonic() - started < 2
+    assert rig.pending() == 10
+
+
+async def test_stopping_does_not_wait_for_a_paused_destination(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace([Fault(action="status", status=403)])
+    async with delivering(tmp_path, destination(sandbox), stop_s=30) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: rig.status()["state"] == "paused")
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+
+
+class StubbornSpool(SqliteSpool):
+    """Cannot take note of anything at first."""
+
+    refusals = 2
+
+    async def settle(self, settlement: Settlement) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise SpoolUnavailable("the disk is full")
+        await super().settle(settlement)
+
+
+async def test_what_is_delivered_is_not_sent_again_when_the_spool_cannot_take_note(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    async with delivering(tmp_path, destination(sandbox), spool_type=StubbornSpool) as rig:
+        await rig.append("import", *events(0, 10))
+        await rig.delivered()
+        assert rig.counts() == (10, 0, 0)
+        assert sandbox.store.counts["/import"].requests == 1
+        assert len(rig.waits()) == 2
+
+
+class SlowSpool(SqliteSpool):
+    """Has taken note long before it says so."""
+
+    settling = False
+
+    async def settle(self, settlement: Settlement) -> None:
+        await super().settle(settlement)
+        self.settling = True
+        await asyncio.sleep(0.2)
+
+
+async def test_stopping_while_the_spool_takes_note_waits_for_it(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(tmp_path, destination(sandbox), spool_type=SlowSpool) as rig:
+        await rig.append("import", *events(0, 10))
+        await until(lambda: isinstance(rig.spool, SlowSpool) and rig.spool.settling)
+    assert rig.counts() == (10, 0, 0)
+    assert caplog.messages == []
+
+
+async def test_records_of_an_unknown_destination_stay_and_are_reported(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", event(1), destination="gone")
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        assert rig.pending("gone") == 1
+    assert "1 records wait for gone/import, which is not configured" in caplog.text
