@@ -20,7 +20,7 @@ $(VENV)/.tools: pyproject.toml
 
 $(STAMP): $(VENV)/.tools setup.py $(CORE)
 	@echo "compiling ..."
-	@$(PIP) --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable .
 	@touch $@
 
 run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine plays Mixpanel.

@@ -83,6 +83,7 @@ async def test_retry_after_is_waited_for(gate: Gate, clock: Time) -> None:
     async with gate.turn() as turn:
         gate.back_off(turn, 300.0, "status 429")
     assert gate.wait_s() == 300
+    assert gate.since_ms == 1_000_000
     async with gate.turn():
         assert clock.slept == [300]
 
@@ -94,12 +95,14 @@ async def test_paused_is_probed_slowly_and_stays_paused_through_an_outage(
         async with gate.turn() as turn:
             gate.pause(turn, "credentials refused")
     assert clock.slept == [60, 120, 240, 480, 600]
+    assert gate.since_ms == 1_000_000
     async with gate.turn() as turn:
         gate.back_off(turn, None, "status 503")
     assert (gate.state, gate.detail) == ("paused", "status 503")
     async with gate.turn() as turn:
         gate.reopen(turn)
     assert (gate.state, gate.detail) == ("ok", "")
+    assert gate.since_ms == clock.now_ms() > 1_000_000
 
 
 async def test_a_change_is_logged_once(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:

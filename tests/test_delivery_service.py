@@ -272,8 +272,10 @@ async def test_trouble_after_the_commit_duplicates_but_never_loses(
 async def test_no_answer_in_time_is_retried(tmp_path: Path, sandbox: Sandbox) -> None:
     sandbox.faults.replace([Fault(action="stall", stall_s=60, count=1)])
     async with delivering(tmp_path, destination(sandbox, request_timeout_s=0.2)) as rig:
+        rig.may_wake.clear()
         await rig.append("import", *events(0, 10))
         await until(lambda: rig.status()["detail"] == "no answer in time")
+        rig.may_wake.set()
         await rig.delivered()
         assert rig.counts() == (10, 0, 0)
 
@@ -446,6 +448,20 @@ async def test_profile_updates_keep_their_order_across_retries(
             got = numbers(sandbox, endpoint)
             assert got == sorted(got)
             assert len(got) == len(set(got))
+
+
+async def test_the_endpoints_of_a_destination_share_its_rate(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    limited = destination(sandbox, records_per_second=200, batch_records=20)
+    async with delivering(tmp_path, limited) as rig:
+        started = time.monotonic()
+        await rig.append("import", *events(0, 160))
+        await rig.append("engage", *map(update, range(140)))
+        await rig.delivered()
+        # 200 pass at once, the other 100 take half a second.
+        assert 0.45 < time.monotonic() - started < 3
+        assert rig.counts() == (300, 0, 0)
 
 
 async def test_a_dead_destination_does_not_slow_another(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -94,9 +94,8 @@ class Sender:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._has_read_all = False
-        self._cursor = (
-            0  # the last chunk that was read; what is before it is with a worker, or done
-        )
+        # The last chunk that was read: it and those before are with a worker, or done.
+        self._cursor = 0
         self._under_way: set[Progress] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
@@ -129,7 +128,8 @@ class Sender:
                         await self._spool.settle(settlement)
         except (TimeoutError, SpoolError) as error:
             _log.warning("%s: some records will be delivered twice: %r", self._name, error)
-        await self._endpoint.close()
+        finally:
+            await self._endpoint.close()
 
     def status(self) -> Status:
         """Return what operators need to know."""
