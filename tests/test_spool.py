@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
-from gateway.spool import Spool, SqliteSpool
-from gateway.spool import sqlite as spool_sqlite
+from gateway.spool import Spool, SqliteSpool, sqlite, writer
 from gateway.spool.base import (
     MAX_CHUNK_BYTES,
     MAX_CHUNK_RECORDS,
@@ -230,7 +229,7 @@ async def test_requests_that_arrive_during_a_commit_form_the_next(bench: Bench) 
 
 async def test_large_backlog_is_committed_in_bounded_groups(bench: Bench) -> None:
     spool = await bench.open()
-    requests = spool_sqlite.GROUP_REQUESTS * 2 + 1
+    requests = sqlite.GROUP_REQUESTS * 2 + 1
     await asyncio.gather(*(spool.append([entry(n)]) for n in range(requests)))
     assert bench.metric("gateway_spool_commits_total") == 3
     assert names(await drain(spool)) == [str(n) for n in range(requests)]
@@ -732,8 +731,8 @@ async def test_overload_is_refused_at_once(bench: Bench) -> None:
 async def test_space_is_given_back_after_a_backlog(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_sqlite, "KEPT_FREE_PAGES", 16)
-    monkeypatch.setattr(spool_sqlite, "VACUUM_PAGES", 64)
+    monkeypatch.setattr(writer, "KEPT_FREE_PAGES", 16)
+    monkeypatch.setattr(writer, "VACUUM_PAGES", 64)
     spool = await bench.open()
     for n in range(20):
         line = random.Random(n).randbytes(100_000).replace(b"\n", b"") + b"\n"
@@ -785,10 +784,10 @@ async def test_files_are_private_whatever_the_umask(bench: Bench, umask: int) ->
 
 async def test_newer_format_is_refused_and_left_alone(bench: Bench) -> None:
     await (await bench.open()).close()
-    bench.sql(f"PRAGMA user_version = {spool_sqlite.FORMAT + 1}")
+    bench.sql(f"PRAGMA user_version = {writer.FORMAT + 1}")
     with pytest.raises(SpoolError, match="newer"):
         await bench.open()
-    bench.sql(f"PRAGMA user_version = {spool_sqlite.FORMAT}")
+    bench.sql(f"PRAGMA user_version = {writer.FORMAT}")
     await bench.open()
 
 

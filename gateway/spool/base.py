@@ -178,9 +178,7 @@ class Spool(Protocol):
         """Commit what was appended, then release the storage.  Idempotent."""
         ...
 
-    def append(
-        self, entries: Sequence[Entry], dead: Sequence[DeadLetter] = ()
-    ) -> Awaitable[None]:
+    def append(self, entries: Sequence[Entry], dead: Sequence[DeadLetter] = ()) -> Awaitable[None]:
         """Queue the records of one request; the result arrives when they are on disk.
 
         Records of one queue keep the order of the calls.  ``dead`` counts as accepted and as

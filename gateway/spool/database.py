@@ -1,0 +1,52 @@
+"""A connection to the spool's file: its own thread's, opened on demand, dropped when it fails."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Database", "connect", "is_damage"]
+
+log = logging.getLogger(__name__)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that begins no transaction on its own."""
+    return sqlite3.connect(path, timeout=5.0, isolation_level=None)
+
+
+class Database:
+    """One connection that is opened when it is needed, and dropped when it fails."""
+
+    def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
+        self._path = path
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
+
+    def disconnect(self) -> None:
+        """Close the connection; the next statement opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                log.warning("closing the spool %s: %s", self._path, error)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        raise NotImplementedError
+
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        if self._connection is None:
+            self._connection = self._connect(self._path)
+            self._prepare(self._connection)
+        return self._connection.execute(sql, values)
+
+    def _row(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._execute(sql, values).fetchone()
+        return row
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell a file that is wrong from a disk that does not answer."""
+    return type(error) is sqlite3.DatabaseError

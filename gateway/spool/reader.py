@@ -1,0 +1,100 @@
+"""Reading the spool's file, beside the writer."""
+
+import sqlite3
+from collections.abc import Set
+
+from gateway.spool.base import Chunk, DeadLetter, Queue, StoredDeadLetter
+from gateway.spool.chunks import checksum
+from gateway.spool.database import Database, is_damage
+from gateway.spool.work import SetAside
+
+__all__ = ["Reader"]
+
+
+class Reader(Database):
+    """A connection that changes nothing and never waits for a commit."""
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA query_only = ON")
+        # A damaged text fails its checksum; it must not fail in the decoder before that.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+
+    def read(
+        self, queue: Queue, after: int, max_records: int, max_bytes: int, skip: Set[int]
+    ) -> tuple[list[Chunk], list[SetAside]]:
+        """Return chunks within the limits, and the damaged ones on the way to them."""
+        chunks: list[Chunk] = []
+        damaged: list[SetAside] = []
+        records = raw_bytes = 0
+        ids = self._execute(
+            "SELECT id FROM chunks WHERE id > ? AND queue_id ="
+            " (SELECT id FROM queues WHERE destination = ? AND endpoint = ?) ORDER BY id",
+            (after, *queue),
+        )
+        # Rows are loaded one by one, so that an unreadable one is known by its id.  They belong
+        # to the snapshot of `ids` for as long as that is open.
+        for (chunk_id,) in ids:
+            if chunk_id in skip:
+                continue
+            chunk = self._load(queue, chunk_id)
+            if isinstance(chunk, SetAside):
+                damaged.append(chunk)
+                continue
+            records += chunk.records
+            raw_bytes += chunk.raw_bytes
+            if chunks and (records > max_records or raw_bytes > max_bytes):
+                break
+            chunks.append(chunk)
+        ids.close()
+        return chunks, damaged
+
+    def _load(self, queue: Queue, chunk_id: int) -> Chunk | SetAside:
+        """Return a chunk that is as it was written, or what is wrong with it."""
+        try:
+            row = self._row(
+                "SELECT records, raw_bytes, encoding, checksum, payload, created_ms FROM chunks"
+                " WHERE id = ?",
+                (chunk_id,),
+            )
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            row = None
+        if row is None:
+            return SetAside(queue, chunk_id, "unreadable")
+        records, raw_bytes, encoding, expected, payload, created_ms = row
+        whole = isinstance(payload, bytes)
+        if not whole or checksum(queue, records, raw_bytes, encoding, payload) != expected:
+            return SetAside(queue, chunk_id, "checksum")
+        return Chunk(
+            id=chunk_id,
+            queue=queue,
+            records=records,
+            raw_bytes=raw_bytes,
+            created_ms=created_ms,
+            encoding=encoding,
+            payload=payload,
+        )
+
+    def dead_letters(self, after: int, limit: int) -> list[StoredDeadLetter]:
+        """Return dead letters with ``id > after``, oldest first."""
+        rows = self._execute(
+            "SELECT dead_letters.id, created_ms, destination, endpoint, kind, reason, detail,"
+            " payload FROM dead_letters JOIN queues ON queues.id = queue_id"
+            " WHERE dead_letters.id > ? ORDER BY dead_letters.id LIMIT ?",
+            (after, limit),
+        )
+        return [
+            StoredDeadLetter(
+                id=letter_id,
+                created_ms=created_ms,
+                letter=DeadLetter(
+                    queue=Queue(destination, endpoint),
+                    kind=kind,
+                    reason=reason,
+                    detail=detail,
+                    payload=payload,
+                ),
+            )
+            for letter_id, created_ms, destination, endpoint, kind, reason, detail, payload in rows
+        ]

@@ -1,0 +1,90 @@
+"""What passes between the spool's event loop and the thread that writes.
+
+The counters are here too: what one transaction does to them, and what all of them did.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.errors import SpoolError
+from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
+
+__all__ = ["Append", "Changes", "Outcome", "SetAside", "Totals", "Work"]
+
+EMPTY = QueueState(pending=0, chunks=0, oldest_ms=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """The records of one request."""
+
+    entries: Sequence[Entry]
+    dead: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A chunk that delivery must never see."""
+
+    queue: Queue
+    chunk_id: int
+    reason: str
+
+
+Work = Append | Settlement | SetAside
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one transaction does to the counters."""
+
+    ledger: dict[str, Ledger] = field(default_factory=dict)
+    queues: dict[Queue, QueueState] = field(default_factory=dict)  # differences, except oldest_ms
+    grown: set[Queue] = field(default_factory=set)
+    damaged: list[SetAside] = field(default_factory=list)
+
+    def count(self, destination: str, delta: Ledger) -> None:
+        """Add to the ledger of a destination."""
+        self.ledger[destination] = self.ledger.get(destination, Ledger()) + delta
+
+    def move(self, queue: Queue, *, chunks: int = 0, records: int = 0) -> None:
+        """Add to what waits in a queue."""
+        before = self.queues.get(queue, EMPTY)
+        self.queues[queue] = replace(
+            before, pending=before.pending + records, chunks=before.chunks + chunks
+        )
+
+
+@dataclass(slots=True)
+class Totals:
+    """The committed counters; what is pending is in ``queues`` only."""
+
+    ledger: dict[str, Ledger] = field(default_factory=dict)
+    queues: dict[Queue, QueueState] = field(default_factory=dict)
+
+    def apply(self, changes: Changes) -> None:
+        """Add what a transaction did."""
+        for destination, delta in changes.ledger.items():
+            self.ledger[destination] = self.ledger.get(destination, Ledger()) + delta
+        for queue, moved in changes.queues.items():
+            before = self.queues.get(queue, EMPTY)
+            self.queues[queue] = QueueState(
+                pending=before.pending + moved.pending,
+                chunks=before.chunks + moved.chunks,
+                oldest_ms=moved.oldest_ms,
+            )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a group.
+
+    :param refused: by position, why a request was not kept; all others are on disk.
+    :param totals: replaces the counters, in place of adding ``changes`` to them.
+    :param problem: why the next append is likely to fail, "" when it is not.
+    """
+
+    refused: dict[int, SpoolError] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
+    totals: Totals | None = None
+    problem: str = ""
