@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-def compile(mapping: spec.Mapping) -> Plan:  # noqa: A001 - as re.compile
-    """Return a plan that runs the mapping.
+def compile(mapping: spec.Mapping | spec.Choice) -> Plan:  # noqa: A001 - as re.compile
+    """Return a plan that runs a mapping, or a choice of several.
 
     :raises SpecError: the mapping contradicts itself.
     """

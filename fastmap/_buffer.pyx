@@ -2,8 +2,9 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
+
+from fastmap._scan cimport fm_must_escape
 
 cdef enum:
     FIRST_CAPACITY = 4096   # holds a few records; doubling gets anywhere from here
@@ -62,17 +63,18 @@ cdef class Buffer:
 
     cdef int put_escaped(self, const char* text, Py_ssize_t length) except -1:
         """Write UTF-8 text as the inside of a JSON string."""
-        cdef Py_ssize_t start = 0
-        cdef Py_ssize_t i
+        cdef const char* end = text + length
+        cdef const char* special
         cdef unsigned char byte
         cdef char escape[6]
-        for i in range(length):
-            byte = <unsigned char>text[i]
-            if byte >= 0x20 and byte != c'"' and byte != c"\\":
-                continue
-            self.put(text + start, i - start)
-            start = i + 1
-            escape[0] = c"\\"
+        escape[0] = c"\\"
+        while True:
+            special = fm_must_escape(text, end)
+            self.put(text, special - text)
+            if special == end:
+                return 0
+            byte = <unsigned char>special[0]
+            text = special + 1
             if byte == c'"' or byte == c"\\":
                 escape[1] = <char>byte
                 self.put(escape, 2)
@@ -83,9 +85,17 @@ cdef class Buffer:
                 escape[4] = HEX[byte >> 4]
                 escape[5] = HEX[byte & 15]
                 self.put(escape, 6)
-        return self.put(text + start, length - start)
 
     cdef int put_integer(self, long long value) except -1:
-        cdef char digits[24]
-        cdef int length = snprintf(digits, 24, b"%lld", value)
-        return self.put(digits, length)
+        cdef char digits[20]  # of the largest 64-bit number
+        cdef int i = 20
+        cdef unsigned long long left = value
+        if value < 0:
+            self.put_byte(c"-")
+            left = -left
+        while True:
+            i -= 1
+            digits[i] = <char>(c"0" + left % 10)
+            left //= 10
+            if not left:
+                return self.put(digits + i, 20 - i)

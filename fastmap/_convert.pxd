@@ -1,9 +1,9 @@
 """Conversions: one value of the input becomes one value of the output, or nothing."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastmap._buffer cimport Buffer
-from fastmap._scan cimport Slot
+from fastmap._scan cimport JSON, TEXT, Slot
 
 cdef enum Conversion:
     TO_JSON = 0
@@ -28,6 +28,7 @@ cdef struct Words:
     # A closed set of lower-case words.
     Py_ssize_t count
     Word* words
+    uint64_t lengths  # bit n: there is a word of n bytes, or of 63 and more
 
 
 cdef struct Run:
@@ -36,11 +37,26 @@ cdef struct Run:
     int64_t skew_ms
     int item  # index in the array that is expanded, -1 outside
 
+
+cdef inline bint is_string(const Slot* slot) noexcept nogil:
+    return slot.kind == TEXT or (slot.kind == JSON and slot.first == c'"')
+
+
+cdef inline bint is_number(const Slot* slot) noexcept nogil:
+    return slot.kind == JSON and (slot.first == c"-" or c"0" <= slot.first <= c"9")
+
+
 cdef bint is_blank(const Slot* slot) noexcept nogil
-cdef int unwrap(const Slot* slot, Slot* inner) noexcept nogil
-cdef int put_text(Buffer out, const Slot* slot) except -1
+cdef bint is_truthy(const Slot* slot) except -1
+cdef bint equals_text(const Slot* slot, const char* text, Py_ssize_t length) except -1
+cdef bint contains_text(const Slot* slot, const char* text, Py_ssize_t length) except -1
+cdef bint matches_pattern(const Slot* slot, const char* pattern, Py_ssize_t length) except -1
+cdef double number_of(const Slot* slot) except? -1
+cdef double numeric_value(const Slot* slot) except? -1
 cdef int put_json(Buffer out, const Slot* slot, int flags) except -1
-cdef int put_string(Buffer out, const Slot* slot, int flags, const Words* none_of, const Words* one_of) except -1
+cdef int put_string(
+    Buffer out, const Slot* slot, int flags, const Words* none_of, const Words* one_of
+) except -1
 cdef int put_number(Buffer out, const Slot* slot) except -1
 cdef int put_boolean(Buffer out, const Slot* slot) except -1
 cdef int put_time(Buffer out, const Slot* slot, const Run* run) except -1

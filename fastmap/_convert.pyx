@@ -11,9 +11,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport NAN, llround
 from libc.stdio cimport snprintf
 from libc.stdlib cimport strtod
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
-from fastmap._scan cimport JSON, TEXT, skip_space, skip_value, slot_of_token, unescape
+from fastmap._scan cimport JSON, TEXT, fm_must_escape, skip_space, skip_value, slot_of_token, unescape
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char* text, void* address)
@@ -24,16 +24,10 @@ cdef enum:
     HOUR_MS = 3_600_000
     MAX_ID = 36        # characters of a unique id
     DIGEST_BYTES = 16
-    MAX_NUMBER = 32    # characters of a number whose value is needed
+    MAX_NUMBER = 63    # characters of a number that are read without allocating
+    ANY = 0xFE         # wildcards of a pattern; bytes that UTF-8 does not have
+    ONE = 0xFF
     MAX_IP = 45        # INET6_ADDRSTRLEN without the final zero
-
-
-cdef inline bint is_string(const Slot* slot) noexcept nogil:
-    return slot.kind == TEXT or (slot.kind == JSON and slot.first == c'"')
-
-
-cdef inline bint is_number(const Slot* slot) noexcept nogil:
-    return slot.kind == JSON and (slot.first == c"-" or c"0" <= slot.first <= c"9")
 
 
 cdef bint is_blank(const Slot* slot) noexcept nogil:
@@ -45,14 +39,18 @@ cdef bint is_blank(const Slot* slot) noexcept nogil:
     )
 
 
-cdef int unwrap(const Slot* slot, Slot* inner) noexcept nogil:
+cdef inline int unwrap(const Slot* slot, Slot* inner) noexcept nogil:
     """Give the scalar in a list of one; any other value as it is.  0 when there is no scalar."""
+    inner[0] = slot[0]
+    if slot.kind != JSON or (slot.first != c"[" and slot.first != c"{"):
+        return 1
+    return slot.first == c"[" and unwrap_list(slot, inner)
+
+
+cdef int unwrap_list(const Slot* slot, Slot* inner) noexcept nogil:
     cdef const char* p
     cdef const char* end
     cdef const char* start
-    inner[0] = slot[0]
-    if slot.kind != JSON or slot.first != c"[":
-        return slot.kind != JSON or slot.first != c"{"
     end = slot.ptr + slot.len
     start = skip_space(slot.ptr + 1, end)
     if start >= end or start[0] == c"]" or start[0] == c"[" or start[0] == c"{":
@@ -76,13 +74,25 @@ cdef bytes text_of(const Slot* slot):
     return text[:length]
 
 
-cdef int put_text(Buffer out, const Slot* slot) except -1:
-    """Write a scalar as the inside of a JSON string."""
-    if slot.kind == TEXT:
+cdef bytes unescaped(Slot* slot):
+    """Point a string with escapes at its text; returns what keeps that alive, else None."""
+    cdef bytes text
+    if not slot.escaped:
+        return None
+    text = text_of(slot)
+    slot.ptr = PyBytes_AS_STRING(text)
+    slot.len = PyBytes_GET_SIZE(text)
+    slot.escaped = False
+    return text
+
+
+cdef inline int put_text_quoted(Buffer out, const Slot* slot) except -1:
+    """Write a scalar as a JSON string."""
+    if slot.kind == TEXT and fm_must_escape(slot.ptr, slot.ptr + slot.len) != slot.ptr + slot.len:
+        out.put_byte(c'"')
         out.put_escaped(slot.ptr, slot.len)
-    else:
-        out.put(slot.ptr, slot.len)
-    return 1
+        return out.put_byte(c'"')
+    return out.put_quoted(slot.ptr, slot.len)
 
 
 cdef int put_json(Buffer out, const Slot* slot, int flags) except -1:
@@ -91,17 +101,10 @@ cdef int put_json(Buffer out, const Slot* slot, int flags) except -1:
         return 0
     if flags & (SKIP_NULL | SKIP_FALSY) and slot.kind == JSON and slot.first == c"n":
         return 0
-    if flags & SKIP_FALSY:
-        if slot.len == 0 and is_string(slot):
-            return 0
-        if slot.kind == JSON and slot.first == c"f":
-            return 0
-        if is_number(slot) and number_of(slot) == 0:
-            return 0
+    if flags & SKIP_FALSY and not is_truthy(slot):
+        return 0
     if is_string(slot):
-        out.put_byte(c'"')
-        put_text(out, slot)
-        out.put_byte(c'"')
+        put_text_quoted(out, slot)
     else:
         out.put(slot.ptr, slot.len)
     return 1
@@ -112,13 +115,15 @@ cdef inline char lower(char c) noexcept nogil:
 
 
 cdef bint is_word(const Words* words, const char* text, Py_ssize_t length) noexcept nogil:
-    """Whether text, without outer spaces and in any case, is one of the words."""
+    """Whether text, without outer white space and in any case, is one of the words."""
     cdef Py_ssize_t i, j
-    while length and text[0] == c" ":
+    while length and 0 <= text[0] <= c" ":
         text += 1
         length -= 1
-    while length and text[length - 1] == c" ":
+    while length and 0 <= text[length - 1] <= c" ":
         length -= 1
+    if not words.lengths >> min(length, 63) & 1:
+        return False
     for i in range(words.count):
         if words.words[i].len != length:
             continue
@@ -147,10 +152,8 @@ cdef int put_string(
     Buffer out, const Slot* slot, int flags, const Words* none_of, const Words* one_of
 ) except -1:
     """Write a string; numbers and booleans become their text, a list of one its item."""
-    cdef Slot scalar
-    cdef bytes text
-    cdef const char* p
-    cdef Py_ssize_t length
+    cdef Slot scalar, plain
+    cdef bytes _alive
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return 0
     if scalar.kind == JSON and scalar.first == c"n":
@@ -158,19 +161,13 @@ cdef int put_string(
     if scalar.len == 0 and not flags & KEEP_EMPTY:
         return 0
     if none_of != NULL or one_of != NULL:
-        p = scalar.ptr
-        length = scalar.len
-        if scalar.escaped:
-            text = text_of(&scalar)
-            p = PyBytes_AS_STRING(text)
-            length = PyBytes_GET_SIZE(text)
-        if none_of != NULL and is_word(none_of, p, length):
+        plain = scalar
+        _alive = unescaped(&plain)
+        if none_of != NULL and is_word(none_of, plain.ptr, plain.len):
             return 0
-        if one_of != NULL and not is_exactly(one_of, p, length):
+        if one_of != NULL and not is_exactly(one_of, plain.ptr, plain.len):
             return 0
-    out.put_byte(c'"')
-    put_text(out, &scalar)
-    out.put_byte(c'"')
+    put_text_quoted(out, &scalar)
     return 1
 
 
@@ -206,9 +203,11 @@ cdef bint is_json_number(const char* p, Py_ssize_t length) noexcept nogil:
 cdef int put_number(Buffer out, const Slot* slot) except -1:
     """Write a number with the digits it came with; true and false become 1 and 0."""
     cdef Slot scalar
+    cdef bytes _alive
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return 0
     if is_string(&scalar):
+        _alive = unescaped(&scalar)
         while scalar.len and scalar.ptr[0] == c" ":
             scalar.ptr += 1
             scalar.len -= 1
@@ -228,8 +227,10 @@ cdef int put_number(Buffer out, const Slot* slot) except -1:
 cdef int put_boolean(Buffer out, const Slot* slot) except -1:
     """Write true or false; the strings "true" and "false" and the numbers 1 and 0 count."""
     cdef Slot scalar
+    cdef bytes _alive
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return 0
+    _alive = unescaped(&scalar)
     if scalar.len == 4 and scalar.ptr[:4] == b"true":
         out.put(b"true", 4)
     elif scalar.len == 5 and scalar.ptr[:5] == b"false":
@@ -243,17 +244,118 @@ cdef int put_boolean(Buffer out, const Slot* slot) except -1:
     return 1
 
 
-cdef double number_of(const Slot* slot) noexcept nogil:
-    """Return the value of a short number; NaN when it is unreadable or too long to matter."""
-    cdef char text[MAX_NUMBER + 1]
+cdef double number_of(const Slot* slot) except? -1:
+    """Return the value of a number or of digits; NaN when it is unreadable."""
+    cdef char short_text[MAX_NUMBER + 1]
+    cdef const char* text = short_text
     cdef char* stop
+    cdef bytes long_text
     cdef double value
-    if slot.len == 0 or slot.len > MAX_NUMBER:
+    if slot.len == 0:
         return NAN
-    memcpy(text, slot.ptr, slot.len)
-    text[slot.len] = 0
+    if slot.len <= MAX_NUMBER:
+        memcpy(short_text, slot.ptr, slot.len)
+        short_text[slot.len] = 0
+    else:
+        long_text = slot.ptr[:slot.len]
+        text = long_text
     value = strtod(text, &stop)
     return value if stop == text + slot.len else NAN
+
+
+cdef double numeric_value(const Slot* slot) except? -1:
+    """Return the value of a number, or of a string that is one; NaN for everything else."""
+    if is_number(slot) or (is_string(slot) and is_json_number(slot.ptr, slot.len)):
+        return number_of(slot)
+    return NAN
+
+
+cdef bint is_truthy(const Slot* slot) except -1:
+    """Whether there is a value other than null, false, 0 and ""."""
+    if slot.kind == 0 or (slot.len == 0 and is_string(slot)):
+        return False
+    if is_number(slot):
+        return number_of(slot) != 0
+    return slot.kind == TEXT or (slot.first != c"n" and slot.first != c"f")
+
+
+cdef bint equals_text(const Slot* slot, const char* text, Py_ssize_t length) except -1:
+    """Whether a value is the string with this text."""
+    cdef bytes plain
+    if not is_string(slot):
+        return False
+    if slot.escaped:
+        plain = text_of(slot)
+        return len(plain) == length and memcmp(<const char*>plain, text, length) == 0
+    return slot.len == length and memcmp(slot.ptr, text, length) == 0
+
+
+cdef bint contains_text(const Slot* slot, const char* text, Py_ssize_t length) except -1:
+    """Whether a string holds a text, or a list a string that equals it."""
+    cdef Slot item
+    cdef const char* p
+    cdef const char* end
+    cdef const char* start
+    if is_string(slot):
+        return text[:length] in text_of(slot)
+    if slot.kind != JSON or slot.first != c"[":
+        return False
+    end = slot.ptr + slot.len
+    p = skip_space(slot.ptr + 1, end)
+    while p < end and p[0] != c"]":
+        start = p
+        p = skip_value(p, end)
+        if p == NULL:
+            return False
+        slot_of_token(&item, start, p)
+        if equals_text(&item, text, length):
+            return True
+        p = skip_space(p, end)
+        if p < end and p[0] == c",":
+            p = skip_space(p + 1, end)
+    return False
+
+
+cdef inline const char* next_character(const char* p, const char* end) noexcept nogil:
+    p += 1
+    while p < end and (p[0] & 0xC0) == 0x80:
+        p += 1
+    return p
+
+
+cdef bint matches_pattern(const Slot* slot, const char* pattern, Py_ssize_t length) except -1:
+    """Whether the whole of a string matches; the wildcards are the bytes ANY and ONE."""
+    cdef bytes plain
+    cdef const char* p
+    cdef const char* end
+    cdef const char* pattern_end = pattern + length
+    cdef const char* star = NULL  # the last ANY, and how far it has been tried
+    cdef const char* tried = NULL
+    if not is_string(slot):
+        return False
+    plain = text_of(slot)
+    p = plain
+    end = p + len(plain)
+    while p < end:
+        if pattern < pattern_end and <unsigned char>pattern[0] == ANY:
+            star = pattern
+            tried = p
+            pattern += 1
+        elif pattern < pattern_end and <unsigned char>pattern[0] == ONE:
+            pattern += 1
+            p = next_character(p, end)
+        elif pattern < pattern_end and pattern[0] == p[0]:
+            pattern += 1
+            p += 1
+        elif star != NULL:
+            tried = next_character(tried, end)
+            p = tried
+            pattern = star + 1
+        else:
+            return False
+    while pattern < pattern_end and <unsigned char>pattern[0] == ANY:
+        pattern += 1
+    return pattern == pattern_end
 
 
 cdef inline int two_digits(const char* p) noexcept nogil:
@@ -354,22 +456,26 @@ cdef bint parse_other_time(const Slot* slot, int64_t* out) except -1:
     if slot.len > 64:
         return False
     try:
-        parts = parsedate_tz(text_of(slot).decode())
-        out[0] = <int64_t>mktime_tz(parts) * 1000
+        seconds = mktime_tz(parsedate_tz(text_of(slot).decode()))
     except (ValueError, TypeError, OverflowError, IndexError):
         return False
+    if abs(seconds) > 1e12:  # far beyond the year 9999: a nonsensical zone
+        return False
+    out[0] = <int64_t>seconds * 1000
     return True
 
 
 cdef bint time_of(const Slot* slot, int64_t* out) except -1:
     """Read a time in any of the formats that SDKs send."""
     cdef Slot scalar
+    cdef bytes _alive
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return False
     if is_number(&scalar):
         return time_of_number(number_of(&scalar), out)
     if not is_string(&scalar) or scalar.len == 0:
         return False
+    _alive = unescaped(&scalar)
     if parse_iso(scalar.ptr, scalar.len, out):
         return True
     if is_json_number(scalar.ptr, scalar.len):
@@ -423,19 +529,16 @@ cdef int put_unique_id(Buffer out, const Slot* slot, const Run* run, const Words
     Items of an expanded array get ids of their own that follow from the event's.
     """
     cdef Slot scalar
-    cdef bytes text
+    cdef bytes _alive, text
     cdef const char* p
     cdef Py_ssize_t length
     cdef char item[64]
     cdef int item_len, i
     if is_blank(slot) or not unwrap(slot, &scalar):
         return 0
+    _alive = unescaped(&scalar)
     p = scalar.ptr
     length = scalar.len
-    if scalar.escaped:
-        text = text_of(&scalar)
-        p = PyBytes_AS_STRING(text)
-        length = PyBytes_GET_SIZE(text)
     if not is_unique_id(p, length, none_of):
         if length > 36 and is_uuid(p + length - 36) and is_unique_id(p + length - 36, 36, none_of):
             p += length - 36
@@ -475,9 +578,7 @@ cdef int put_ip(Buffer out, const Slot* slot) except -1:
     text[slot.len] = 0
     if inet_pton(AF_INET, text, address) != 1 and inet_pton(AF_INET6, text, address) != 1:
         return 0
-    out.put_byte(c'"')
-    out.put(slot.ptr, slot.len)
-    out.put_byte(c'"')
+    out.put_quoted(slot.ptr, slot.len)
     return 1
 
 

@@ -1,28 +1,44 @@
 """Running a compiled mapping: find the slots, then write the records."""
 
+from math import isfinite
+from types import MemberDescriptorType
+
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memchr, memcmp, memset
 
-from fastmap._buffer cimport Buffer
+from fastmap._buffer cimport PADDING, Buffer
 from fastmap._convert cimport (
-    TO_BOOLEAN, TO_DERIVED, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID,
-    Conversion, Run, Word, Words, is_blank, put_boolean, put_ip, put_json, put_number, put_string,
-    put_text, put_time, put_unique_id, text_of,
+    TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, Conversion, Run, Word,
+    Words, contains_text, equals_text, is_blank, is_number, is_string, is_truthy, matches_pattern,
+    number_of, numeric_value, put_boolean, put_ip, put_json, put_number, put_string, put_time,
+    put_unique_id, text_of,
 )
 from fastmap._scan cimport (
-    ABSENT, HASH_SEED, JSON, TEXT, KeyTable, Member, Slot, Table, find_hashed, fm_hash, skip_space,
-    skip_value, slot_of_token, string_end, unescape,
+    ABSENT, HASH_SEED, JSON, TEXT, KeyTable, Member, Slot, Table, find_hashed, fm_equal, fm_hash,
+    skip_space, skip_value, slot_of_token, string_end, unescape,
 )
 
 from fastmap.errors import MalformedInput
 
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        int type
+        Py_ssize_t offset
+    int T_OBJECT_EX
+
+cdef extern from "Python.h":
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef* d_member
+
 cdef enum:
     MAX_ITEMS = 1000                # records that one array can become
-    MAX_OUTPUT = 8 * 1024 * 1024    # bytes that one event can become
+    MAX_EXPANDED = 32 * 1024 * 1024  # bytes in a buffer beyond which arrays are not expanded
+    MAX_REMEMBERED = 1024           # bytes of an input that a derivation's memory keeps
     FEW_MEMBERS = 8                 # compared pair by pair; more go through a table
     OMITTED = -2
 
@@ -32,20 +48,40 @@ cdef enum NodeKind:
     FIRST = 2
     JOIN = 3
     LOOKUP = 4
+    CONVERTED = 5
+    IF_ELSE = 6
+    TEXT_FUNCTION = 7
 
 cdef enum OpKind:
     FIELD = 0
     OBJECT = 1
     SPREAD = 2
 
-cdef enum Condition:
+cdef enum TestKind:
     HAS = 0
     IS_OBJECT = 1
     NOT_EMPTY = 2
+    MORE_THAN = 3
+    EXISTS = 4
+    FILLED = 5
+    EQUALS_TEXT = 6
+    EQUALS_NUMBER = 7
+    EQUALS_BOOLEAN = 8
+    LESS = 9
+    AT_MOST = 10
+    GREATER = 11
+    AT_LEAST = 12
+    CONTAINS = 13
+    MATCHES = 14
+    NOT = 15
+    EVERY = 16
+    SOME = 17
 
 cdef struct Place:
-    const Table* members  # NULL when no path goes further
+    const Table* members  # NULL when no path names a member
     int first_member      # offset into Plan.targets
+    int first_item        # offset into Plan.items
+    int items             # how many items of an array paths name
     int slot
     int first
     int last
@@ -65,6 +101,12 @@ cdef struct Node:
     Py_ssize_t len
     bint every
     int label
+    int test
+    int function
+
+cdef struct Item:
+    Py_ssize_t index
+    int target
 
 cdef struct Op:
     OpKind kind
@@ -72,7 +114,10 @@ cdef struct Op:
     const char* prefix
     Py_ssize_t prefix_len
     int ref
+    int slot  # without which the field has no value, or -1
     const Table* known
+    bint is_number  # SPREAD: values become numbers
+    int label
 
 cdef struct Shape:
     int keys
@@ -83,13 +128,57 @@ cdef struct Shape:
 cdef struct Part:
     int output
     int shape
-    int first_condition
-    int conditions
+    int when  # a test, or -1
     int each
 
 cdef struct Test:
-    Condition kind
+    TestKind kind
     int ref
+    int first_child
+    int children
+    const char* text
+    Py_ssize_t len
+    double number
+
+cdef struct Demand:
+    # What an event must have (a node), or must not be (a test).
+    int ref
+    int reason
+
+cdef struct Branch:
+    int test  # or -1
+    int first_require
+    int requires
+    int first_reject
+    int rejects
+    int first_part
+    int parts
+
+
+cdef struct Mark:
+    # Where a buffer stood before a run.
+    Py_ssize_t size
+    Py_ssize_t records
+
+
+cdef void* reallocate(void* memory, Py_ssize_t count, Py_ssize_t size) except NULL:
+    memory = realloc(memory, (count + 1) * size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+cdef struct Drops:
+    uint64_t count
+    uint64_t turn  # in which the last one was counted
+
+
+cdef bytes token_of(value):
+    """Return the JSON of a number or boolean, nothing for what JSON cannot express."""
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return str(value).encode()
+    return b""
 
 
 cdef void* allocate(Py_ssize_t count, Py_ssize_t size) except NULL:
@@ -103,7 +192,7 @@ cdef void* allocate(Py_ssize_t count, Py_ssize_t size) except NULL:
 cdef class Plan:
     """A mapping ready to run.  Not for use by two threads at once.
 
-    :param program: what ``fastmap.compiler.compile_mapping`` made of the mapping.
+    :param program: what ``fastmap.compiler.compile_mapping`` made of a mapping or a choice.
     """
 
     cdef Place* places
@@ -115,21 +204,32 @@ cdef class Plan:
     cdef Shape* shapes
     cdef Part* parts
     cdef Test* tests
+    cdef Branch* branches
+    cdef Demand* demands
+    cdef Item* items
+    cdef Mark* marks
     cdef Words* words
     cdef Word* all_words
     cdef uint8_t* written
-    cdef uint64_t* drops
+    cdef Drops* drops
+    cdef uint64_t turn  # an event, or an item of an array: a label is counted once in each
     cdef int* roots
-    cdef int* required
+    cdef Py_ssize_t* offsets  # of the inputs in an event_type, 0 where that is not known
+    cdef object event_type
     cdef Py_buffer* views
     cdef uint8_t* viewed
     cdef Member* members
     cdef Py_ssize_t members_capacity
     cdef int* index
     cdef Py_ssize_t index_capacity
-    cdef Py_ssize_t slot_count, root_count, part_count, required_count, item_root
-    cdef tuple inputs, reasons, labels, derivations
-    cdef list memories, found, held, alive
+    cdef Py_ssize_t slot_count, root_count, part_count, branch_count, skip_count, item_root
+    cdef Py_ssize_t output_count
+    cdef tuple inputs, labels, derivations, functions
+    cdef list reasons
+    cdef str unmatched
+    cdef list memories, held, alive
+    cdef tuple derived  # what the last derivation of this run gave, for its other outputs
+    cdef int derived_slot, derived_by
     cdef bytearray arena
     cdef Buffer scratch
     cdef Run now
@@ -141,20 +241,24 @@ cdef class Plan:
         self.inputs = tuple(program.inputs)
         self.labels = tuple(program.labels)
         self.derivations = tuple(program.derivations)
+        self.functions = tuple(program.functions)
+        self.unmatched = program.unmatched
+        self.reasons = []
         self.memories = [{} for _ in self.derivations]
-        self.found = [None] * len(self.derivations)
-        self.held = [None] * len(self.inputs)
+        self.held = []
         self.slot_count = program.slots
         self.root_count = len(self.inputs)
         self.item_root = program.item_root
         self.slots = <Slot*>allocate(program.slots, sizeof(Slot))
+        self.offsets = <Py_ssize_t*>allocate(self.root_count, sizeof(Py_ssize_t))
         self.views = <Py_buffer*>allocate(self.root_count, sizeof(Py_buffer))
         self.viewed = <uint8_t*>allocate(self.root_count, 1)
-        self.drops = <uint64_t*>allocate(len(self.labels), sizeof(uint64_t))
+        self.drops = <Drops*>allocate(len(self.labels), sizeof(Drops))
         self._build_places(program)
         self._build_nodes(program)
         self._build_shapes(program)
-        self._build_parts(program)
+        self._build_tests(program)
+        self._build_branches(program)
 
     def __dealloc__(self):
         free(self.places)
@@ -166,12 +270,16 @@ cdef class Plan:
         free(self.shapes)
         free(self.parts)
         free(self.tests)
+        free(self.marks)
         free(self.words)
         free(self.all_words)
         free(self.written)
         free(self.drops)
         free(self.roots)
-        free(self.required)
+        free(self.branches)
+        free(self.demands)
+        free(self.items)
+        free(self.offsets)
         free(self.views)
         free(self.viewed)
         free(self.members)
@@ -187,8 +295,9 @@ cdef class Plan:
         return data
 
     cdef int _build_places(self, program) except -1:
-        cdef Py_ssize_t i, target
+        cdef Py_ssize_t i, target, index
         cdef list targets = []
+        cdef list items = []
         self.places = <Place*>allocate(len(program.places), sizeof(Place))
         for i, place in enumerate(program.places):
             self.places[i].slot = place.slot
@@ -201,6 +310,13 @@ cdef class Plan:
                     {key: number for number, key in enumerate(place.members)}
                 )
                 targets.extend(place.members.values())
+            self.places[i].first_item = len(items)
+            self.places[i].items = len(place.items)
+            items.extend(place.items.items())
+        self.items = <Item*>allocate(len(items), sizeof(Item))
+        for i, (index, target) in enumerate(items):
+            self.items[i].index = index
+            self.items[i].target = target
         self.targets = <int*>allocate(len(targets), sizeof(int))
         for i, target in enumerate(targets):
             self.targets[i] = target
@@ -216,10 +332,12 @@ cdef class Plan:
         self.all_words = <Word*>allocate(sum(map(len, program.words)), sizeof(Word))
         for i, words in enumerate(program.words):
             self.words[i].count = len(words)
+            self.words[i].lengths = 0
             self.words[i].words = self.all_words + next_word
             for word in words:
                 self.all_words[next_word].text = self._keep(word)
                 self.all_words[next_word].len = len(word)
+                self.words[i].lengths |= <uint64_t>1 << min(len(word), 63)
                 next_word += 1
         return 0
 
@@ -247,6 +365,8 @@ cdef class Plan:
             node.len = len(given.data)
             node.every = given.every
             node.label = given.label
+            node.test = given.test
+            node.function = given.function
         self.children = <int*>allocate(len(children), sizeof(int))
         for i, child in enumerate(children):
             self.children[i] = child
@@ -255,6 +375,7 @@ cdef class Plan:
     cdef int _build_shapes(self, program) except -1:
         cdef Py_ssize_t i
         cdef int next_op = 0, next_written = 0
+        cdef const Node* node
         cdef Op* op
         self.shapes = <Shape*>allocate(len(program.shapes), sizeof(Shape))
         self.ops = <Op*>allocate(sum(len(shape.ops) for shape in program.shapes), sizeof(Op))
@@ -268,35 +389,88 @@ cdef class Plan:
                 op = self.ops + next_op
                 op.kind = <OpKind><int>given.kind
                 op.key = given.key
-                op.prefix = self._keep(given.prefix)
+                op.prefix = self._keep(given.prefix + bytes(PADDING + 1))
                 op.prefix_len = len(given.prefix)
                 op.ref = given.ref
+                op.slot = -1
+                if op.kind == FIELD:
+                    node = self.nodes + op.ref
+                    if node.kind == VALUE and node.convert != TO_TIME:
+                        op.slot = node.slot
                 op.known = self._table(given.known)
+                op.is_number = given.is_number
+                op.label = given.label
                 next_op += 1
         self.written = <uint8_t*>allocate(next_written, 1)
         return 0
 
-    cdef int _build_parts(self, program) except -1:
+    cdef int _build_tests(self, program) except -1:
         cdef Py_ssize_t i
-        cdef int next_test = 0
-        self.part_count = len(program.parts)
+        cdef Test* test
+        cdef int child
+        cdef int next_child = 0
+        # Children of tests lie behind those of nodes in the same array.
+        cdef Py_ssize_t nodes = sum(len(node.children) for node in program.nodes)
+        cdef Py_ssize_t count = nodes + sum(len(test.children) for test in program.tests)
+        self.children = <int*>reallocate(self.children, count, sizeof(int))
+        next_child = nodes
+        self.tests = <Test*>allocate(len(program.tests), sizeof(Test))
+        for i, given in enumerate(program.tests):
+            test = self.tests + i
+            test.kind = <TestKind><int>given.kind
+            test.ref = given.ref
+            test.first_child = next_child
+            test.children = len(given.children)
+            for child in given.children:
+                self.children[next_child] = child
+                next_child += 1
+            test.text = self._keep(given.text)
+            test.len = len(given.text)
+            test.number = given.number
+        return 0
+
+    cdef int _build_branches(self, program) except -1:
+        cdef Py_ssize_t i
+        cdef int next_demand = 0
+        cdef Branch* branch
+        self.part_count = sum(len(given.parts) for given in program.branches)
         self.parts = <Part*>allocate(self.part_count, sizeof(Part))
-        self.tests = <Test*>allocate(sum(len(part.when) for part in program.parts), sizeof(Test))
-        for i, part in enumerate(program.parts):
-            self.parts[i].output = part.output
-            self.parts[i].shape = part.shape
-            self.parts[i].each = part.each
-            self.parts[i].first_condition = next_test
-            self.parts[i].conditions = len(part.when)
-            for kind, ref in part.when:
-                self.tests[next_test].kind = <Condition><int>kind
-                self.tests[next_test].ref = ref
-                next_test += 1
-        self.reasons = tuple(reason for _, reason in program.require)
-        self.required_count = len(program.require)
-        self.required = <int*>allocate(self.required_count, sizeof(int))
-        for i in range(self.required_count):
-            self.required[i] = program.require[i][0]
+        self.marks = <Mark*>allocate(self.part_count, sizeof(Mark))
+        self.part_count = 0
+        self.branch_count = len(program.branches)
+        self.branches = <Branch*>allocate(self.branch_count, sizeof(Branch))
+        self.skip_count = len(program.skip)
+        self.demands = <Demand*>allocate(
+            self.skip_count + sum(len(b.require) + len(b.reject) for b in program.branches),
+            sizeof(Demand),
+        )
+        self._add_demands(program.skip, &next_demand)
+        for i, given in enumerate(program.branches):
+            branch = self.branches + i
+            branch.test = given.test
+            branch.first_require = next_demand
+            branch.requires = len(given.require)
+            self._add_demands(given.require, &next_demand)
+            branch.first_reject = next_demand
+            branch.rejects = len(given.reject)
+            self._add_demands(given.reject, &next_demand)
+            branch.first_part = self.part_count
+            branch.parts = len(given.parts)
+            for part in given.parts:
+                self.parts[self.part_count].output = part.output
+                self.output_count = max(self.output_count, part.output + 1)
+                self.parts[self.part_count].shape = part.shape
+                self.parts[self.part_count].when = part.when
+                self.parts[self.part_count].each = part.each
+                self.part_count += 1
+        return 0
+
+    cdef int _add_demands(self, demands, int* place) except -1:
+        for ref, reason in demands:
+            self.demands[place[0]].ref = ref
+            self.demands[place[0]].reason = len(self.reasons)
+            self.reasons.append(reason)
+            place[0] += 1
         return 0
 
     def run(self, event, outputs, int64_t received_ms, int64_t skew_ms=0):
@@ -307,20 +481,42 @@ cdef class Plan:
         :param outputs: the buffers that ``Record.output`` counts in.
         :param received_ms: time of receipt, epoch milliseconds.
         :param skew_ms: added to times of the input, for clients whose clock is wrong.
-        :returns: how many records were written, or the reason of the rejection; then nothing was
-            written.
-        :raises MalformedInput: an input is not JSON; nothing was written.
+        :returns: how many records were written, or the reason why the event was skipped or
+            rejected; then nothing was written.
+        :raises MalformedInput: an input is not JSON or not Unicode text; nothing was written.
         """
-        cdef list marks = [(out, (<Buffer?>out).size, (<Buffer>out).records) for out in outputs]
+        cdef Py_ssize_t i
         cdef Py_ssize_t loaded = 0
+        cdef Buffer out
         cdef object result = None
+        cdef object value
+        cdef Py_ssize_t offset
+        if type(event) is not self.event_type:
+            self._learn_type(type(event))
+        if len(outputs) < self.output_count:
+            raise IndexError(f"expected {self.output_count} outputs (got {len(outputs)})")
+        for i in range(self.part_count):
+            given = outputs[self.parts[i].output]
+            if type(given) is not Buffer:
+                raise TypeError(f"an output must be a Buffer (got {type(given).__name__})")
+            out = <Buffer>given
+            self.marks[i].size = out.size
+            self.marks[i].records = out.records
         self.now.received_ms = received_ms
         self.now.skew_ms = skew_ms
         self.now.item = -1
+        self.derived_slot = -1
+        self.turn += 1
+        self.scratch.size = 0
         memset(self.slots, 0, self.slot_count * sizeof(Slot))
         try:
             while loaded < self.root_count:
-                self._load(loaded, getattr(event, <str>self.inputs[loaded]))
+                offset = self.offsets[loaded]
+                if offset and (<PyObject**>(<char*><PyObject*>event + offset))[0] != NULL:
+                    value = <object>(<PyObject**>(<char*><PyObject*>event + offset))[0]
+                else:
+                    value = getattr(event, <str>self.inputs[loaded])
+                self._load(loaded, value)
                 loaded += 1
             result = self._write(outputs)
             return result
@@ -329,14 +525,39 @@ cdef class Plan:
                 if self.viewed[i]:
                     PyBuffer_Release(&self.views[i])
                     self.viewed[i] = 0
+            self.held.clear()
             if type(result) is not int:
-                for out, size, records in marks:
-                    (<Buffer>out).size = size
-                    (<Buffer>out).records = records
+                for i in range(self.part_count):
+                    out = outputs[self.parts[i].output]
+                    out.size = self.marks[i].size
+                    out.records = self.marks[i].records
+
+    cdef int _learn_type(self, event_type) except -1:
+        """Note where objects of a type keep the inputs.
+
+        Types with slots, such as structs, keep each attribute at a fixed place, and reading it
+        there costs a tenth of asking for it by name.
+        """
+        cdef Py_ssize_t i
+        for i in range(self.root_count):
+            descriptor = getattr(event_type, <str>self.inputs[i], None)
+            self.offsets[i] = 0
+            if type(descriptor) is MemberDescriptorType \
+                    and (<PyMemberDescrObject*>descriptor).d_member.type == T_OBJECT_EX:
+                self.offsets[i] = (<PyMemberDescrObject*>descriptor).d_member.offset
+        self.event_type = event_type
+        return 0
 
     def dropped(self):
-        """Return how many values could not be converted, by label."""
-        return {label: self.drops[i] for i, label in enumerate(self.labels) if self.drops[i]}
+        """Return how many values could not be converted, by label.
+
+        A value that is written to several places counts once for the event, or for the item.
+        """
+        return {
+            label: self.drops[i].count
+            for i, label in enumerate(self.labels)
+            if self.drops[i].count
+        }
 
     cdef int _load(self, Py_ssize_t i, value) except -1:
         """Take one input: text becomes a slot, raw JSON is searched for the wanted places."""
@@ -351,13 +572,16 @@ cdef class Plan:
         if type(value) is str:
             if place.slot >= 0:
                 slot = self.slots + place.slot
-                slot.ptr = PyUnicode_AsUTF8AndSize(value, &slot.len)
+                try:
+                    slot.ptr = PyUnicode_AsUTF8AndSize(value, &slot.len)
+                except UnicodeEncodeError:
+                    raise MalformedInput(f"{self.inputs[i]} holds half a surrogate pair") from None
+                self.held.append(value)  # the slot points into it
                 slot.kind = TEXT
                 slot.first = c'"'
             return 0
         if not PyObject_CheckBuffer(value):
-            value = str(value).lower().encode() if isinstance(value, (bool, int, float)) else b""
-            self.held[i] = value
+            value = token_of(value)
         PyObject_GetBuffer(value, &self.views[i], PyBUF_SIMPLE)
         self.viewed[i] = 1
         p = <const char*>self.views[i].buf
@@ -366,10 +590,7 @@ cdef class Plan:
         p = skip_space(p, end)
         if p == end:
             return 0
-        if place.members != NULL and p[0] == c"{":
-            stop = self._search(place, p, end)
-        else:
-            stop = skip_value(p, end)
+        stop = self._search(place, p, end)
         if stop == NULL or skip_space(stop, end) != end:
             raise MalformedInput(f"{self.inputs[i]} is not JSON")
         if place.slot >= 0:
@@ -377,10 +598,45 @@ cdef class Plan:
         return 0
 
     cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept:
-        """Fill the slots below an object; returns the place past it, NULL when malformed."""
+        """Fill the slots below a value; returns the place past it, NULL when malformed.
+
+        Goes only as deep as paths go, not as deep as the input.
+        """
+        if p < end and p[0] == c"{" and place.members != NULL:
+            return self._search_object(place, p, end)
+        if p < end and p[0] == c"[" and place.items:
+            return self._search_array(place, p, end)
+        return skip_value(p, end)
+
+    cdef const char* _take(self, const Place* target, const char* start, const char* end) noexcept:
+        """Fill the slots of a value and below it; returns the place past it."""
+        cdef const char* p
+        cdef Slot* slot
+        cdef bint escaped = False
+        if target.slot >= 0 and start < end and start[0] == c'"' \
+                and target.last - target.first == 1:
+            p = string_end(start + 1, end, &escaped)
+            if p == NULL:
+                return NULL
+            slot = self.slots + target.slot
+            slot.kind = JSON
+            slot.first = c'"'
+            slot.escaped = escaped
+            slot.ptr = start + 1
+            slot.len = p - slot.ptr
+            return p + 1
+        if target.last - target.first > 1:
+            # A repeated key replaces what the earlier one held, as every JSON reader does.
+            memset(self.slots + target.first, 0, (target.last - target.first) * sizeof(Slot))
+        p = self._search(target, start, end)
+        if p != NULL and target.slot >= 0:
+            slot_of_token(self.slots + target.slot, start, p)
+        return p
+
+    cdef const char* _search_object(
+        self, const Place* place, const char* p, const char* end
+    ) noexcept:
         cdef const char* key
-        cdef const char* start
-        cdef const Place* target
         cdef bint escaped
         cdef int found
         p = skip_space(p + 1, end)
@@ -399,19 +655,11 @@ cdef class Plan:
             p = skip_space(p + 1, end)
             if p >= end or p[0] != c":":
                 return NULL
-            start = skip_space(p + 1, end)
+            p = skip_space(p + 1, end)
             if found < 0:
-                p = skip_value(start, end)
+                p = skip_value(p, end)
             else:
-                # A repeated key replaces what the earlier one held, as every JSON reader does.
-                target = self.places + self.targets[place.first_member + found]
-                memset(self.slots + target.first, 0, (target.last - target.first) * sizeof(Slot))
-                if target.members != NULL and start < end and start[0] == c"{":
-                    p = self._search(target, start, end)
-                else:
-                    p = skip_value(start, end)
-                if p != NULL and target.slot >= 0:
-                    slot_of_token(self.slots + target.slot, start, p)
+                p = self._take(self.places + self.targets[place.first_member + found], p, end)
             if p == NULL:
                 return NULL
             p = skip_space(p, end)
@@ -423,7 +671,37 @@ cdef class Plan:
                 return NULL
             p += 1
 
-    cdef int _find(self, const Table* table, const char* key, Py_ssize_t length, bint escaped) noexcept:
+    cdef const char* _search_array(
+        self, const Place* place, const char* p, const char* end
+    ) noexcept:
+        cdef const Item* item
+        cdef const Place* target
+        cdef Py_ssize_t index = 0
+        cdef int i
+        p = skip_space(p + 1, end)
+        if p < end and p[0] == c"]":
+            return p + 1
+        while True:
+            p = skip_space(p, end)
+            target = NULL
+            for i in range(place.first_item, place.first_item + place.items):
+                item = self.items + i
+                if item.index == index:
+                    target = self.places + item.target
+            p = skip_value(p, end) if target == NULL else self._take(target, p, end)
+            if p == NULL:
+                return NULL
+            p = skip_space(p, end)
+            if p >= end:
+                return NULL
+            if p[0] == c"]":
+                return p + 1
+            if p[0] != c",":
+                return NULL
+            p += 1
+            index += 1
+
+    cdef inline int _find(self, const Table* table, const char* key, Py_ssize_t length, bint escaped) noexcept:
         cdef char plain[256]
         if escaped:
             if length > 256:  # longer than any key of a mapping, even with every character escaped
@@ -433,47 +711,124 @@ cdef class Plan:
         return find_hashed(table, key, length, fm_hash(key, length, HASH_SEED))
 
     cdef object _write(self, outputs):
-        cdef Py_ssize_t i, j
+        cdef Py_ssize_t i
         cdef int records = 0
-        cdef bint wanted
-        cdef Part* part
-        for i in range(self.required_count):
-            if not self._has(self.required[i]):
-                return self.reasons[i]
-        for i in range(self.part_count):
+        cdef bint is_matched = False
+        cdef object reason
+        for i in range(self.skip_count):
+            if self._holds(self.tests + self.demands[i].ref):
+                return self.reasons[self.demands[i].reason]
+        for i in range(self.branch_count):
+            if self.branches[i].test >= 0 and not self._holds(self.tests + self.branches[i].test):
+                continue
+            is_matched = True
+            reason = self._write_branch(self.branches + i, outputs, &records)
+            if reason is not None:
+                return reason
+        return records if is_matched else self.unmatched
+
+    cdef object _write_branch(self, const Branch* branch, outputs, int* records):
+        """Write what one mapping makes of the event; returns the reason of a rejection."""
+        cdef Py_ssize_t i
+        cdef const Part* part
+        for i in range(branch.first_require, branch.first_require + branch.requires):
+            if not self._has(self.nodes + self.demands[i].ref):
+                return self.reasons[self.demands[i].reason]
+        for i in range(branch.first_reject, branch.first_reject + branch.rejects):
+            if self._holds(self.tests + self.demands[i].ref):
+                return self.reasons[self.demands[i].reason]
+        for i in range(branch.first_part, branch.first_part + branch.parts):
             part = self.parts + i
-            wanted = True
-            for j in range(part.first_condition, part.first_condition + part.conditions):
-                if not self._holds(self.tests + j):
-                    wanted = False
-                    break
-            if not wanted:
+            if part.when >= 0 and not self._holds(self.tests + part.when):
                 continue
             if part.each < 0:
-                records += self._put_record(outputs[part.output], part.shape)
-            else:
-                wanted = self._put_items(outputs[part.output], part, &records)
-                if not wanted:
-                    return "too_many_items"
-        return records
+                records[0] += self._put_record(outputs[part.output], part.shape)
+            elif not self._put_items(outputs[part.output], part, records):
+                return "too_many_items"
+        return None
 
-    cdef bint _has(self, int node) except -1:
-        cdef bint found = self._put(self.nodes + node, self.scratch) > 0
-        self.scratch.size = 0
+    cdef bint _has(self, const Node* node) except -1:
+        cdef Py_ssize_t mark = self.scratch.size
+        cdef bint found
+        if node.kind == VALUE and self.slots[node.slot].kind == ABSENT and node.convert != TO_TIME:
+            return False
+        found = self._put(node, self.scratch) > 0
+        self.scratch.size = mark
         return found
 
+    cdef bytes _evaluate(self, const Node* node, Slot* slot):
+        """Fill a slot with the value of an expression; returns what keeps it alive."""
+        cdef Py_ssize_t mark = self.scratch.size
+        cdef bytes token
+        if node.kind == VALUE and node.convert == TO_JSON and not node.flags:
+            slot[0] = self.slots[node.slot]
+            return b""
+        slot.kind = ABSENT
+        if not self._put(node, self.scratch):
+            return b""
+        token = self.scratch.data[mark:self.scratch.size]
+        self.scratch.size = mark
+        slot_of_token(slot, token, <const char*>token + len(token))
+        return token
+
     cdef bint _holds(self, const Test* test) except -1:
-        cdef Slot* slot
-        cdef const char* p
+        cdef Slot slot
+        cdef bytes _alive
+        cdef int i
         if test.kind == HAS:
-            return self._has(test.ref)
-        slot = self.slots + test.ref
+            return self._has(self.nodes + test.ref)
+        if test.kind == NOT:
+            return not self._holds(self.tests + self.children[test.first_child])
+        if test.kind == EVERY or test.kind == SOME:
+            for i in range(test.first_child, test.first_child + test.children):
+                if self._holds(self.tests + self.children[i]) != (test.kind == EVERY):
+                    return test.kind == SOME
+            return test.kind == EVERY
+        if test.kind == IS_OBJECT or test.kind == NOT_EMPTY or test.kind == MORE_THAN:
+            return self._has_members(test)
+        _alive = self._evaluate(self.nodes + test.ref, &slot)
+        return self._compares(test, &slot)
+
+    cdef bint _has_members(self, const Test* test) except -1:
+        cdef const Slot* slot = self.slots + test.ref
+        cdef const char* p
+        cdef Py_ssize_t i, count
         if slot.kind != JSON or slot.first != c"{":
             return False
         if test.kind == IS_OBJECT:
             return True
-        p = skip_space(slot.ptr + 1, slot.ptr + slot.len)
-        return p < slot.ptr + slot.len and p[0] != c"}"
+        if test.kind == NOT_EMPTY:
+            p = skip_space(slot.ptr + 1, slot.ptr + slot.len)
+            return p < slot.ptr + slot.len and p[0] != c"}"
+        count = self._list_members(slot)
+        self._skip_repeated(count)
+        return sum([not self.members[i].skipped for i in range(count)]) > test.number
+
+    cdef bint _compares(self, const Test* test, const Slot* slot) except -1:
+        """Whether a condition on one value holds."""
+        cdef double number
+        if test.kind == EXISTS:
+            return slot.kind != ABSENT and not (slot.kind == JSON and slot.first == c"n")
+        if test.kind == FILLED:
+            return is_truthy(slot)
+        if test.kind == EQUALS_TEXT:
+            return equals_text(slot, test.text, test.len)
+        if test.kind == CONTAINS:
+            return contains_text(slot, test.text, test.len)
+        if test.kind == MATCHES:
+            return matches_pattern(slot, test.text, test.len)
+        if test.kind == EQUALS_BOOLEAN:
+            return slot.kind == JSON and slot.first == (c"t" if test.number else c"f")
+        if test.kind == EQUALS_NUMBER:
+            return is_number(slot) and number_of(slot) == test.number
+        number = numeric_value(slot)  # NaN compares false with everything
+        if test.kind == LESS:
+            return number < test.number
+        if test.kind == AT_MOST:
+            return number <= test.number
+        if test.kind == GREATER:
+            return number > test.number
+        return number >= test.number
 
     cdef int _put_record(self, Buffer out, int shape) except -1:
         cdef Py_ssize_t start = out.size
@@ -498,7 +853,6 @@ cdef class Plan:
         cdef const char* p = array.ptr
         cdef const char* end = array.ptr + array.len
         cdef const char* start
-        cdef Py_ssize_t before = out.size
         cdef int item = 0
         if array.kind != JSON or (array.first != c"[" and array.first != c"{"):
             return True
@@ -507,7 +861,7 @@ cdef class Plan:
         while p < end and p[0] != c"]":
             start = p
             if p[0] == c"{":
-                if item >= MAX_ITEMS or out.size - before > MAX_OUTPUT:
+                if item >= MAX_ITEMS or out.size > MAX_EXPANDED:
                     return False
                 p = self._put_item(out, part, item, p, end)
                 records[0] += 1
@@ -527,10 +881,14 @@ cdef class Plan:
         cdef const Place* root = self.places + self.item_root
         cdef const char* stop
         memset(self.slots + root.first, 0, (root.last - root.first) * sizeof(Slot))
-        stop = self._search(root, p, end) if root.members != NULL else skip_value(p, end)
+        stop = self._search(root, p, end)
         if stop == NULL:
             return NULL
+        if root.slot >= 0:
+            slot_of_token(self.slots + root.slot, p, stop)
+        self.turn += 1
         self.now.item = item
+        self.derived_slot = -1
         self._put_record(out, part.shape)
         self.now.item = -1
         return stop
@@ -551,10 +909,14 @@ cdef class Plan:
                 continue
             if written[op.key]:
                 continue
+            # Most fields are absent from most events: see that before anything is written.
+            if op.slot >= 0 and self.slots[op.slot].kind == ABSENT:
+                continue
             mark = out.size
             if mark != start:
-                out.put_byte(c",")
-            out.put(op.prefix, op.prefix_len)
+                out.put_padded(op.prefix, op.prefix_len)
+            else:
+                out.put_padded(op.prefix + 1, op.prefix_len - 1)
             if op.kind == OBJECT:
                 self._put_object(out, self.shapes + op.ref)
             elif not self._put(self.nodes + op.ref, out):
@@ -579,10 +941,41 @@ cdef class Plan:
             return 0
         if node.kind == JOIN:
             return self._put_join(node, out)
-        return self._put_lookup(node, out)
+        if node.kind == LOOKUP:
+            return self._put_lookup(node, out)
+        if node.kind == CONVERTED:
+            return self._put_converted(node, out)
+        if node.kind == TEXT_FUNCTION:
+            return self._put_text(node, out)
+        i = node.first_child if self._holds(self.tests + node.test) else node.first_child + 1
+        if self.children[i] < 0:
+            return 0
+        return self._put(self.nodes + self.children[i], out)
+
+    cdef int _put_converted(self, const Node* node, Buffer out) except -1:
+        cdef Slot slot
+        cdef bytes _alive = self._evaluate(self.nodes + self.children[node.first_child], &slot)
+        return self._convert(node, &slot, out)
+
+    cdef int _put_text(self, const Node* node, Buffer out) except -1:
+        """Write a text that a Python function changed; anything else as it is."""
+        cdef Slot slot
+        cdef bytes _alive = self._evaluate(self.nodes + self.children[node.first_child], &slot)
+        cdef bytes changed
+        if not is_string(&slot):
+            return put_json(out, &slot, 0)
+        text = text_of(&slot).decode("utf-8", "replace")
+        changed = self.functions[node.function](text).encode()
+        out.put_byte(c'"')
+        out.put_escaped(changed, len(changed))
+        out.put_byte(c'"')
+        return 1
 
     cdef int _put_value(self, const Node* node, Buffer out) except -1:
-        cdef const Slot* slot = self.slots + node.slot
+        return self._convert(node, self.slots + node.slot, out)
+
+    cdef int _convert(self, const Node* node, const Slot* slot, Buffer out) except -1:
+        """Write a value as a node wants it; returns 0 when it has none for it."""
         cdef int done
         if slot.kind == ABSENT and node.convert != TO_TIME:
             return 0
@@ -603,22 +996,37 @@ cdef class Plan:
         else:
             done = self._put_derived(node, slot, out)
         if done != 1 and node.label >= 0 and not is_blank(slot):
-            self.drops[node.label] += 1
+            self._count_drop(self.drops + node.label)
         return done
+
+    cdef int _count_drop(self, Drops* drops) noexcept:
+        if drops.turn != self.turn:
+            drops.turn = self.turn
+            drops.count += 1
+        return 0
 
     cdef int _put_derived(self, const Node* node, const Slot* slot, Buffer out) except -1:
         """Write an output of a derivation, from memory where its input was seen before."""
-        cdef dict memory = <dict>self.memories[node.derivation]
+        cdef dict memory
         cdef bytes text
         cdef tuple outputs
         cdef bytes output
         if is_blank(slot) or (slot.kind == JSON and slot.first != c'"'):
             return 0
-        text = text_of(slot)
-        outputs = <tuple>memory.get(text)
-        if outputs is None:
-            outputs = self._derive(node.derivation, text)
-            memory[text] = outputs
+        if node.slot >= 0 and self.derived_slot == node.slot \
+                and self.derived_by == node.derivation:
+            outputs = self.derived
+        else:
+            memory = <dict>self.memories[node.derivation]
+            text = text_of(slot)
+            outputs = <tuple>memory.get(text)
+            if outputs is None:
+                outputs = self._derive(node.derivation, text)
+                if len(text) <= MAX_REMEMBERED:
+                    memory[text] = outputs
+            self.derived_slot = node.slot
+            self.derived_by = node.derivation
+            self.derived = outputs
         output = <bytes>outputs[node.output]
         if output is None:
             return 0
@@ -646,7 +1054,7 @@ cdef class Plan:
                 out.put(part.data, part.len)
                 continue
             before = out.size
-            if self._put_value(part, out):
+            if self._put(part, out):
                 # The string was written with its quotes: take them off.
                 self._strip_quotes(out, before)
             elif node.every:
@@ -664,18 +1072,17 @@ cdef class Plan:
 
     cdef int _put_lookup(self, const Node* node, Buffer out) except -1:
         """Write the last member of an object whose key is the text of an expression."""
-        cdef Slot* slot = self.slots + node.slot
+        cdef const Slot* slot = self.slots + node.slot
         cdef Slot key, found
-        cdef bytes wanted
+        cdef bytes _alive, wanted
         cdef Py_ssize_t i, count
         found.kind = ABSENT
         if slot.kind != JSON or slot.first != c"{":
             return 0
-        if not self._put(self.nodes + self.children[node.first_child], self.scratch):
+        _alive = self._evaluate(self.nodes + self.children[node.first_child], &key)
+        if not is_string(&key):
             return 0
-        slot_of_token(&key, self.scratch.data, self.scratch.data + self.scratch.size)
         wanted = text_of(&key)
-        self.scratch.size = 0
         count = self._list_members(slot)
         for i in range(count):
             if self.members[i].key_len == len(wanted) \
@@ -684,9 +1091,7 @@ cdef class Plan:
         return put_json(out, &found, node.flags)
 
     cdef int _value_of(self, const Member* member, Slot* slot) noexcept:
-        cdef bint escaped = False
-        cdef const char* p = string_end(member.start + 1, member.end, &escaped)
-        p = skip_space(p + 1, member.end)
+        cdef const char* p = skip_space(key_end(member), member.end)
         p = skip_space(p + 1, member.end)
         slot_of_token(slot, p, member.end)
         return 0
@@ -749,13 +1154,16 @@ cdef class Plan:
         self.members_capacity = capacity
         return 0
 
-    cdef int _put_members(self, Buffer out, const Op* op, uint8_t* written, Py_ssize_t start) except -1:
+    cdef int _put_members(
+        self, Buffer out, const Op* op, uint8_t* written, Py_ssize_t start
+    ) except -1:
         """Copy the members of an object, but for omitted, written and repeated keys.
 
         Neighbours are copied together, with the white space and commas between them.
         """
         cdef Slot* slot = self.slots + op.ref
         cdef Py_ssize_t i, count, first
+        cdef const Member* member
         cdef int known
         if slot.kind != JSON or slot.first != c"{":
             return 0
@@ -764,11 +1172,14 @@ cdef class Plan:
         for i in range(count):
             if self.members[i].skipped:
                 continue
-            known = find_hashed(op.known, self.members[i].key, self.members[i].key_len, self.members[i].hash)
+            member = self.members + i
+            known = find_hashed(op.known, member.key, member.key_len, member.hash)
             if known == OMITTED or (known >= 0 and written[known]):
                 self.members[i].skipped = True
             elif known >= 0:
                 written[known] = 1
+        if op.is_number:
+            return self._put_numbers(out, op, count, start)
         i = 0
         while i < count:
             if self.members[i].skipped:
@@ -780,6 +1191,29 @@ cdef class Plan:
             if out.size != start:
                 out.put_byte(c",")
             out.put(self.members[first].start, self.members[i - 1].end - self.members[first].start)
+        return 0
+
+    cdef int _put_numbers(
+        self, Buffer out, const Op* op, Py_ssize_t count, Py_ssize_t start
+    ) except -1:
+        """Copy members whose values are numbers."""
+        cdef Slot slot
+        cdef Py_ssize_t i, mark
+        cdef Member* member
+        for i in range(count):
+            member = self.members + i
+            if member.skipped:
+                continue
+            self._value_of(member, &slot)
+            mark = out.size
+            if mark != start:
+                out.put_byte(c",")
+            out.put(member.start, key_end(member) - member.start)
+            out.put_byte(c":")
+            if not put_number(out, &slot):
+                out.size = mark
+                if op.label >= 0 and not is_blank(&slot):
+                    self.drops[op.label].count += 1
         return 0
 
     cdef int _skip_repeated(self, Py_ssize_t count) except -1:
@@ -819,5 +1253,11 @@ cdef class Plan:
         return 0
 
 
+cdef inline const char* key_end(const Member* member) noexcept:
+    """Return the place past the closing quote of a member's key."""
+    cdef bint escaped = False
+    return string_end(member.start + 1, member.end, &escaped) + 1
+
+
 cdef inline bint same_key(const Member* a, const Member* b) noexcept:
-    return a.hash == b.hash and a.key_len == b.key_len and memcmp(a.key, b.key, a.key_len) == 0
+    return a.hash == b.hash and a.key_len == b.key_len and fm_equal(a.key, b.key, a.key_len)

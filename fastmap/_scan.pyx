@@ -41,27 +41,9 @@ cdef class KeyTable:
         free(self.table.entries)
 
 
-cdef const char* skip_value(const char* p, const char* end) noexcept nogil:
-    """Return the place past the value that starts at p."""
+cdef const char* skip_container(const char* p, const char* end) noexcept nogil:
     cdef Py_ssize_t depth = 0
     cdef bint escaped = False
-    cdef const char* start = p
-    if p >= end:
-        return NULL
-    if p[0] == c'"':
-        p = string_end(p + 1, end, &escaped)
-        if p == NULL:
-            return NULL
-        return p + 1
-    if p[0] != c"{" and p[0] != c"[":
-        while p < end and not (
-            p[0] == c"," or p[0] == c"}" or p[0] == c"]" or p[0] == c" "
-            or p[0] == c"\n" or p[0] == c"\r" or p[0] == c"\t"
-        ):
-            p += 1
-        if p == start:
-            return NULL
-        return p
     while p < end:
         if p[0] == c'"':
             p = string_end(p + 1, end, &escaped)
@@ -75,19 +57,6 @@ cdef const char* skip_value(const char* p, const char* end) noexcept nogil:
                 return p + 1
         p += 1
     return NULL
-
-
-cdef void slot_of_token(Slot* slot, const char* p, const char* end) noexcept nogil:
-    """Fill a slot from the JSON token in [p, end), which holds no outer white space."""
-    slot.kind = JSON
-    slot.first = p[0]
-    slot.escaped = False
-    if p[0] == c'"':
-        p += 1
-        end -= 1
-        slot.escaped = end > p and fm_quote_or_backslash(p, end) < end
-    slot.ptr = p
-    slot.len = end - p
 
 
 cdef int hex_value(char c) noexcept nogil:

@@ -5,34 +5,53 @@ operations in the order of precedence, highest first: whoever writes a key first
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import TypeVar
 
 from fastmap.errors import SpecError
 from fastmap.spec import (
     ITEM,
     Boolean,
+    Case,
+    Choice,
+    Compare,
+    Condition,
     Const,
+    Contains,
     Conversion,
+    Converted,
     Derivation,
     Derived,
+    Equals,
+    Every,
+    Exists,
     Expression,
     Fields,
+    Filled,
     First,
     Has,
+    If,
     Ip,
     IsObject,
     Join,
     Json,
     Lookup,
     Mapping,
+    Matches,
+    MoreThan,
+    Not,
     NotEmpty,
     Number,
     Object,
     Path,
     Record,
+    Replace,
+    Some,
     Spread,
     String,
     Time,
@@ -42,7 +61,7 @@ from fastmap.spec import (
 
 __all__ = [
     "OMITTED",
-    "Condition",
+    "Branch",
     "Convert",
     "Flag",
     "Node",
@@ -53,6 +72,8 @@ __all__ = [
     "Place",
     "Program",
     "Shape",
+    "Test",
+    "TestKind",
     "compile_mapping",
 ]
 
@@ -70,6 +91,9 @@ class NodeKind(IntEnum):
     FIRST = 2
     JOIN = 3
     LOOKUP = 4
+    CONVERTED = 5
+    IF = 6
+    TEXT = 7
 
 
 class Convert(IntEnum):
@@ -101,19 +125,35 @@ class OpKind(IntEnum):
     SPREAD = 2
 
 
-class Condition(IntEnum):
-    """Kinds of conditions; the same numbers as in ``_plan.pyx``."""
+class TestKind(IntEnum):
+    """What a condition asks; the same numbers as in ``_plan.pyx``."""
 
     HAS = 0
     IS_OBJECT = 1
     NOT_EMPTY = 2
+    MORE_THAN = 3
+    EXISTS = 4
+    FILLED = 5
+    EQUALS_TEXT = 6
+    EQUALS_NUMBER = 7
+    EQUALS_BOOLEAN = 8
+    LESS = 9
+    AT_MOST = 10
+    GREATER = 11
+    AT_LEAST = 12
+    CONTAINS = 13
+    MATCHES = 14
+    NOT = 15
+    EVERY = 16
+    SOME = 17
 
 
 @dataclass(slots=True)
 class Place:
-    """A node of the tree of paths: its members, its slot (or -1), and the slots at and below it."""
+    """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there."""
 
     members: dict[bytes, int] = field(default_factory=dict)
+    items: dict[int, int] = field(default_factory=dict)
     wanted: bool = False
     slot: int = -1
     first: int = 0
@@ -136,6 +176,19 @@ class Node:
     data: bytes = b""
     every: bool = False
     label: int = -1
+    test: int = -1
+    function: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """One condition.  ``ref`` is a node or a slot, ``children`` are tests."""
+
+    kind: TestKind
+    ref: int = -1
+    children: tuple[int, ...] = ()
+    text: bytes = b""
+    number: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +200,8 @@ class Op:
     prefix: bytes = b""
     ref: int
     known: dict[bytes, int] = field(default_factory=dict)
+    is_number: bool = False
+    label: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +218,18 @@ class Part:
 
     output: int
     shape: int
-    when: tuple[tuple[Condition, int], ...]
+    when: int
     each: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One mapping of a choice: its condition (or -1), what it demands, and its parts."""
+
+    test: int
+    require: tuple[tuple[int, str], ...]
+    reject: tuple[tuple[int, str], ...]
+    parts: tuple[Part, ...]
 
 
 @dataclass(slots=True)
@@ -178,19 +243,31 @@ class Program:
     slots: int = 0
     nodes: list[Node] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
-    require: list[tuple[int, str]] = field(default_factory=list)
+    tests: list[Test] = field(default_factory=list)
+    skip: list[tuple[int, str]] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
+    unmatched: str = ""
     words: list[tuple[bytes, ...]] = field(default_factory=list)
     derivations: list[Derivation] = field(default_factory=list)
+    functions: list[Callable[[str], str]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
 
 
-def compile_mapping(mapping: Mapping) -> Program:
-    """Return the program of a mapping.
+def compile_mapping(mapping: Mapping | Choice) -> Program:
+    """Return the program of a mapping, or of a choice of several.
 
     :raises SpecError: the mapping contradicts itself.
     """
-    return _Compiler(mapping).compile()
+    choice = mapping if isinstance(mapping, Choice) else Choice(cases=((None, mapping),))
+    return _Compiler(choice).compile()
+
+
+def _inputs(case: tuple[Condition | None, Mapping]) -> tuple[str, ...]:
+    _, mapping = case
+    for name, count in Counter((*mapping.inputs, ITEM)).items():
+        if count > 1:
+            raise SpecError(f"input {name!r} is named twice")
+    return mapping.inputs
 
 
 def _paths(part: object) -> Iterator[Path]:
@@ -209,33 +286,48 @@ def _json(value: object) -> bytes:
 
 
 class _Compiler:
-    def __init__(self, mapping: Mapping) -> None:
-        self.mapping = mapping
-        self.program = Program()
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self.program = Program(unmatched=choice.unmatched)
         self.root_of: dict[str, int] = {}
 
     def compile(self) -> Program:
         program = self.program
-        program.inputs = list(self.mapping.inputs)
+        program.inputs = list(dict.fromkeys(chain(*map(_inputs, self.choice.cases))))
         self._add_places()
-        program.require = [
-            (self._node(expression), reason) for expression, reason in self.mapping.require
-        ]
-        program.parts = [self._part(record) for record in self.mapping.records]
+        self._drop_unused_inputs()
+        program.skip = [(self._test(test), reason) for test, reason in self.choice.skip]
+        program.branches = [self._branch(test, case) for test, case in self.choice.cases]
         return program
+
+    def _branch(self, condition: Condition | None, mapping: Mapping) -> Branch:
+        return Branch(
+            test=-1 if condition is None else self._test(condition),
+            require=tuple((self._node(one), reason) for one, reason in mapping.require),
+            reject=tuple((self._test(one), reason) for one, reason in mapping.reject),
+            parts=tuple(self._part(record) for record in mapping.records),
+        )
 
     def _add_places(self) -> None:
         program = self.program
-        for name in (*self.mapping.inputs, ITEM):
-            if name in self.root_of:
-                raise SpecError(f"input {name!r} is named twice")
+        for name in (*program.inputs, ITEM):
             self.root_of[name] = self._new_place()
-        program.roots = [self.root_of[name] for name in self.mapping.inputs]
+        program.roots = [self.root_of[name] for name in program.inputs]
         program.item_root = self.root_of[ITEM]
-        for path in _paths(self.mapping):
+        for path in _paths(self.choice):
             self._want(path)
         for root in self.root_of.values():
             self._number(root)
+
+    def _drop_unused_inputs(self) -> None:
+        program = self.program
+        used = [
+            (name, root)
+            for name, root in zip(program.inputs, program.roots, strict=True)
+            if program.places[root].last > program.places[root].first
+        ]
+        program.inputs = [name for name, _ in used]
+        program.roots = [root for _, root in used]
 
     def _new_place(self) -> int:
         self.program.places.append(Place())
@@ -249,10 +341,15 @@ class _Compiler:
             raise SpecError(f"path starts at {path.root!r}, which is none of the inputs")
         index = self.root_of[path.root]
         for key in path.keys:
-            members = self.program.places[index].members
-            if key.encode() not in members:
-                members[key.encode()] = self._new_place()
-            index = members[key.encode()]
+            place = self.program.places[index]
+            if isinstance(key, int):
+                if key not in place.items:
+                    place.items[key] = self._new_place()
+                index = place.items[key]
+            else:
+                if key.encode() not in place.members:
+                    place.members[key.encode()] = self._new_place()
+                index = place.members[key.encode()]
         return index
 
     def _number(self, index: int) -> None:
@@ -261,29 +358,65 @@ class _Compiler:
         if place.wanted:
             place.slot = self.program.slots
             self.program.slots += 1
-        for member in place.members.values():
-            self._number(member)
+        for below in chain(place.members.values(), place.items.values()):
+            self._number(below)
         place.last = self.program.slots
 
     def _slot(self, path: Path) -> int:
         return self.program.places[self._place(path)].slot
 
     def _part(self, record: Record) -> Part:
-        when = []
-        for condition in record.when:
-            match condition:
-                case Has(expression):
-                    when.append((Condition.HAS, self._node(expression)))
-                case IsObject(path):
-                    when.append((Condition.IS_OBJECT, self._slot(path)))
-                case NotEmpty(path):
-                    when.append((Condition.NOT_EMPTY, self._slot(path)))
+        if record.output < 0:
+            raise SpecError(f"Record.output counts from 0 (got {record.output})")
+        match record.when:
+            case ():
+                when = -1
+            case (only,):
+                when = self._test(only)
+            case several:
+                when = self._test(Every(several))
         return Part(
             output=record.output,
             shape=self._shape(record.body),
-            when=tuple(when),
+            when=when,
             each=-1 if record.each is None else self._slot(record.each),
         )
+
+    def _test(self, condition: Condition) -> int:
+        test = self._test_of(condition)
+        self.program.tests.append(test)
+        return len(self.program.tests) - 1
+
+    def _test_of(self, condition: Condition) -> Test:  # noqa: C901 - one case a kind
+        match condition:
+            case Has(of):
+                return Test(kind=TestKind.HAS, ref=self._node(of))
+            case IsObject(path):
+                return Test(kind=TestKind.IS_OBJECT, ref=self._slot(path))
+            case NotEmpty(path):
+                return Test(kind=TestKind.NOT_EMPTY, ref=self._slot(path))
+            case MoreThan(path, members):
+                return Test(kind=TestKind.MORE_THAN, ref=self._slot(path), number=members)
+            case Exists(of):
+                return Test(kind=TestKind.EXISTS, ref=self._node(of))
+            case Filled(of):
+                return Test(kind=TestKind.FILLED, ref=self._node(of))
+            case Equals(of, value):
+                return _equals(self._node(of), value)
+            case Compare(of, operator, number):
+                return Test(kind=_COMPARISONS[operator], ref=self._node(of), number=number)
+            case Contains(of, text):
+                return Test(kind=TestKind.CONTAINS, ref=self._node(of), text=text.encode())
+            case Matches(of, pattern):
+                return Test(kind=TestKind.MATCHES, ref=self._node(of), text=_pattern(pattern))
+            case Not(of):
+                return Test(kind=TestKind.NOT, children=(self._test(of),))
+            case Every(several):
+                children = tuple(self._test(one) for one in several)
+                return Test(kind=TestKind.EVERY, children=children)
+            case Some(several):
+                children = tuple(self._test(one) for one in several)
+                return Test(kind=TestKind.SOME, children=children)
 
     def _shape(self, body: Object) -> int:
         number_of: dict[str, int] = {}
@@ -298,14 +431,22 @@ class _Compiler:
                     raise SpecError("an object can have only one Spread")
                 known = {key.encode(): number for key, number in number_of.items()}
                 known |= {key.encode(): OMITTED for key in layer.omit}
-                ops.append(Op(kind=OpKind.SPREAD, ref=self._slot(layer.path), known=known))
+                ops.append(
+                    Op(
+                        kind=OpKind.SPREAD,
+                        ref=self._slot(layer.path),
+                        known=known,
+                        is_number=layer.convert is not None,
+                        label=self._label(layer.label),
+                    )
+                )
             else:
                 ops.extend(self._member(key, number_of[key], value) for key, value in layer.members)
         self.program.shapes.append(Shape(len(number_of), tuple(ops)))
         return len(self.program.shapes) - 1
 
     def _member(self, key: str, number: int, value: Expression | Object) -> Op:
-        prefix = _json(key) + b":"
+        prefix = b"," + _json(key) + b":"
         if isinstance(value, Object):
             return Op(kind=OpKind.OBJECT, key=number, prefix=prefix, ref=self._shape(value))
         return Op(kind=OpKind.FIELD, key=number, prefix=prefix, ref=self._node(value))
@@ -336,6 +477,20 @@ class _Compiler:
                     children=(self._node(key),),
                     flags=_flags(convert),
                 )
+            case Converted():
+                return self._converted(expression)
+            case If(condition, then, otherwise):
+                branches = (then, otherwise)
+                return Node(
+                    kind=NodeKind.IF,
+                    test=self._test(condition),
+                    children=tuple(-1 if one is None else self._node(one) for one in branches),
+                )
+            case Case(of, to):
+                function = str.lower if to == "lower" else str.upper
+                return self._text(of, function)
+            case Replace(of):
+                return self._text(of, _replacement(expression))
 
     def _join_part(self, part: str | Value) -> int:
         if isinstance(part, Value):
@@ -346,12 +501,34 @@ class _Compiler:
         self.program.nodes.append(Node(kind=NodeKind.CONST, data=inside))
         return len(self.program.nodes) - 1
 
+    def _text(self, of: Expression, function: Callable[[str], str]) -> Node:
+        self.program.functions.append(function)
+        return Node(
+            kind=NodeKind.TEXT,
+            children=(self._node(of),),
+            function=len(self.program.functions) - 1,
+        )
+
     def _value(self, value: Value) -> Node:
+        return self._conversion(value, kind=NodeKind.VALUE, slot=self._slot(value.path))
+
+    def _converted(self, value: Converted) -> Node:
+        return self._conversion(value, kind=NodeKind.CONVERTED, children=(self._node(value.of),))
+
+    def _conversion(
+        self,
+        value: Value | Converted,
+        *,
+        kind: NodeKind,
+        slot: int = -1,
+        children: tuple[int, ...] = (),
+    ) -> Node:
         convert = value.convert
         derived = convert if isinstance(convert, Derived) else None
         return Node(
-            kind=NodeKind.VALUE,
-            slot=self._slot(value.path),
+            kind=kind,
+            slot=slot,
+            children=children,
             convert=_CONVERSIONS[type(convert)],
             flags=_flags(convert),
             none_of=self._words(getattr(convert, "none_of", ())),
@@ -378,6 +555,50 @@ def _index(items: list[_T], item: _T) -> int:
     if item not in items:
         items.append(item)
     return items.index(item)
+
+
+def _equals(node: int, value: str | float | bool) -> Test:
+    match value:
+        case bool():
+            return Test(kind=TestKind.EQUALS_BOOLEAN, ref=node, number=value)
+        case str():
+            return Test(kind=TestKind.EQUALS_TEXT, ref=node, text=value.encode())
+        case _:
+            return Test(kind=TestKind.EQUALS_NUMBER, ref=node, number=value)
+
+
+_COMPARISONS = {
+    "<": TestKind.LESS,
+    "<=": TestKind.AT_MOST,
+    ">": TestKind.GREATER,
+    ">=": TestKind.AT_LEAST,
+}
+
+_ANY, _ONE = b"\xfe", b"\xff"  # bytes that no UTF-8 text holds
+
+
+def _pattern(pattern: str) -> bytes:
+    """Return a pattern with its wildcards as bytes of their own."""
+    encoded = bytearray()
+    characters = iter(pattern)
+    for character in characters:
+        if character == "*":
+            if not encoded.endswith(_ANY):
+                encoded += _ANY
+        elif character == "?":
+            encoded += _ONE
+        else:
+            taken = next(characters, "\\") if character == "\\" else character
+            encoded += taken.encode()
+    return bytes(encoded)
+
+
+def _replacement(spec: Replace) -> Callable[[str], str]:
+    if not spec.pattern:
+        raise SpecError("the pattern of a Replace must not be empty")
+    pattern = re.compile(re.escape(spec.pattern), re.IGNORECASE if spec.ignore_case else 0)
+    count = 0 if spec.every else 1
+    return lambda text: pattern.sub(lambda _: spec.replacement, text, count=count)
 
 
 def _flags(convert: Conversion) -> int:

@@ -5,35 +5,51 @@ A ``Mapping`` reads the *inputs* of an event (attributes that hold text or raw J
 never written twice.  An expression gives one JSON value or none; a member without a value is left
 out.
 
-    Mapping
-      inputs   names of the attributes that are read
-      require  (expression, reason): without a value the event is rejected
-      records  Record
-                 when  conditions under which it is written
-                 each  an array: one record for each object in it
-                 body  Object
-                         layers  Fields (key -> expression or Object) | Spread (an object's members)
+    Choice
+      skip   (condition, reason): where it holds, nothing is written
+      cases  (condition, Mapping): every mapping whose condition holds is run
+               Mapping
+                 inputs   names of the attributes that are read
+                 require  (expression, reason): without a value the event is rejected
+                 reject   (condition, reason): where it holds, the event is rejected
+                 records  Record
+                            when  conditions under which it is written
+                            each  an array: one record for each object in it
+                            body  Object
+                                    layers  Fields (key -> expression or Object)
+                                            | Spread (an object's members)
 
 An expression is a ``Value`` (a path and a conversion), a ``Const``, a ``Join`` of texts, a
-``Lookup`` of a member whose name is itself computed, or the ``First`` of several that has a value.
+``Lookup`` of a member whose name is itself computed, an ``If``, a text changed by ``Case`` or
+``Replace``, a ``Converted`` result of another, or the ``First`` of several that has a value.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 __all__ = [
     "ITEM",
     "Boolean",
+    "Case",
+    "Choice",
+    "Compare",
     "Condition",
     "Const",
+    "Contains",
     "Conversion",
+    "Converted",
     "Derivation",
     "Derived",
+    "Equals",
+    "Every",
+    "Exists",
     "Expression",
     "Fields",
+    "Filled",
     "First",
     "Has",
+    "If",
     "Ip",
     "IsObject",
     "Join",
@@ -41,11 +57,16 @@ __all__ = [
     "Layer",
     "Lookup",
     "Mapping",
+    "Matches",
+    "MoreThan",
+    "Not",
     "NotEmpty",
     "Number",
     "Object",
     "Path",
     "Record",
+    "Replace",
+    "Some",
     "Spread",
     "String",
     "Time",
@@ -62,11 +83,11 @@ class Path:
     """A place in the input.
 
     :param root: an input's name, or ``ITEM``.
-    :param keys: the members to follow from there.
+    :param keys: the members to follow from there; a number is an index of an array.
     """
 
     root: str
-    keys: tuple[str, ...] = ()
+    keys: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +228,51 @@ class Lookup:
     convert: Json = Json()
 
 
-Expression: TypeAlias = Value | Const | First | Join | Lookup
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The value of an expression, converted once more.
+
+    :param label: as in ``Value``.
+    """
+
+    of: "Expression"
+    convert: Conversion
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    """One of two expressions; without the one that is chosen there is no value."""
+
+    condition: "Condition"
+    then: "Expression | None" = None
+    otherwise: "Expression | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A text in lower or upper case; what is no text stays as it is."""
+
+    of: "Expression"
+    to: Literal["lower", "upper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """A text with occurrences of another replaced; what is no text stays as it is.
+
+    :param pattern: searched for as it stands, not as a regular expression; not empty.
+    :param every: whether all occurrences are replaced, or only the first.
+    """
+
+    of: "Expression"
+    pattern: str
+    replacement: str = ""
+    ignore_case: bool = False
+    every: bool = True
+
+
+Expression: TypeAlias = Value | Const | First | Join | Lookup | Converted | If | Case | Replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +284,16 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """All members of the object at a path, but for some keys.  At most one in an object."""
+    """All members of the object at a path, but for some keys.  At most one in an object.
+
+    :param convert: what their values become; those that cannot be converted are left out.
+    :param label: as in ``Value``.
+    """
 
     path: Path
     omit: frozenset[str] = frozenset()
+    convert: Number | None = None
+    label: str = ""
 
 
 Layer: TypeAlias = Fields | Spread
@@ -256,7 +327,101 @@ class NotEmpty:
     path: Path
 
 
-Condition: TypeAlias = Has | IsObject | NotEmpty
+@dataclass(frozen=True, slots=True)
+class MoreThan:
+    """Whether the object at a path has more than some number of members."""
+
+    path: Path
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """Whether an expression has a value other than null."""
+
+    of: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Whether an expression has a value other than null, "", 0 and false."""
+
+    of: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """Whether a value is this one, and of this type: a string, a number, or true or false."""
+
+    of: Expression
+    value: str | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """How a number, or a string that is one, stands to another; false for everything else."""
+
+    of: Expression
+    operator: Literal["<", "<=", ">", ">="]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Whether a string holds a text, or a list a string that equals it."""
+
+    of: Expression
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Whether the whole of a string matches a pattern.
+
+    :param pattern: ``*`` stands for any characters, ``?`` for one; a backslash takes the meaning
+        from what follows it.
+    """
+
+    of: Expression
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Whether a condition does not hold."""
+
+    of: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Whether all of several conditions hold."""
+
+    of: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Whether at least one of several conditions holds."""
+
+    of: tuple["Condition", ...]
+
+
+Condition: TypeAlias = (
+    Has
+    | IsObject
+    | NotEmpty
+    | MoreThan
+    | Exists
+    | Filled
+    | Equals
+    | Compare
+    | Contains
+    | Matches
+    | Not
+    | Every
+    | Some
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +444,20 @@ class Mapping:
     inputs: tuple[str, ...]
     records: tuple[Record, ...]
     require: tuple[tuple[Expression, str], ...] = ()
+    reject: tuple[tuple[Condition, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Several mappings of one event, each under a condition.
+
+    Rejections are the event's: when one mapping rejects it, none writes anything.
+
+    :param cases: a condition, or None where there is none, and a mapping.
+    :param skip: reasons for which nothing is written, the first that holds counting.
+    :param unmatched: the reason when no case applies.
+    """
+
+    cases: tuple[tuple[Condition | None, Mapping], ...]
+    skip: tuple[tuple[Condition, str], ...] = ()
+    unmatched: str = "unmatched"

@@ -96,16 +96,16 @@ def decode(body: bytes) -> Received:
     if not body.isascii():
         body = _as_utf8(body)
     try:
-        return _decode(body)
-    except msgspec.DecodeError as error:
-        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-        mended = _without_lone_surrogates(body)
-        if mended == body:
-            raise _not_json(error) from None
         try:
+            return _decode(body)
+        except msgspec.DecodeError:
+            # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
+            mended = _without_lone_surrogates(body)
+            if mended == body:
+                raise
             return _decode(mended)
-        except msgspec.DecodeError as second:
-            raise _not_json(second) from None
+    except msgspec.DecodeError as error:
+        raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
 
@@ -219,10 +219,6 @@ def _check_count(count: int) -> None:
         )
 
 
-def _not_json(error: msgspec.DecodeError) -> RequestError:
-    return RequestError(400, "invalid_json", f"the body is not valid JSON: {error}")
-
-
 def _as_utf8(body: bytes) -> bytes:
     if body.startswith(b"\xef\xbb\xbf"):
         body = body[3:]
@@ -233,13 +229,15 @@ def _as_utf8(body: bytes) -> bytes:
     return body
 
 
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
-    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
-    rb"|.)",
-    re.DOTALL,
+# Text without halves of pairs, as much as is worth one call, or else such a half.
+_TEXT_OR_HALF = re.compile(
+    rb"((?:[^\\]+"
+    rb"|\\(?:[^u]|u(?![dD][89a-fA-F]))"  # another escape
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
+    rb"){1,1000})"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
-    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
+    return _TEXT_OR_HALF.sub(lambda found: found[1] or b"\\ufffd", body)

@@ -1,9 +1,11 @@
 """The client's address, believed only as far as the proxies in front are known."""
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
+
+from multidict import MultiMapping
 
 __all__ = ["ClientAddress"]
 
@@ -21,14 +23,16 @@ class ClientAddress:
         self._networks: tuple[_Network, ...] = networks
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
 
-    def of(self, peer: str | None, headers: Mapping[str, str]) -> str | None:
+    def of(self, peer: str | None, headers: MultiMapping[str]) -> str | None:
         """Return the nearest address that no trusted proxy has.
 
         :param peer: the address at the other end of the connection.
         """
         if peer is None or not self._networks or not self._is_trusted(peer):
             return peer
-        hops = [hop.strip() for hop in headers.get("X-Forwarded-For", "").split(",")]
+        # Some proxies add a line of their own to the one that the client may have made up.
+        lines = headers.getall("X-Forwarded-For", ())
+        hops = [hop.strip() for line in lines for hop in line.split(",")]
         for hop in reversed(hops):
             if not hop:
                 break

@@ -13,6 +13,7 @@ _BAD_STREAM: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # th
 _GZIP = 31  # window bits that make zlib expect a gzip header
 _DEFLATE = 15
 _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
+_MAX_MEMBERS = 100  # of a gzip body; each one costs a copy of what follows it
 
 
 async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -20,7 +21,7 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: floa
 
     :param max_bytes: the largest body, before and after inflating.
     :param timeout_s: time until the last byte.
-    :raises RequestError: (400) too large or not readable; (503) too slow.
+    :raises RequestError: (400) too large, cut off or not readable; (503) too slow.
     """
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity") and encoding not in _WINDOW_BITS:
@@ -45,6 +46,13 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: floa
             "body_timeout",
             f"the body did not arrive within {timeout_s:g} seconds",
             retry_after_s=5,
+            close=True,
+        ) from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise RequestError(
+            400,
+            "incomplete_body",
+            "the body ends too early, or its chunks are malformed",
             close=True,
         ) from None
     if encoding in _WINDOW_BITS:
@@ -75,6 +83,10 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     left = max_bytes
     try:
         while body:
+            if len(parts) == _MAX_MEMBERS:
+                raise RequestError(
+                    400, "invalid_encoding", f"the body has more than {_MAX_MEMBERS} gzip members"
+                )
             # One byte more than allowed tells too large from just large enough.
             stream = isal_zlib.decompressobj(_WINDOW_BITS[encoding])
             part = stream.decompress(body, left + 1)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.errors import RequestError
 
-__all__ = ["accepted", "empty", "failed", "preflight", "with_cors"]
+__all__ = ["accepted", "complete", "empty", "failed", "preflight"]
 
 _JSON = "application/json"
 _ACCEPTED = b'{"success":true}'
@@ -54,9 +54,10 @@ def preflight(request: web.BaseRequest) -> web.Response:
     return response
 
 
-def with_cors(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Let pages of any origin read the answer, errors included."""
+def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Add what every answer has: pages of any origin may read it, errors included."""
     headers = response.headers
+    headers["Server"] = "gateway"  # else aiohttp tells its version
     origin = request.headers.get("Origin")
     if origin is None:
         headers["Access-Control-Allow-Origin"] = "*"

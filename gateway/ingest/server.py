@@ -117,7 +117,7 @@ class IngestServer:
             response = replies.failed(
                 RequestError(503, "internal_error", "try again later", retry_after_s=5)
             )
-        replies.with_cors(request, response)
+        replies.complete(request, response)
         self._telemetry.requests.labels(family, str(response.status)).inc()
         return response
 
@@ -184,7 +184,7 @@ class _Protocol(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         text = "the request is not valid HTTP, or its line or headers are too long"
         response = replies.failed(RequestError(status, "bad_request", text, close=True))
-        replies.with_cors(request, response)
+        replies.complete(request, response)
         return response
 
 

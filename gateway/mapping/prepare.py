@@ -7,9 +7,13 @@ each of its events, and times are corrected by the client's clock error, ``recei
 import uuid
 
 from fastmap import parse_time
+from gateway.errors import RequestError
 from gateway.events import Event, Received, merge_objects, plain_text
 
-__all__ = ["MAX_SKEW_MS", "prepare", "skew_of"]
+__all__ = ["MAX_SHARED_BYTES", "MAX_SKEW_MS", "prepare", "skew_of"]
+
+MAX_SHARED_BYTES = 32 * 1024 * 1024
+"""What a batch's context and integrations may grow to when every event of it gets a copy."""
 
 MAX_SKEW_MS = 24 * 60 * 60 * 1000
 """A larger difference comes from a batch that waited on the device, not from its clock."""
@@ -44,11 +48,19 @@ def prepare(
     :param client_ip: the user's address where the request tells it.
     :param is_retry: whether the client sends these bytes again; their sentAt may then be that of
         the first time and says nothing about its clock.
+    :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
     shared = received.shared
     batch_skew = 0 if is_retry else skew_of(shared.sent_at, received_ms)
     context = bytes(shared.context) if received.is_batch else b""
     integrations = bytes(shared.integrations) if received.is_batch else b""
+    if (len(context) + len(integrations)) * len(received.events) > MAX_SHARED_BYTES:
+        raise RequestError(
+            400,
+            "batch_context_too_large",
+            "the context of the batch is too large to be given to each of its events; "
+            "send smaller batches",
+        )
     for event in received.events:
         if event.type is None:
             event.type = default_type
@@ -65,9 +77,14 @@ def prepare(
 def _event_skew(event: Event, batch_skew: int, received_ms: int, *, is_retry: bool) -> int:
     if event.original_timestamp is not None:
         # The client corrected the time itself where both are there.
-        if event.timestamp is not None:
+        if _is_time(event.timestamp):
             return 0
         event.timestamp = event.original_timestamp
     if event.sent_at is None or is_retry:
         return batch_skew
     return skew_of(event.sent_at, received_ms)
+
+
+def _is_time(value: object) -> bool:
+    text = plain_text(value)
+    return text is not None and parse_time(text) is not None

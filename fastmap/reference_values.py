@@ -1,0 +1,322 @@
+"""JSON values as the reference sees them, and what each conversion makes of one.
+
+Numbers stay the digits they were written with.  A conversion gives a value or ``Nothing``, which
+says why there is none.
+"""
+
+import json
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from email.utils import mktime_tz, parsedate_tz
+from hashlib import blake2b
+from typing import TypeAlias
+
+from fastmap import spec
+from fastmap.errors import MalformedInput
+
+__all__ = [
+    "ABSENT",
+    "Moment",
+    "JsonValue",
+    "Nothing",
+    "Numeral",
+    "convert",
+    "decode",
+    "is_blank",
+    "number_in",
+    "text_of",
+]
+
+HOUR_MS = 3_600_000
+MAX_ID = 36
+MAX_IP = 45
+MAX_DATE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Numeral:
+    """A JSON number as it was written; two are equal when their digits are."""
+
+    digits: str
+
+    def __str__(self) -> str:
+        return self.digits
+
+
+JsonValue: TypeAlias = "None | bool | str | Numeral | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No value.
+
+    :param why: empty where there was nothing to begin with.
+    """
+
+    why: str = ""
+
+
+ABSENT = Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a run knows beside the input.
+
+    :param item: index in the array that is expanded, -1 outside.
+    """
+
+    received_ms: int
+    skew_ms: int
+    item: int = -1
+
+
+def decode(text: bytes) -> JsonValue:
+    """Return the value of a JSON text; of members with the same key the last one counts.
+
+    :raises MalformedInput: it is not JSON, or not UTF-8.
+    """
+    try:
+        value: JsonValue = json.loads(
+            text.decode(), parse_int=Numeral, parse_float=Numeral, parse_constant=_no_constant
+        )
+    except ValueError as error:
+        raise MalformedInput(f"not JSON: {error}") from None
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def is_blank(value: JsonValue | Nothing) -> bool:
+    """Whether there is nothing to convert, so that nothing is lost when there is no result."""
+    return isinstance(value, Nothing) or value is None or value == ""
+
+
+def text_of(value: JsonValue) -> str | None:
+    """Return the text of a string, number or boolean."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Numeral):
+        return value.digits
+    return value if isinstance(value, str) else None
+
+
+def number_in(value: JsonValue) -> Numeral | None:
+    """Return a number, or the number that a string holds."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip(" ")):
+        return Numeral(value.strip(" "))
+    return value if isinstance(value, Numeral) else None
+
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def convert(value: JsonValue, to: spec.Conversion, moment: Moment) -> JsonValue | Nothing:
+    """Return what a conversion makes of a value."""
+    match to:
+        case spec.Json():
+            return _to_json(value, to)
+        case spec.Ip():
+            return _to_ip(value)
+        case spec.Derived():
+            return _to_derived(value, to)
+    # The others look into a list of one.
+    if isinstance(value, list):
+        if len(value) != 1 or isinstance(value[0], list | dict):
+            return Nothing("a list")
+        value = value[0]
+    if isinstance(value, dict):
+        return Nothing("an object")
+    match to:
+        case spec.String():
+            return _to_string(value, to)
+        case spec.Number():
+            return _to_number(value)
+        case spec.Boolean():
+            return _to_boolean(value)
+        case spec.Time():
+            return _to_time(value, moment)
+        case spec.UniqueId():
+            return _to_unique_id(value, to, moment)
+
+
+def _to_json(value: JsonValue, to: spec.Json) -> JsonValue | Nothing:
+    if value is None and not (to.null and to.falsy):
+        return Nothing("null")
+    if not to.falsy and is_falsy(value):
+        return Nothing("empty, 0 or false")
+    return value
+
+
+def is_falsy(value: JsonValue) -> bool:
+    """Whether a value is null, false, 0 or ""."""
+    if isinstance(value, Numeral):
+        return float(value.digits) == 0
+    return value is None or value is False or value == ""
+
+
+def _to_string(value: JsonValue, to: spec.String) -> JsonValue | Nothing:
+    text = text_of(value)
+    if text is None:
+        return Nothing("null")
+    if not text and not to.empty:
+        return Nothing("empty")
+    if _is_word(text, to.none_of):
+        return Nothing("one of the words that are no value")
+    if to.one_of and text not in to.one_of:
+        return Nothing("none of the texts that are values")
+    return text
+
+
+def _is_word(text: str, words: tuple[str, ...]) -> bool:
+    white = "".join(map(chr, range(0x21)))
+    ascii_lower = re.sub("[A-Z]", lambda found: found[0].lower(), text.strip(white))
+    return ascii_lower in words
+
+
+def _to_number(value: JsonValue) -> JsonValue | Nothing:
+    if isinstance(value, bool):
+        return Numeral("1" if value else "0")
+    return number_in(value) or Nothing("not a number")
+
+
+def _to_boolean(value: JsonValue) -> JsonValue | Nothing:
+    known = {"true": True, "false": False}
+    if isinstance(value, Numeral):
+        known = {"1": True, "0": False}
+    found = known.get(text_of(value) or "")
+    return Nothing("not a boolean") if found is None else found
+
+
+def _to_ip(value: JsonValue) -> JsonValue | Nothing:
+    if isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) <= MAX_IP:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.inet_pton(family, value)
+            except (OSError, ValueError):
+                continue
+            return value
+    return Nothing("not an IP address")
+
+
+def _to_derived(value: JsonValue, to: spec.Derived) -> JsonValue | Nothing:
+    if not isinstance(value, str) or not value:
+        return Nothing("not a text")
+    found = to.derivation.function(value)[to.output]
+    return Nothing("nothing to derive from it") if found is None else found
+
+
+def _to_time(value: JsonValue, moment: Moment) -> JsonValue | Nothing:
+    """Return the corrected time; ``Nothing`` for what is unreadable."""
+    time = _read_time(value)
+    if time is None:
+        return Nothing("not a time; the time of receipt stands in")
+    time += moment.skew_ms
+    if time > moment.received_ms + HOUR_MS:
+        time = moment.received_ms
+    return Numeral(str(time - (moment.item + 1)))
+
+
+def _read_time(value: JsonValue) -> int | None:
+    if isinstance(value, Numeral):
+        return _time_of_number(value)
+    if not isinstance(value, str):
+        return None
+    time = _iso_time(value)
+    if time is not None:
+        return time
+    if _NUMBER.fullmatch(value):
+        return _time_of_number(Numeral(value))
+    return _mail_time(value)
+
+
+def _time_of_number(number: Numeral) -> int | None:
+    """Read seconds below 1e11 and milliseconds from there."""
+    value = float(number.digits)
+    if len(number.digits) > 32 or not 0 < value < 1e15:
+        return None
+    if value >= 1e11:
+        return int(value)
+    return int(Decimal(value * 1000).to_integral_value(ROUND_HALF_UP))
+
+
+_ISO = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)"
+    r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)? ?(?:[Zz]|([+-])(\d\d):?(\d\d)?)?)?",
+    re.ASCII,
+)
+
+
+def _iso_time(text: str) -> int | None:
+    found = _ISO.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (int(found[i] or 0) for i in range(1, 7))
+    millis = int(((found[7] or "") + "00")[:3]) if found[7] else 0
+    zone_hour, zone_minute = int(found[9] or 0), int(found[10] or 0)
+    if hour > 24 or minute > 59 or second > 60 or zone_hour > 23 or zone_minute > 59:
+        return None
+    if hour == 24 and (minute or second or millis):
+        return None
+    try:
+        # The calendar repeats every 400 years, and ``date`` knows no year 0.
+        days = date(year or 400, month, day).toordinal() - (0 if year else 146_097)
+    except ValueError:
+        return None
+    offset = (-1 if found[8] == "-" else 1) * (zone_hour * 60 + zone_minute)
+    minutes = ((days - date(1970, 1, 1).toordinal()) * 24 + hour) * 60 + minute - offset
+    return (minutes * 60 + second) * 1000 + millis
+
+
+def _mail_time(text: str) -> int | None:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_DATE:
+        return None
+    try:
+        seconds = mktime_tz(parsedate_tz(text))  # type: ignore[arg-type]  # None raises TypeError
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return None if abs(seconds) > 1e12 else int(seconds) * 1000
+
+
+def _to_unique_id(value: JsonValue, to: spec.UniqueId, moment: Moment) -> JsonValue | Nothing:
+    given = text_of(value)
+    if not given:
+        return Nothing("empty")
+    text = given.encode("utf-8", "surrogatepass")
+    unique = _unique(text, to.none_of)
+    if moment.item < 0:
+        return unique.decode()
+    item = str(moment.item).encode()
+    if _is_unique(item + unique, to.none_of):
+        return (item + unique).decode()
+    if len(item) <= 3 and _UUID.fullmatch(unique):
+        return (unique.replace(b"-", b"") + b"-" + item).decode()
+    return _digest(item + unique).decode()
+
+
+def _unique(text: bytes, none_of: tuple[str, ...]) -> bytes:
+    if _is_unique(text, none_of):
+        return text
+    end = text[-MAX_ID:]
+    if _UUID.fullmatch(end) and _is_unique(end, none_of):
+        return end
+    return _digest(text)
+
+
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def _is_unique(text: bytes, none_of: tuple[str, ...]) -> bool:
+    if re.fullmatch(rb"[A-Za-z0-9-]{1,36}", text) is None:
+        return False
+    return not _is_word(text.decode(), none_of)
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).hexdigest().encode()
