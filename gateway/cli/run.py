@@ -1,5 +1,7 @@
 """``gateway run``: serve."""
 
+import errno
+
 import msgspec
 import typer
 
@@ -23,6 +25,10 @@ _SANDBOX_KEY = "dev"
 _SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": "sandbox", "WRITE_KEY": _SANDBOX_KEY}
 """What --sandbox assumes where neither a file nor the environment says it."""
 
+_HINT = "choose others with server.port and admin.port, or GATEWAY_PORT and GATEWAY_ADMIN_PORT"
+
+_ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+
 _NOTHING: dict[str, str] = {}
 
 
@@ -44,7 +50,8 @@ def run(
     except SpoolError as error:
         raise fail(str(error)) from None
     except OSError as error:
-        raise fail(f"cannot start: {error}") from None
+        hint = f"; {_HINT}" if error.errno in _ADDRESS_ERRORS else ""
+        raise fail(f"cannot start: {error.strerror or error}{hint}") from None
 
 
 async def _serve(config: Config, sandbox_port: int | None) -> None:

@@ -1,0 +1,104 @@
+"""A plain HTTP client that knows exactly what was answered 200."""
+
+import asyncio
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Self
+from uuid import uuid4
+
+import aiohttp
+
+from tests.support.oracle_events import Event, mixed_events
+from tests.support.processes import WRITE_KEY
+
+__all__ = ["Client"]
+
+_LIBRARY = {"name": "plain", "version": "1"}
+_HEADERS = {"Authorization": aiohttp.encode_basic_auth(WRITE_KEY, "")}
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_PAUSE_S = 0.02
+
+
+class Client:
+    """Sends batches from several tasks at once, also while nobody listens.
+
+    Every other request that was cut off is sent again, as SDKs do; what became of the rest nobody
+    knows, so they may arrive or not.
+
+    Use it as a context: it sends until the context ends.
+
+    :param url: of the gateway.
+    :param batch: events in one request.
+    :ivar sent: all events that may have reached the gateway.
+    :ivar acknowledged: those that were answered 200.
+    :ivar answered: requests answered 200.
+    """
+
+    def __init__(self, url: str, *, tasks: int = 8, batch: int = 5, seed: int = 0) -> None:
+        self.sent: list[Event] = []
+        self.acknowledged: list[Event] = []
+        self.answered = 0
+        self._url = f"{url}/v1/batch"
+        self._events = mixed_events(seed)
+        self._number_of_tasks = tasks
+        self._batch = batch
+        self._cut_off = 0
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers=_HEADERS, timeout=_TIMEOUT)
+        self._tasks = [asyncio.create_task(self._send_all()) for _ in range(self._number_of_tasks)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping = True
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await self._session.close()
+
+    def has_answers(self, number: int) -> bool:
+        """Whether at least that many requests have been answered 200."""
+        return self.answered >= number
+
+    async def _send_all(self) -> None:
+        while not self._stopping:
+            events = [_complete(event) for event in islice(self._events, self._batch)]
+            self.sent.extend(events)
+            while not (await self._is_done(events) or self._stopping):
+                pass
+
+    async def _is_done(self, events: list[Event]) -> bool:
+        """Send a batch once; return whether it needs no other time."""
+        body: dict[str, Any] = {"batch": events, "sentAt": datetime.now(UTC).isoformat()}
+        try:
+            async with self._session.post(self._url, json=body) as response:
+                assert response.status in (200, 503), await response.text()
+                if response.status == 503:
+                    return await _later()
+        except aiohttp.ClientConnectorError:
+            return await _later()
+        except aiohttp.ClientError:
+            self._cut_off += 1
+            return self._cut_off % 2 == 0
+        self.acknowledged.extend(events)
+        self.answered += 1
+        return True
+
+
+async def _later() -> bool:
+    await asyncio.sleep(_PAUSE_S)
+    return False
+
+
+def _complete(event: Event) -> Event:
+    """Add what an SDK would."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {
+        "messageId": str(uuid4()),
+        "timestamp": now,
+        **event,
+        "context": {**event["context"], "library": _LIBRARY},
+    }
