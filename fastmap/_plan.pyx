@@ -9,7 +9,7 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastmap._buffer cimport PADDING, Buffer
 from fastmap._convert cimport (
@@ -39,6 +39,8 @@ cdef enum:
     MAX_ITEMS = 1000                # records that one array can become
     MAX_EXPANDED = 32 * 1024 * 1024  # bytes in a buffer beyond which arrays are not expanded
     MAX_REMEMBERED = 1024           # bytes of an input that a derivation's memory keeps
+    GUESSES = 32                    # members of an object that are recognised by position
+    GUESSED_KEY = 32                # bytes of a key, with its closing quote
     FEW_MEMBERS = 8                 # compared pair by pair; more go through a table
     OMITTED = -2
 
@@ -77,8 +79,15 @@ cdef enum TestKind:
     EVERY = 16
     SOME = 17
 
+cdef struct Guess:
+    # A key where it was seen last: SDKs write the members of an object in the same order each time.
+    char key[GUESSED_KEY]  # with its closing quote
+    int len                # of that, 0 when nothing is known
+    int found              # what the table said of it
+
 cdef struct Place:
     const Table* members  # NULL when no path names a member
+    Guess* guesses        # GUESSES of them, by the position of the member
     int first_member      # offset into Plan.targets
     int first_item        # offset into Plan.items
     int items             # how many items of an array paths name
@@ -100,6 +109,7 @@ cdef struct Node:
     const char* data
     Py_ssize_t len
     bint every
+    bint is_plain_string  # a string that needs no other test than not to be empty
     int label
     int test
     int function
@@ -223,7 +233,7 @@ cdef class Plan:
     cdef int* index
     cdef Py_ssize_t index_capacity
     cdef Py_ssize_t slot_count, root_count, part_count, branch_count, skip_count, item_root
-    cdef Py_ssize_t output_count
+    cdef Py_ssize_t output_count, place_count
     cdef tuple inputs, labels, derivations, functions
     cdef list reasons
     cdef str unmatched
@@ -261,6 +271,9 @@ cdef class Plan:
         self._build_branches(program)
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.place_count):
+            free(self.places[i].guesses)
         free(self.places)
         free(self.targets)
         free(self.slots)
@@ -299,6 +312,7 @@ cdef class Plan:
         cdef list targets = []
         cdef list items = []
         self.places = <Place*>allocate(len(program.places), sizeof(Place))
+        self.place_count = len(program.places)
         for i, place in enumerate(program.places):
             self.places[i].slot = place.slot
             self.places[i].first = place.first
@@ -310,6 +324,7 @@ cdef class Plan:
                     {key: number for number, key in enumerate(place.members)}
                 )
                 targets.extend(place.members.values())
+                self.places[i].guesses = <Guess*>allocate(GUESSES, sizeof(Guess))
             self.places[i].first_item = len(items)
             self.places[i].items = len(place.items)
             items.extend(place.items.items())
@@ -367,6 +382,9 @@ cdef class Plan:
             node.label = given.label
             node.test = given.test
             node.function = given.function
+            node.is_plain_string = (
+                node.convert == TO_STRING and node.none_of == NULL and node.one_of == NULL
+            )
         self.children = <int*>allocate(len(children), sizeof(int))
         for i, child in enumerate(children):
             self.children[i] = child
@@ -637,8 +655,10 @@ cdef class Plan:
         self, const Place* place, const char* p, const char* end
     ) noexcept:
         cdef const char* key
+        cdef Guess* guess
         cdef bint escaped
         cdef int found
+        cdef int index = 0
         p = skip_space(p + 1, end)
         if p < end and p[0] == c"}":
             return p + 1
@@ -647,12 +667,24 @@ cdef class Plan:
             if p >= end or p[0] != c'"':
                 return NULL
             key = p + 1
-            escaped = False
-            p = string_end(key, end, &escaped)
-            if p == NULL:
-                return NULL
-            found = self._find(place.members, key, p - key, escaped)
-            p = skip_space(p + 1, end)
+            guess = place.guesses + index if index < GUESSES else NULL
+            index += 1
+            if guess != NULL and guess.len and guess.len < end - key \
+                    and fm_equal(key, guess.key, guess.len):
+                found = guess.found
+                p = key + guess.len
+            else:
+                escaped = False
+                p = string_end(key, end, &escaped)
+                if p == NULL:
+                    return NULL
+                found = self._find(place.members, key, p - key, escaped)
+                p += 1
+                if guess != NULL and not escaped and p - key <= GUESSED_KEY:
+                    memcpy(guess.key, key, p - key)
+                    guess.len = <int>(p - key)
+                    guess.found = found
+            p = skip_space(p, end)
             if p >= end or p[0] != c":":
                 return NULL
             p = skip_space(p + 1, end)
@@ -979,6 +1011,9 @@ cdef class Plan:
         cdef int done
         if slot.kind == ABSENT and node.convert != TO_TIME:
             return 0
+        if node.is_plain_string and slot.kind == JSON and slot.first == c'"' and slot.len:
+            out.put(slot.ptr - 1, slot.len + 2)  # with its quotes
+            return 1
         if node.convert == TO_STRING:
             done = put_string(out, slot, node.flags, node.none_of, node.one_of)
         elif node.convert == TO_JSON:
