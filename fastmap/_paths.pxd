@@ -1,0 +1,63 @@
+"""Finding the wanted places of an event's inputs."""
+
+from libc.stdint cimport uint8_t
+
+from fastmap._scan cimport Slot, Table
+
+cdef enum:
+    GUESSES = 32      # members of an object that are recognised by position
+    GUESSED_KEY = 32  # bytes of a key, with its closing quote
+
+cdef struct Guess:
+    # A key where it was seen last: SDKs write the members of an object in the same order each time.
+    char key[GUESSED_KEY]  # with its closing quote
+    int len                # of that, 0 when nothing is known
+    int found              # what the table said of it
+
+cdef struct Place:
+    const Table* members  # NULL when no path names a member
+    Guess* guesses        # GUESSES of them, by the position of the member
+    int first_member      # offset into Plan.targets
+    int first_item        # offset into Plan.items
+    int items             # how many items of an array paths name
+    int slot
+    int first
+    int last
+
+cdef struct Item:
+    Py_ssize_t index
+    int target
+
+
+cdef class Paths:
+    cdef Slot* slots  # by number, for whoever uses the values
+    cdef Py_ssize_t slot_count
+    cdef Place* places
+    cdef Py_ssize_t place_count
+    cdef int* targets
+    cdef Item* items
+    cdef int* roots
+    cdef Py_ssize_t root_count
+    cdef Py_ssize_t item_root
+    cdef Py_ssize_t* offsets  # of the inputs in an event_type, 0 where that is not known
+    cdef Py_buffer* views
+    cdef uint8_t* viewed
+    cdef object event_type
+    cdef tuple inputs
+    cdef list held
+    cdef list tables
+
+    cdef int load(self, event) except -1
+    cdef int release(self) except -1
+    cdef const char* load_item(self, const char* p, const char* end) noexcept
+    cdef int _build(self, program) except -1
+    cdef int _learn_type(self, event_type) except -1
+    cdef int _load(self, Py_ssize_t i, value) except -1
+    cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept
+    cdef const char* _take(self, const Place* target, const char* start, const char* end) noexcept
+    cdef const char* _search_object(
+        self, const Place* place, const char* p, const char* end
+    ) noexcept
+    cdef const char* _search_array(
+        self, const Place* place, const char* p, const char* end
+    ) noexcept

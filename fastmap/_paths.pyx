@@ -1,0 +1,329 @@
+"""Finding the wanted places of an event's inputs.
+
+A tree of places, made of all paths of a mapping, is followed through the raw JSON of each input
+once.  Where a path ends the value's span becomes a slot; nothing is decoded.
+"""
+
+from math import isfinite
+from types import MemberDescriptorType
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+from fastmap._memory cimport allocate
+from fastmap._scan cimport (
+    HASH_SEED, JSON, TEXT, KeyTable, Slot, Table, find_hashed, fm_equal, fm_hash, skip_space,
+    skip_value, slot_of_token, string_end, unescape,
+)
+
+from fastmap.errors import MalformedInput
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        int type
+        Py_ssize_t offset
+    int T_OBJECT_EX
+
+cdef extern from "Python.h":
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef* d_member
+
+
+cdef bytes token_of(value):
+    """Return the JSON of a number or boolean, nothing for what JSON cannot express."""
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return str(value).encode()
+    return b""
+
+
+cdef inline int find(
+    const Table* table, const char* key, Py_ssize_t length, bint escaped
+) noexcept:
+    cdef char plain[256]
+    if escaped:
+        if length > 256:  # longer than any key of a mapping, even with every character escaped
+            return -1
+        length = unescape(key, length, plain)
+        key = plain
+    return find_hashed(table, key, length, fm_hash(key, length, HASH_SEED))
+
+
+@cython.final
+cdef class Paths:
+    """The slots of a mapping, filled from one event after the other.
+
+    :param program: what ``fastmap.compiler.compile_mapping`` made of the mapping.
+    """
+
+    def __cinit__(self, program):
+        self.tables = []
+        self.held = []
+        self.inputs = tuple(program.inputs)
+        self.root_count = len(self.inputs)
+        self.item_root = program.item_root
+        self.slot_count = program.slots
+        self.slots = <Slot*>allocate(program.slots, sizeof(Slot))
+        self.offsets = <Py_ssize_t*>allocate(self.root_count, sizeof(Py_ssize_t))
+        self.views = <Py_buffer*>allocate(self.root_count, sizeof(Py_buffer))
+        self.viewed = <uint8_t*>allocate(self.root_count, 1)
+        self._build(program)
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.place_count):
+            free(self.places[i].guesses)
+        free(self.places)
+        free(self.targets)
+        free(self.items)
+        free(self.roots)
+        free(self.slots)
+        free(self.offsets)
+        free(self.views)
+        free(self.viewed)
+
+    cdef int _build(self, program) except -1:
+        cdef Py_ssize_t i, target, index
+        cdef list targets = []
+        cdef list items = []
+        cdef KeyTable table
+        self.places = <Place*>allocate(len(program.places), sizeof(Place))
+        self.place_count = len(program.places)
+        for i, place in enumerate(program.places):
+            self.places[i].slot = place.slot
+            self.places[i].first = place.first
+            self.places[i].last = place.last
+            self.places[i].members = NULL
+            if place.members:
+                self.places[i].first_member = len(targets)
+                table = KeyTable({key: number for number, key in enumerate(place.members)})
+                self.tables.append(table)
+                self.places[i].members = &table.table
+                targets.extend(place.members.values())
+                self.places[i].guesses = <Guess*>allocate(GUESSES, sizeof(Guess))
+            self.places[i].first_item = len(items)
+            self.places[i].items = len(place.items)
+            items.extend(place.items.items())
+        self.items = <Item*>allocate(len(items), sizeof(Item))
+        for i, (index, target) in enumerate(items):
+            self.items[i].index = index
+            self.items[i].target = target
+        self.targets = <int*>allocate(len(targets), sizeof(int))
+        for i, target in enumerate(targets):
+            self.targets[i] = target
+        self.roots = <int*>allocate(len(program.roots), sizeof(int))
+        for i, target in enumerate(program.roots):
+            self.roots[i] = target
+        return 0
+
+    cdef int load(self, event) except -1:
+        """Fill the slots from the inputs of an event; ``release`` has to follow."""
+        cdef Py_ssize_t i, offset
+        cdef PyObject* attribute
+        if type(event) is not self.event_type:
+            self._learn_type(type(event))
+        memset(self.slots, 0, self.slot_count * sizeof(Slot))
+        for i in range(self.root_count):
+            offset = self.offsets[i]
+            attribute = NULL
+            if offset:
+                attribute = (<PyObject**>(<char*><PyObject*>event + offset))[0]
+            if attribute != NULL:
+                self._load(i, <object>attribute)
+            else:
+                self._load(i, getattr(event, <str>self.inputs[i]))
+        return 0
+
+    cdef int release(self) except -1:
+        """Let go of the event; its slots are no longer valid."""
+        cdef Py_ssize_t i
+        for i in range(self.root_count):
+            if self.viewed[i]:
+                PyBuffer_Release(&self.views[i])
+                self.viewed[i] = 0
+        self.held.clear()
+        return 0
+
+    cdef const char* load_item(self, const char* p, const char* end) noexcept:
+        """Fill the slots of paths into an item; returns the place past it, NULL when malformed."""
+        cdef const Place* root = self.places + self.item_root
+        memset(self.slots + root.first, 0, (root.last - root.first) * sizeof(Slot))
+        return self._take(root, p, end)
+
+    cdef int _learn_type(self, event_type) except -1:
+        """Note where objects of a type keep the inputs.
+
+        Types with slots, such as structs, keep each attribute at a fixed place, and reading it
+        there costs a tenth of asking for it by name.
+        """
+        cdef Py_ssize_t i
+        for i in range(self.root_count):
+            descriptor = getattr(event_type, <str>self.inputs[i], None)
+            self.offsets[i] = 0
+            if type(descriptor) is MemberDescriptorType \
+                    and (<PyMemberDescrObject*>descriptor).d_member.type == T_OBJECT_EX:
+                self.offsets[i] = (<PyMemberDescrObject*>descriptor).d_member.offset
+        self.event_type = event_type
+        return 0
+
+    cdef int _load(self, Py_ssize_t i, value) except -1:
+        """Take one input: text becomes a slot, raw JSON is searched for the wanted places."""
+        cdef Place* place = self.places + self.roots[i]
+        cdef const char* p
+        cdef const char* end
+        cdef const char* stop
+        cdef Slot* slot
+        cdef Py_ssize_t length
+        if value is None:
+            return 0
+        if type(value) is str:
+            if place.slot >= 0:
+                slot = self.slots + place.slot
+                try:
+                    slot.ptr = PyUnicode_AsUTF8AndSize(value, &slot.len)
+                except UnicodeEncodeError:
+                    raise MalformedInput(f"{self.inputs[i]} holds half a surrogate pair") from None
+                self.held.append(value)  # the slot points into it
+                slot.kind = TEXT
+                slot.first = c'"'
+            return 0
+        if not PyObject_CheckBuffer(value):
+            value = token_of(value)
+        PyObject_GetBuffer(value, &self.views[i], PyBUF_SIMPLE)
+        self.viewed[i] = 1
+        p = <const char*>self.views[i].buf
+        length = self.views[i].len
+        end = p + length
+        p = skip_space(p, end)
+        if p == end:
+            return 0
+        stop = self._search(place, p, end)
+        if stop == NULL or skip_space(stop, end) != end:
+            raise MalformedInput(f"{self.inputs[i]} is not JSON")
+        if place.slot >= 0:
+            slot_of_token(self.slots + place.slot, p, stop)
+        return 0
+
+    cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept:
+        """Fill the slots below a value; returns the place past it, NULL when malformed.
+
+        Goes only as deep as paths go, not as deep as the input.
+        """
+        if p < end and p[0] == c"{" and place.members != NULL:
+            return self._search_object(place, p, end)
+        if p < end and p[0] == c"[" and place.items:
+            return self._search_array(place, p, end)
+        return skip_value(p, end)
+
+    cdef const char* _take(self, const Place* target, const char* start, const char* end) noexcept:
+        """Fill the slots of a value and below it; returns the place past it."""
+        cdef const char* p
+        cdef Slot* slot
+        cdef bint escaped = False
+        if target.slot >= 0 and start < end and start[0] == c'"' \
+                and target.last - target.first == 1:
+            p = string_end(start + 1, end, &escaped)
+            if p == NULL:
+                return NULL
+            slot = self.slots + target.slot
+            slot.kind = JSON
+            slot.first = c'"'
+            slot.escaped = escaped
+            slot.ptr = start + 1
+            slot.len = p - slot.ptr
+            return p + 1
+        if target.last - target.first > 1:
+            # A repeated key replaces what the earlier one held, as every JSON reader does.
+            memset(self.slots + target.first, 0, (target.last - target.first) * sizeof(Slot))
+        p = self._search(target, start, end)
+        if p != NULL and target.slot >= 0:
+            slot_of_token(self.slots + target.slot, start, p)
+        return p
+
+    cdef const char* _search_object(
+        self, const Place* place, const char* p, const char* end
+    ) noexcept:
+        cdef const char* key
+        cdef Guess* guess
+        cdef bint escaped
+        cdef int found
+        cdef int index = 0
+        p = skip_space(p + 1, end)
+        if p < end and p[0] == c"}":
+            return p + 1
+        while True:
+            p = skip_space(p, end)
+            if p >= end or p[0] != c'"':
+                return NULL
+            key = p + 1
+            guess = place.guesses + index if index < GUESSES else NULL
+            index += 1
+            if guess != NULL and guess.len and guess.len < end - key \
+                    and fm_equal(key, guess.key, guess.len):
+                found = guess.found
+                p = key + guess.len
+            else:
+                escaped = False
+                p = string_end(key, end, &escaped)
+                if p == NULL:
+                    return NULL
+                found = find(place.members, key, p - key, escaped)
+                p += 1
+                if guess != NULL and not escaped and p - key <= GUESSED_KEY:
+                    memcpy(guess.key, key, p - key)
+                    guess.len = <int>(p - key)
+                    guess.found = found
+            p = skip_space(p, end)
+            if p >= end or p[0] != c":":
+                return NULL
+            p = skip_space(p + 1, end)
+            if found < 0:
+                p = skip_value(p, end)
+            else:
+                p = self._take(self.places + self.targets[place.first_member + found], p, end)
+            if p == NULL:
+                return NULL
+            p = skip_space(p, end)
+            if p >= end:
+                return NULL
+            if p[0] == c"}":
+                return p + 1
+            if p[0] != c",":
+                return NULL
+            p += 1
+
+    cdef const char* _search_array(
+        self, const Place* place, const char* p, const char* end
+    ) noexcept:
+        cdef const Item* item
+        cdef const Place* target
+        cdef Py_ssize_t index = 0
+        cdef int i
+        p = skip_space(p + 1, end)
+        if p < end and p[0] == c"]":
+            return p + 1
+        while True:
+            p = skip_space(p, end)
+            target = NULL
+            for i in range(place.first_item, place.first_item + place.items):
+                item = self.items + i
+                if item.index == index:
+                    target = self.places + item.target
+            p = skip_value(p, end) if target == NULL else self._take(target, p, end)
+            if p == NULL:
+                return NULL
+            p = skip_space(p, end)
+            if p >= end:
+                return NULL
+            if p[0] == c"]":
+                return p + 1
+            if p[0] != c",":
+                return NULL
+            p += 1
+            index += 1
