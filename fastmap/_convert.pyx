@@ -499,14 +499,16 @@ cdef int put_time(Buffer out, const Slot* slot, const Run* run) except -1:
     return 2 if not readable and not is_blank(slot) else 1
 
 
+cdef unsigned char[256] ID_BYTES  # nonzero for the characters of a unique id
+ID_BYTES[:] = [chr(i).isascii() and (chr(i).isalnum() or chr(i) == "-") for i in range(256)]
+
+
 cdef bint is_unique_id(const char* p, Py_ssize_t length, const Words* none_of) noexcept nogil:
     cdef Py_ssize_t i
     if not 1 <= length <= MAX_ID:
         return False
     for i in range(length):
-        if not (
-            c"a" <= p[i] <= c"z" or c"A" <= p[i] <= c"Z" or c"0" <= p[i] <= c"9" or p[i] == c"-"
-        ):
+        if not ID_BYTES[<unsigned char>p[i]]:
             return False
     return none_of == NULL or not is_word(none_of, p, length)
 
