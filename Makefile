@@ -6,8 +6,9 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 STAMP := $(VENV)/.built
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
+NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build run test lint format sdks bench clean
+.PHONY: build run test lint format sdks bench bench-peers clean
 
 build: $(STAMP)  ## Create .venv with everything compiled and installed.
 
@@ -44,6 +45,15 @@ lint: build  ## Check style and types.
 format: build  ## Rewrite the sources in the project's style.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+bench: build  ## Measure the mapping beside its peers; those that are not installed are left out.
+	@$(BIN)/python -m benchmarks map
+
+bench-peers: $(NODE_PEERS)  ## Install the peers that bench compares with; needs npm.
+
+$(NODE_PEERS): benchmarks/peers/node/package.json
+	npm install --no-audit --no-fund --no-package-lock --loglevel=error --prefix benchmarks/peers/node
+	@touch $@
 
 clean:  ## Remove everything that was built.
 	git clean -fdXq build fastmap

@@ -3,12 +3,13 @@
 import enum
 import ipaddress
 import itertools
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +19,7 @@ from gateway.config_file import Leaf, Place, Reader, http_url, matching, read_do
 from gateway.errors import ConfigError
 
 __all__ = [
+    "Action",
     "AdminConfig",
     "Config",
     "DeliveryConfig",
@@ -29,6 +31,7 @@ __all__ = [
     "ServiceAccount",
     "SourceConfig",
     "SpoolConfig",
+    "SubscriptionConfig",
     "load",
     "redacted",
     "warnings",
@@ -74,8 +77,18 @@ Name = Annotated[str, "name"]
 Network = Annotated[str, "network"]
 BaseUrl = Annotated[str, "base url"]
 ProjectToken = Annotated[str, "project token"]
+EventName = Annotated[str, "event name"]
+Sources = Annotated[dict[str, Any], "sources of fields"]
 StrictMode = Literal["0", "1"]
 Backend = Literal["sqlite", "kafka"]
+Action = Literal[
+    "trackEvent",
+    "trackPurchase",
+    "identifyUser",
+    "groupIdentifyUser",
+    "alias",
+    "incrementProperties",
+]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,6 +180,17 @@ class DeliveryConfig(_Section, frozen=True, kw_only=True):
     request_timeout_s: Positive = 60.0
 
 
+class SubscriptionConfig(_Section, frozen=True, kw_only=True):
+    """One of ``[[destinations.subscriptions]]``: which events, and what is made of them."""
+
+    name: str = ""  # that of a preset: instead of it
+    subscribe: NonEmpty
+    action: Action
+    mapping: Sources = {}
+    enabled: bool = True
+    sources: tuple[str, ...] = ()  # empty: every source
+
+
 class DestinationConfig(_Section, frozen=True, kw_only=True):
     """One of ``[[destinations]]``."""
 
@@ -174,6 +198,10 @@ class DestinationConfig(_Section, frozen=True, kw_only=True):
     settings: DestinationSettings
     type: Literal["mixpanel"] = "mixpanel"
     profile: Literal["syft", "segment"] = "syft"
+    identity: Literal["original", "simplified"] = "original"
+    identify_event: EventName = "Identify"  # what links ids where identity is simplified
+    presets: bool = True  # whether the profile's own subscriptions apply
+    subscriptions: tuple[SubscriptionConfig, ...] = ()
     base_url: BaseUrl | None = None  # instead of the region's host
     delivery: DeliveryConfig = DeliveryConfig()
 
@@ -188,11 +216,15 @@ class Config(_Section, frozen=True, kw_only=True):
     spool: SpoolConfig = SpoolConfig()
 
 
+Check: TypeAlias = Callable[[Config, Reader], None]
+
+
 def load(
     path: Path | None,
     environ: Mapping[str, str] | None = None,
     *,
     fallback: Mapping[str, str] = MappingProxyType({}),
+    checks: Sequence[Check] = (),
 ) -> Config:
     """Return the configuration of a file or, without one, of the environment alone.
 
@@ -200,6 +232,7 @@ def load(
     :param environ: the variables that ``${NAME}`` in the file's values, or without a file the
         names in ``_VARIABLES``, refer to; the process's own by default.
     :param fallback: variables that count as set where the environment has none.
+    :param checks: report what only other parts of the program can find wrong.
     :raises ConfigError: every mistake at once; none repeats a secret or the environment's text.
     """
     environ = {**fallback, **(os.environ if environ is None else environ)}
@@ -209,7 +242,8 @@ def load(
     else:
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
-    for check in (_check_names, _check_references, _check_listeners, _check_available):
+    own = (_check_names, _check_references, _check_limits, _check_listeners, _check_available)
+    for check in (*own, *checks):
         check(config, reader)
     if reader.problems:
         raise ConfigError(reader.lines(names))
@@ -286,10 +320,8 @@ def _check_distinct(reader: Reader, key: str, field: str, values: Sequence[objec
 
 
 def _check_references(config: Config, reader: Reader) -> None:
-    names: dict[object, str] = {}
-    for i, destination in enumerate(config.destinations):
-        hidden = ("destinations", i, "name") in reader.substituted
-        names[destination.name] = f"that of destinations[{i}]" if hidden else destination.name
+    given = [destination.name for destination in config.destinations]
+    names = _names_shown(reader, "destinations", given)
     if not names or UNSET in names:
         return  # what is meant may be the one that could not be read
     for i, source in enumerate(config.sources):
@@ -300,6 +332,31 @@ def _check_references(config: Config, reader: Reader) -> None:
             elif name not in names:
                 got, accepted = reader.got(place, name), ", ".join(names.values())
                 reader.report(place, f"no destination has this name{got}; accepted: {accepted}")
+
+
+def _names_shown(reader: Reader, key: str, names: Sequence[str]) -> dict[object, str]:
+    """Return what to call each name; the environment's text is never shown."""
+    return {
+        name: f"that of {key}[{i}]" if (key, i, "name") in reader.substituted else name
+        for i, name in enumerate(names)
+    }
+
+
+def _check_limits(config: Config, reader: Reader) -> None:
+    """Check the names of subscriptions and of the sources that they are limited to."""
+    known = _names_shown(reader, "sources", [source.name for source in config.sources])
+    for i, destination in enumerate(config.destinations):
+        place = ("destinations", i, "subscriptions")
+        seen: set[str] = set()
+        for j, subscription in enumerate(destination.subscriptions):
+            if subscription.name and subscription.name in seen:
+                reader.report((*place, j, "name"), "used before; accepted: a different one")
+            seen.add(subscription.name)
+            for k, name in enumerate(subscription.sources):
+                if name not in known and UNSET not in known:
+                    at = (*place, j, "sources", k)
+                    got, accepted = reader.got(at, name), ", ".join(known.values())
+                    reader.report(at, f"no source has this name{got}; accepted: {accepted}")
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:
@@ -325,6 +382,7 @@ def _check_available(config: Config, reader: Reader) -> None:
 
 
 _NOT_BLANK = r"(?s).*\S.*"
+_MAX_DEPTH, _MAX_PARTS = 16, 10_000  # of a mapping: YAML's aliases can make endless ones
 
 
 def _secret(value: object) -> Secret:
@@ -348,6 +406,35 @@ def _strict_mode(value: object) -> str:
     return matching("[01]", str(int(value)) if isinstance(value, int) else value)
 
 
+def _event_name(value: object) -> str:
+    name = matching(_NOT_BLANK, value)
+    if name in ("$identify", "$create_alias", "$merge"):
+        raise ValueError
+    return name
+
+
+def _sources(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError
+    parts: list[tuple[object, int]] = [(value, 0)]
+    for count, (part, depth) in enumerate(parts):
+        if depth > _MAX_DEPTH or count > _MAX_PARTS:
+            raise ValueError
+        match part:
+            case dict() if all(isinstance(key, str) for key in part):
+                parts.extend((inner, depth + 1) for inner in part.values())
+            case list():
+                parts.extend((inner, depth + 1) for inner in part)
+            case str() | int() | None:
+                pass
+            case float() if math.isfinite(part):
+                pass
+            case _:
+                raise ValueError
+    msgspec.json.encode(value)  # what JSON cannot express could never be sent
+    return value
+
+
 _LEAVES: Mapping[Any, Leaf] = {
     Name: Leaf(
         "1 to 64 of the characters A-Z a-z 0-9 _ -", partial(matching, "[A-Za-z0-9_-]{1,64}")
@@ -358,6 +445,13 @@ _LEAVES: Mapping[Any, Leaf] = {
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
     Region: Leaf("one of " + ", ".join(Region.__members__), _region),
     StrictMode: Leaf("one of 0, 1", _strict_mode),
+    EventName: Leaf(
+        "a name that is not blank, and none of $identify, $create_alias, $merge", _event_name
+    ),
+    Sources: Leaf(
+        "a table with a source for each field: texts, numbers, true, false, lists and tables",
+        _sources,
+    ),
     Backend: Leaf("sqlite", partial(matching, "sqlite|kafka")),
 }
 

@@ -26,7 +26,7 @@ Place = tuple[Hashable, ...]
 """Keys and indices from the top of the document to a value."""
 
 _MAX_SHOWN = 60
-_BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_BARE_KEY = re.compile(r"[A-Za-z_@$][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 _BYTE = re.compile(r" \(byte (\d+)\)")
 _QUOTED_NAME = re.compile(r"(alias|anchor|tag|handle) ['\"].*")

@@ -20,7 +20,7 @@ MAX_EVENTS = 10_000
 _NOTHING = msgspec.Raw(b"")
 
 
-class Event(msgspec.Struct, rename="camel", omit_defaults=True):
+class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     """One event of the Segment specification.
 
     Raw members hold JSON text, empty when absent.  In an event that did not fit the types, a
@@ -30,6 +30,8 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True):
     type: str | None = None
     event: str | None = None
     name: str | None = None
+    category: str | None = None
+    channel: str | None = None
     user_id: str | None = None
     anonymous_id: str | None = None
     group_id: str | None = None
@@ -48,6 +50,9 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True):
     client_ip: str | None = msgspec.field(name="(client address)", default=None)
     # What to add to the client's times, in milliseconds; set by the gateway as well.
     skew_ms: int = msgspec.field(name="(clock skew)", default=0)
+
+    def __repr__(self) -> str:
+        return f"<event {self.message_id!r}>"  # the rest holds a key and personal data
 
 
 class _Payload(Event):

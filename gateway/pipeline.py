@@ -55,6 +55,7 @@ class Pipeline:
             received.events,
             received_ms=received_ms,
             misfits=received.misfits,
+            source=source.name,
         )
         if mapped.entries or mapped.dead:
             await self._spool.append(mapped.entries, mapped.dead)

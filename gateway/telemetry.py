@@ -1,12 +1,16 @@
 """Every metric of the gateway; nobody else names one."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.spool.base import Ledger, Queue, QueueState
+if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
+    from gateway.spool.base import Ledger, Queue, QueueState
 
 __all__ = ["Telemetry"]
 

@@ -13,6 +13,7 @@ import uvloop
 
 from gateway.config import Config, load, warnings
 from gateway.errors import ConfigError
+from gateway.mapping import check_subscriptions
 
 __all__ = ["ConfigFile", "fail", "load_or_exit", "log_to_stderr", "run_async", "say", "until_told"]
 
@@ -45,7 +46,7 @@ def fail(text: str, code: int = 1) -> typer.Exit:
 def load_or_exit(path: Path | None, fallback: Mapping[str, str] = MappingProxyType({})) -> Config:
     """Return the configuration; with mistakes in it, print each and exit with 2."""
     try:
-        config = load(path, fallback=fallback)
+        config = load(path, fallback=fallback, checks=(check_subscriptions,))
     except ConfigError as error:
         where = str(path) if path else "the environment"
         count = len(error.problems)

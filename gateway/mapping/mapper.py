@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import fastmap
 from gateway.config import DestinationConfig
-from gateway.events import Event, encode, plain_text
+from gateway.events import Event, encode
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.plans import Plans, compile_plans
+from gateway.mapping.plans import SKIPPED, UNMATCHED, Plans, compile_plans
 from gateway.spool.base import DeadLetter, Entry, Queue
 from gateway.telemetry import Telemetry
 
@@ -16,9 +16,11 @@ __all__ = ["Mapped", "Mapper"]
 
 _EXPLANATIONS = {
     "missing_event_name": "a track event needs a non-empty event name",
-    "missing_id": "an identify event needs a userId or an anonymousId",
+    "missing_id": "an event that identifies someone needs a userId or an anonymousId",
     "missing_group_id": "a group event needs a groupId",
-    "too_many_items": "products: at most 1000 items, and 8 MiB of records from one event",
+    "missing_previous_id": "an alias event needs a previousId",
+    "too_many_increments": "at most 20 properties can be incremented by one event",
+    "too_many_items": "products: at most 1000 items, and 32 MiB of records from one request",
     "malformed": "the event could not be read",
     "not_an_object": "an element of the batch is no JSON object",
 }
@@ -35,14 +37,27 @@ class Mapped:
 class _Destination:
     """One destination's plans and the buffers its records are written into."""
 
-    __slots__ = ("buffers", "name", "plans", "queues", "rejections")
+    __slots__ = ("_limited", "_plans", "buffers", "name", "queues", "rejections")
 
     def __init__(self, config: DestinationConfig) -> None:
         self.name = config.name
-        self.plans: Plans = compile_plans(config)
+        self._plans = compile_plans(config)
+        limits = {source for each in config.subscriptions for source in each.sources}
+        self._limited = {source: compile_plans(config, source) for source in limits}
         self.queues = [Queue(config.name, endpoint) for endpoint in ENDPOINTS]
         self.buffers = [fastmap.Buffer() for _ in ENDPOINTS]
         self.rejections = Queue(config.name, "")
+
+    def plans_for(self, source: str) -> Plans:
+        """Return what is done with the events of a source."""
+        return self._limited.get(source, self._plans)
+
+    def dropped_fields(self) -> Counter[str]:
+        """Return how many values could not be converted, by field."""
+        totals: Counter[str] = Counter()
+        for plans in (self._plans, *self._limited.values()):
+            totals.update(plans.dropped_fields())
+        return totals
 
     def take(self) -> list[Entry]:
         """Return what was written since the last call."""
@@ -71,20 +86,26 @@ class Mapper:
         *,
         received_ms: int,
         misfits: Sequence[bytes] = (),
+        source: str = "",
     ) -> Mapped:
         """Return the records of events for some destinations.
 
         :param events: each with a message id.
         :param received_ms: time of receipt, epoch milliseconds.
         :param misfits: JSON texts that stood where events should.
+        :param source: name of the source they come from.
         """
         entries: list[Entry] = []
         dead: list[DeadLetter] = []
         rejected: list[tuple[_Destination, Event, str]] = []
         for name in destinations:
             destination = self._destinations[name]
-            dead.extend(self._letter(destination, "not_an_object", misfit) for misfit in misfits)
-            self._map_for(destination, events, received_ms, rejected)
+            dead.extend(
+                self._letter(destination, "not_an_object", b'{"element":%b}' % misfit)
+                for misfit in misfits
+            )
+            plans = destination.plans_for(source)
+            self._map_for(destination, plans, events, received_ms, rejected)
             entries.extend(destination.take())
         # Encoding an event strips its secrets, so it comes after all destinations have read it.
         dead.extend(
@@ -96,25 +117,31 @@ class Mapper:
     def _map_for(
         self,
         destination: _Destination,
+        plans: Plans,
         events: Sequence[Event],
         received_ms: int,
         rejected: list[tuple[_Destination, Event, str]],
     ) -> None:
-        select, buffers = destination.plans.select, destination.buffers
+        select, buffers = plans.select, destination.buffers
         skipped: Counter[str] = Counter()
+        for buffer in buffers:
+            buffer.clear()  # of what an error may have left there
         for event in events:
-            plan = select(plain_text(event.type), plain_text(event.event))
+            plan = select(event.type)
             if plan is None:
-                skipped["no_subscription"] += 1
+                skipped[UNMATCHED] += 1
                 continue
             try:
                 outcome = plan.run(event, buffers, received_ms, event.skew_ms)
-            except (fastmap.MalformedInput, UnicodeEncodeError):
+            except fastmap.MalformedInput:
                 outcome = "malformed"
-            if isinstance(outcome, str):
+            if isinstance(outcome, int):
+                if outcome == 0:
+                    skipped["empty"] += 1
+            elif outcome in SKIPPED:
+                skipped[outcome] += 1
+            else:
                 rejected.append((destination, event, outcome))
-            elif outcome == 0:
-                skipped["empty"] += 1
         for reason, count in skipped.items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
@@ -133,5 +160,5 @@ class Mapper:
         return {
             (name, field): count
             for name, destination in self._destinations.items()
-            for field, count in destination.plans.dropped_fields().items()
+            for field, count in destination.dropped_fields().items()
         }

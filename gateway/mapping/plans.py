@@ -1,57 +1,131 @@
-"""The plans of one destination: for each kind of event, the compiled mapping that applies."""
+"""The plans of a destination: for each type of event one compiled plan with all that applies to it.
 
+A plan chooses among the subscriptions that can match its type; all that match are run, as Segment
+does.  What ``type`` decides is decided here, the rest is compiled.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import fastmap
+from fastmap import spec
 from gateway.config import DestinationConfig
-from gateway.mapping.actions import ACTIONS, Settings
-from gateway.mapping.profile import load_profile
-from gateway.mapping.subscriptions import Subscription, parse
+from gateway.mapping.fql import simplify, types_named
+from gateway.mapping.subscriptions import Subscription, subscriptions_of
 
-__all__ = ["Plans", "compile_plans"]
+__all__ = ["SKIPPED", "UNMATCHED", "Plans", "choices", "compile_plans"]
+
+UNMATCHED = "no_subscription"
+SKIPPED = frozenset({"integrations", "simplified_identity", UNMATCHED})
+"""Reasons for which nothing is made of an event although nothing is wrong with it."""
+
+_NAMES = ("Mixpanel", "Mixpanel (Actions)", "actions-mixpanel", "MP")
+"""What ``integrations`` may call a destination, beside its configured name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """What a destination does with each type of event."""
+    """What a destination does with each type of event.
 
-    by_type: dict[str, tuple[tuple[Subscription, fastmap.Plan], ...]]
+    :param by_type: the plans of the types that subscriptions name.
+    :param other: the plan of all other types.
+    """
 
-    def select(self, kind: str | None, event: str | None) -> fastmap.Plan | None:
-        """Return the plan for an event, None when no subscription matches.
+    by_type: Mapping[str, fastmap.Plan | None]
+    other: fastmap.Plan | None
 
-        :param kind: the event's type; compared exactly.
-        :param event: the event's name.
+    def select(self, kind: object) -> fastmap.Plan | None:
+        """Return the plan for events of a type, None when no subscription can match them.
+
+        :param kind: the event's type; only text can be one that a subscription names.
         """
-        if kind is not None:
-            for subscription, plan in self.by_type.get(kind, ()):
-                if subscription.matches(event):
-                    return plan
-        return None
+        return self.by_type.get(kind, self.other) if isinstance(kind, str) else self.other
 
     def dropped_fields(self) -> dict[str, int]:
         """Return how many values could not be converted, by field."""
         totals: dict[str, int] = {}
-        for plans in self.by_type.values():
-            for _, plan in plans:
-                for field, count in plan.dropped().items():
-                    totals[field] = totals.get(field, 0) + count
+        for plan in (*self.by_type.values(), self.other):
+            for field, count in plan.dropped().items() if plan else ():
+                totals[field] = totals.get(field, 0) + count
         return totals
 
 
-def compile_plans(destination: DestinationConfig) -> Plans:
-    """Compile the mappings of a destination's profile with its settings."""
-    profile = load_profile(destination.profile)
-    settings = Settings(
-        token=destination.settings.projectToken,
-        source_name=destination.settings.sourceName,
-        group_key=destination.settings.groupKey,
-        constants=profile.constants,
-    )
-    by_type: dict[str, tuple[tuple[Subscription, fastmap.Plan], ...]] = {}
-    for preset in profile.presets.values():
-        subscription = parse(preset.subscribe)
-        mapping = ACTIONS[preset.action](profile.fields_of(preset), settings)
-        plan = fastmap.compile(mapping)
-        by_type[subscription.type] = (*by_type.get(subscription.type, ()), (subscription, plan))
-    return Plans(by_type)
+def compile_plans(destination: DestinationConfig, source: str = "") -> Plans:
+    """Compile what a destination does with the events of a source.
+
+    :param source: its name; only subscriptions that are limited to some sources depend on it.
+    :raises ValueError: the configuration was not checked, and a subscription is wrong.
+    """
+    plans = {
+        kind: None if choice is None else fastmap.compile(choice)
+        for kind, choice in choices(destination, source).items()
+    }
+    other = plans.pop(None)
+    return Plans({kind: plan for kind, plan in plans.items() if kind is not None}, other)
+
+
+def choices(
+    destination: DestinationConfig, source: str = ""
+) -> dict[str | None, spec.Choice | None]:
+    """Return what is compiled: for each type that is named, and for all others (None).
+
+    :raises ValueError: as ``compile_plans``.
+    """
+    subscriptions = subscriptions_of(destination, source)
+    kinds = set().union(*(types_named(one.condition) for one in subscriptions))
+    kept_away = _kept_away(destination.name)
+    return {kind: _choice(subscriptions, kind, kept_away) for kind in (*sorted(kinds), None)}
+
+
+def _choice(
+    subscriptions: Sequence[Subscription], kind: str | None, kept_away: spec.Condition
+) -> spec.Choice | None:
+    """Return the choice among the subscriptions that can match a type; None when there are none."""
+    cases: list[tuple[spec.Condition | None, spec.Mapping]] = []
+    for subscription in subscriptions:
+        condition = simplify(subscription.condition, kind)
+        if condition is not False:
+            cases.append((None if condition is True else condition, subscription.mapping))
+    if not cases:
+        return None
+    skip = [(kept_away, "integrations"), *_ignored(cases)]
+    return spec.Choice(tuple(cases), skip=tuple(skip), unmatched=UNMATCHED)
+
+
+def _ignored(
+    cases: Sequence[tuple[spec.Condition | None, spec.Mapping]],
+) -> list[tuple[spec.Condition, str]]:
+    """Return the reason for events of which only actions without records are made.
+
+    Those are aliases, which a project with simplified identity takes no notice of.
+    """
+    every = spec.Every(())
+    active = [condition or every for condition, mapping in cases if mapping.records]
+    if len(active) == len(cases):
+        return []
+    matched = spec.Some(tuple(condition or every for condition, _ in cases))
+    only = spec.Every((matched, spec.Not(spec.Some(tuple(active)))))
+    return [(only, "simplified_identity")]
+
+
+def _kept_away(name: str) -> spec.Condition:
+    """Whether an event's ``integrations`` keeps it from the destination."""
+    names = dict.fromkeys((*_NAMES, name))
+    all_of_them = _is("All", False)
+    denied = spec.Some((all_of_them, *(_is(each, False) for each in names)))
+    allowed = [
+        condition
+        for each in names
+        for condition in (_is(each, True), spec.IsObject(_integration(each)))
+    ]
+    # Most events say nothing, which the first condition finds out cheaply.
+    is_given = spec.NotEmpty(spec.Path("integrations"))
+    return spec.Every((is_given, denied, spec.Not(spec.Some(tuple(allowed)))))
+
+
+def _integration(name: str) -> spec.Path:
+    return spec.Path("integrations", (name,))
+
+
+def _is(name: str, value: bool) -> spec.Condition:
+    return spec.Equals(spec.Value(_integration(name), spec.Json()), value)

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from gateway.config import Action
+
 __all__ = [
     "Constants",
     "FieldRule",
@@ -19,8 +21,8 @@ __all__ = [
     "load_table",
 ]
 
-Source: TypeAlias = str | list[Any] | dict[str, Any]
-"""Where a field is found: a path, several paths, a directive, or an object of sources."""
+Source: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""Where a field is found: a path, several, a constant, a directive, or an object of sources."""
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,10 +36,16 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events match, what is made of them, and where each field is found."""
+    """Which events match, what is made of them, and where a field is found elsewhere."""
 
     subscribe: str
-    action: str
+    action: Action
+    fields: dict[str, Source] = {}
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields of an action, each with its source."""
+
     fields: dict[str, Source]
     rows: str = ""
 
@@ -47,11 +55,13 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     constants: Constants
     presets: dict[str, Preset]
+    actions: dict[str, Table]
     rows: dict[str, dict[str, Source]]
 
-    def fields_of(self, preset: Preset) -> dict[str, Source]:
-        """Return a preset's fields with the rows it shares."""
-        return self.rows.get(preset.rows, {}) | preset.fields
+    def fields_of(self, action: str) -> dict[str, Source]:
+        """Return every field of an action with the source it has where nothing else is said."""
+        table = self.actions[action]
+        return self.rows.get(table.rows, {}) | table.fields
 
 
 class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +76,7 @@ class FieldRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     event: dict[str, FieldRule]
     product: dict[str, FieldRule]
+    required: dict[str, list[list[str]]]
     reserved: dict[str, list[str]]
 
 

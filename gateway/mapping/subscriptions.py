@@ -1,63 +1,70 @@
-"""Subscriptions: which events an action is for, as in ``type = "track" and event != "X"``."""
+"""Subscriptions: the presets of a destination's profile and those of its configuration."""
 
-import re
 from dataclasses import dataclass
 
-__all__ = ["Subscription", "parse"]
+from fastmap import spec
+from gateway.config import DestinationConfig, SubscriptionConfig
+from gateway.mapping.actions import Settings, build
+from gateway.mapping.fql import parse
+from gateway.mapping.profile import Profile, Source, load_profile
 
-_CONDITION = re.compile(r'\s*(type|event)\s*(!=|=)\s*"((?:[^"\\]|\\.)*)"\s*')
+__all__ = ["Subscription", "defaults_of", "subscriptions_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A conjunction of comparisons.
+    """Which events it is for, and what is made of them."""
 
-    :param type: the only type that matches.
-    :param event: the only event name that matches, or None.
-    :param not_events: event names that do not match.
+    condition: spec.Condition
+    mapping: spec.Mapping
+
+
+def subscriptions_of(destination: DestinationConfig, source: str) -> list[Subscription]:
+    """Return the subscriptions for the events of a source, in the order in which they run.
+
+    A configured one takes the place of the preset that has its name, and runs last otherwise.
+
+    :raises ValueError: the configuration was not checked, and one of them is wrong.
     """
-
-    type: str
-    event: str | None = None
-    not_events: frozenset[str] = frozenset()
-
-    def matches(self, event: str | None) -> bool:
-        """Whether an event of the right type with this name is meant; names compare exactly."""
-        if self.event is not None:
-            return event == self.event
-        return event not in self.not_events
-
-
-def parse(expression: str) -> Subscription:
-    """Return the subscription an expression stands for.
-
-    :raises ValueError: the message gives the position of the mistake.
-    """
-    kind: str | None = None
-    event: str | None = None
-    not_events: set[str] = set()
-    position = 0
-    while True:
-        found = _CONDITION.match(expression, position)
-        if found is None:
-            raise ValueError(
-                f"character {position + 1}: expected type or event, = or !=, and a quoted text"
+    profile = load_profile(destination.profile)
+    settings = _settings_of(destination)
+    wanted: dict[object, SubscriptionConfig] = {}
+    if destination.presets:
+        for name, preset in profile.presets.items():
+            wanted[name] = SubscriptionConfig(
+                name=name, subscribe=preset.subscribe, action=preset.action
             )
-        name, operator, text = found[1], found[2], re.sub(r"\\(.)", r"\1", found[3])
-        if name == "type" and operator == "=" and kind is None:
-            kind = text
-        elif name == "event" and operator == "=" and event is None:
-            event = text
-        elif name == "event" and operator == "!=":
-            not_events.add(text)
-        else:
-            raise ValueError(f"character {position + 1}: {name} {operator} cannot be used here")
-        position = found.end()
-        if position == len(expression):
-            break
-        if not expression.startswith("and ", position):
-            raise ValueError(f'character {position + 1}: expected "and" or the end')
-        position += len("and ")
-    if kind is None:
-        raise ValueError('expected a type, as in type = "track"')
-    return Subscription(kind, event, frozenset(not_events))
+    for i, configured in enumerate(destination.subscriptions):
+        if not configured.sources or source in configured.sources:
+            wanted[configured.name or i] = configured
+    return [
+        Subscription(
+            parse(one.subscribe),
+            build(one.action, defaults_of(profile, one), one.mapping, settings),
+        )
+        for one in wanted.values()
+        if one.enabled
+    ]
+
+
+def defaults_of(profile: Profile, subscription: SubscriptionConfig) -> dict[str, Source]:
+    """Return every field of a subscription's action with its source where the mapping has none.
+
+    A subscription that takes the place of a preset, with its action, has that preset's sources.
+    """
+    defaults = profile.fields_of(subscription.action)
+    preset = profile.presets.get(subscription.name)
+    if preset is not None and preset.action == subscription.action:
+        defaults |= preset.fields
+    return defaults
+
+
+def _settings_of(destination: DestinationConfig) -> Settings:
+    return Settings(
+        token=destination.settings.projectToken,
+        source_name=destination.settings.sourceName,
+        group_key=destination.settings.groupKey,
+        constants=load_profile(destination.profile).constants,
+        simplified=destination.identity == "simplified",
+        identify_event=destination.identify_event,
+    )

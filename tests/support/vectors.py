@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,14 @@ def expected(pattern: Any, actual: Any, received_ms: int) -> Any:
     ``<generated>`` stands for any valid id, so a valid one is taken from the actual value.
     """
     if isinstance(pattern, dict):
-        found = actual if isinstance(actual, dict) else {}
-        return {key: expected(value, found.get(key), received_ms) for key, value in pattern.items()}
+        members = actual if isinstance(actual, dict) else {}
+        return {key: expected(one, members.get(key), received_ms) for key, one in pattern.items()}
     if isinstance(pattern, list):
-        found = actual if isinstance(actual, list) else []
-        found = [*found, *[None] * len(pattern)]
-        return [expected(value, found[i], received_ms) for i, value in enumerate(pattern)]
+        items = actual if isinstance(actual, list) else []
+        return [
+            expected(one, found, received_ms)
+            for one, found in zip_longest(pattern, items[: len(pattern)])
+        ]
     if isinstance(pattern, str):
         if pattern == "<generated>" and _GENERATED_ID.fullmatch(str(actual)):
             return actual

@@ -1,66 +1,29 @@
-"""JSON values as the reference sees them, and what each conversion makes of one.
+"""What each conversion makes of a value: another value, or ``Nothing`` and why."""
 
-Numbers stay the digits they were written with.  A conversion gives a value or ``Nothing``, which
-says why there is none.
-"""
-
-import json
 import re
 import socket
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from email.utils import mktime_tz, parsedate_tz
 from hashlib import blake2b
-from typing import TypeAlias
 
 from fastmap import spec
-from fastmap.errors import MalformedInput
+from fastmap.reference.values import (
+    JsonValue,
+    Nothing,
+    Numeral,
+    is_falsy,
+    is_number,
+    text_of,
+)
 
-__all__ = [
-    "ABSENT",
-    "Moment",
-    "JsonValue",
-    "Nothing",
-    "Numeral",
-    "convert",
-    "decode",
-    "is_blank",
-    "number_in",
-    "text_of",
-]
+__all__ = ["Moment", "convert"]
 
-HOUR_MS = 3_600_000
-MAX_ID = 36
-MAX_IP = 45
-MAX_DATE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Numeral:
-    """A JSON number as it was written; two are equal when their digits are."""
-
-    digits: str
-
-    def __str__(self) -> str:
-        return self.digits
-
-
-JsonValue: TypeAlias = "None | bool | str | Numeral | Sequence[JsonValue] | Mapping[str, JsonValue]"
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """No value.
-
-    :param why: empty where there was nothing to begin with.
-    """
-
-    why: str = ""
-
-
-ABSENT = Nothing()
+_HOUR_MS = 3_600_000
+_MAX_ID = 36  # characters
+_MAX_IP = 45
+_MAX_MAIL_DATE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +38,6 @@ class Moment:
     item: int = -1
 
 
-def decode(text: bytes) -> JsonValue:
-    """Return the value of a JSON text; of members with the same key the last one counts.
-
-    :raises MalformedInput: it is not JSON, or not UTF-8.
-    """
-    try:
-        value: JsonValue = json.loads(
-            text.decode(), parse_int=Numeral, parse_float=Numeral, parse_constant=_no_constant
-        )
-    except ValueError as error:
-        raise MalformedInput(f"not JSON: {error}") from None
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def is_blank(value: JsonValue | Nothing) -> bool:
-    """Whether there is nothing to convert, so that nothing is lost when there is no result."""
-    return isinstance(value, Nothing) or value is None or value == ""
-
-
-def text_of(value: JsonValue) -> str | None:
-    """Return the text of a string, number or boolean."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Numeral):
-        return value.digits
-    return value if isinstance(value, str) else None
-
-
-def number_in(value: JsonValue) -> Numeral | None:
-    """Return a number, or the number that a string holds."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip(" ")):
-        return Numeral(value.strip(" "))
-    return value if isinstance(value, Numeral) else None
-
-
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
-
 def convert(value: JsonValue, to: spec.Conversion, moment: Moment) -> JsonValue | Nothing:
     """Return what a conversion makes of a value."""
     match to:
@@ -126,13 +47,22 @@ def convert(value: JsonValue, to: spec.Conversion, moment: Moment) -> JsonValue 
             return _to_ip(value)
         case spec.Derived():
             return _to_derived(value, to)
-    # The others look into a list of one.
+        case _:
+            return _from_scalar(value, to, moment)
+
+
+def _from_scalar(
+    value: JsonValue,
+    to: spec.String | spec.Number | spec.Boolean | spec.Time | spec.UniqueId,
+    moment: Moment,
+) -> JsonValue | Nothing:
+    """Convert by the conversions that look into a list of one."""
     if isinstance(value, list):
-        if len(value) != 1 or isinstance(value[0], list | dict):
+        if len(value) != 1:
             return Nothing("a list")
         value = value[0]
-    if isinstance(value, dict):
-        return Nothing("an object")
+    if isinstance(value, list | dict):
+        return Nothing("a list" if isinstance(value, list) else "an object")
     match to:
         case spec.String():
             return _to_string(value, to)
@@ -152,13 +82,6 @@ def _to_json(value: JsonValue, to: spec.Json) -> JsonValue | Nothing:
     if not to.falsy and is_falsy(value):
         return Nothing("empty, 0 or false")
     return value
-
-
-def is_falsy(value: JsonValue) -> bool:
-    """Whether a value is null, false, 0 or ""."""
-    if isinstance(value, Numeral):
-        return float(value.digits) == 0
-    return value is None or value is False or value == ""
 
 
 def _to_string(value: JsonValue, to: spec.String) -> JsonValue | Nothing:
@@ -183,7 +106,9 @@ def _is_word(text: str, words: tuple[str, ...]) -> bool:
 def _to_number(value: JsonValue) -> JsonValue | Nothing:
     if isinstance(value, bool):
         return Numeral("1" if value else "0")
-    return number_in(value) or Nothing("not a number")
+    if isinstance(value, str) and is_number(value.strip(" ")):
+        return Numeral(value.strip(" "))
+    return value if isinstance(value, Numeral) else Nothing("not a number")
 
 
 def _to_boolean(value: JsonValue) -> JsonValue | Nothing:
@@ -195,7 +120,7 @@ def _to_boolean(value: JsonValue) -> JsonValue | Nothing:
 
 
 def _to_ip(value: JsonValue) -> JsonValue | Nothing:
-    if isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) <= MAX_IP:
+    if isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) <= _MAX_IP:
         for family in (socket.AF_INET, socket.AF_INET6):
             try:
                 socket.inet_pton(family, value)
@@ -218,7 +143,7 @@ def _to_time(value: JsonValue, moment: Moment) -> JsonValue | Nothing:
     if time is None:
         return Nothing("not a time; the time of receipt stands in")
     time += moment.skew_ms
-    if time > moment.received_ms + HOUR_MS:
+    if time > moment.received_ms + _HOUR_MS:
         time = moment.received_ms
     return Numeral(str(time - (moment.item + 1)))
 
@@ -231,15 +156,15 @@ def _read_time(value: JsonValue) -> int | None:
     time = _iso_time(value)
     if time is not None:
         return time
-    if _NUMBER.fullmatch(value):
+    if is_number(value):
         return _time_of_number(Numeral(value))
     return _mail_time(value)
 
 
 def _time_of_number(number: Numeral) -> int | None:
     """Read seconds below 1e11 and milliseconds from there."""
-    value = float(number.digits)
-    if len(number.digits) > 32 or not 0 < value < 1e15:
+    value = float(number)
+    if not 0 < value < 1e15:
         return None
     if value >= 1e11:
         return int(value)
@@ -275,7 +200,7 @@ def _iso_time(text: str) -> int | None:
 
 
 def _mail_time(text: str) -> int | None:
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_DATE:
+    if len(text.encode("utf-8", "surrogatepass")) > _MAX_MAIL_DATE:
         return None
     try:
         seconds = mktime_tz(parsedate_tz(text))  # type: ignore[arg-type]  # None raises TypeError
@@ -303,7 +228,7 @@ def _to_unique_id(value: JsonValue, to: spec.UniqueId, moment: Moment) -> JsonVa
 def _unique(text: bytes, none_of: tuple[str, ...]) -> bytes:
     if _is_unique(text, none_of):
         return text
-    end = text[-MAX_ID:]
+    end = text[-_MAX_ID:]
     if _UUID.fullmatch(end) and _is_unique(end, none_of):
         return end
     return _digest(text)

@@ -1,0 +1,149 @@
+"""What several actions share: settings, ids, and the members that most records have."""
+
+from dataclasses import dataclass
+
+from fastmap import spec
+from gateway.mapping.actions.fields import Fields
+from gateway.mapping.directives import NOTHING
+from gateway.mapping.objects import Members, PathObject
+from gateway.mapping.paths import ROOTS, event_path
+from gateway.mapping.profile import Constants, load_fields
+
+__all__ = [
+    "ENDPOINTS",
+    "ENGAGE",
+    "GROUPS",
+    "IMPORT",
+    "INPUTS",
+    "TIME",
+    "TRACK",
+    "Settings",
+    "address",
+    "created",
+    "distinct_id",
+    "forbidden",
+    "id_of",
+    "insert_id",
+    "origin",
+    "prefixed",
+    "source_name",
+    "trait",
+]
+
+ENDPOINTS = ("import", "track", "engage", "groups")
+"""Mixpanel's endpoints, in the order of the outputs of every mapping."""
+
+IMPORT, TRACK, ENGAGE, GROUPS = range(len(ENDPOINTS))
+
+_CLIENT_IP = spec.Path("client_ip")
+INPUTS = (*ROOTS.values(), _CLIENT_IP.root)
+"""The attributes of an event that mappings read."""
+
+TIME = spec.Value(event_path("$.timestamp"), spec.Time())
+
+_MESSAGE_ID = event_path("$.messageId")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What records take from a destination's settings and profile."""
+
+    token: str
+    source_name: str
+    group_key: str
+    constants: Constants
+    simplified: bool = False
+    identify_event: str = ""
+
+
+def forbidden() -> tuple[str, ...]:
+    """Return what Mixpanel accepts as no id."""
+    return tuple(load_fields().reserved["ids"])
+
+
+def id_of(fields: Fields, name: str) -> spec.Expression:
+    """Return a user's or device's id."""
+    return fields.value(name, spec.String(none_of=forbidden()))
+
+
+def distinct_id(fields: Fields, settings: Settings) -> spec.Expression:
+    """Return the id of whoever an event is about: the user, or else the device."""
+    user, device = id_of(fields, "user_id"), id_of(fields, "anonymous_id")
+    if settings.simplified:
+        device = prefixed(fields, "anonymous_id", "$device:", device)
+    return spec.First((user, device))
+
+
+def prefixed(
+    fields: Fields, name: str, prefix: str, expression: spec.Expression
+) -> spec.Expression:
+    """Return a field's text with another before it, without a value where it has none."""
+
+    def within(part: spec.Expression | None) -> spec.Expression | None:
+        return None if part is None else prefixed(fields, name, prefix, part)
+
+    match expression:
+        case spec.Value():
+            return spec.Join((prefix, expression), every=True)
+        case spec.Const(str(text)):
+            return spec.Const(prefix + text)
+        case spec.First(several):
+            return spec.First(tuple(prefixed(fields, name, prefix, one) for one in several))
+        case spec.If(condition, then, otherwise):
+            return spec.If(condition, within(then), within(otherwise))
+        case spec.Join(parts, every=False):
+            return spec.Join((prefix, *parts))
+        case _:
+            fields.report((name,), "expected a path, a list of paths, @if or a constant")
+            return NOTHING
+
+
+def insert_id(fields: Fields) -> spec.Expression:
+    """Return the id by which Mixpanel finds duplicates; without a field, the message's."""
+    convert = spec.UniqueId(forbidden())
+    own = spec.Value(_MESSAGE_ID, convert, "insert_id")
+    if "insert_id" not in fields:
+        return own
+    found = fields.value("insert_id", convert)
+    return own if found in (own, NOTHING) else spec.First((found, own))
+
+
+def address(fields: Fields) -> tuple[spec.Expression, spec.Expression]:
+    """Return the event's address and the client's."""
+    return fields.value("ip", spec.Ip()), spec.Value(_CLIENT_IP, spec.Ip())
+
+
+def source_name(settings: Settings) -> Members:
+    """Return the property with the configured name of the source; none when that is blank."""
+    if not settings.source_name.strip():
+        return ()
+    return ((settings.constants.source_name_property, spec.Const(settings.source_name)),)
+
+
+def origin(fields: Fields, settings: Settings) -> spec.Expression:
+    """Return ``$source``: events that Iterable sends are its own, as in the original."""
+    ours = spec.Const(settings.constants.source)
+    context = fields.object("context")
+    if not isinstance(context, PathObject):
+        return ours
+    name = spec.Path(context.path.root, (*context.path.keys, "integration", "name"))
+    return spec.First((spec.Value(name, spec.String(one_of=("Iterable",))), ours))
+
+
+def trait(fields: Fields, key: str, *, null: bool = True) -> spec.Expression:
+    """Return a trait as it is.
+
+    :param null: whether null is a value.
+    """
+    return fields.object("traits").member(key, spec.Json(null=null))
+
+
+def created(fields: Fields) -> spec.Expression:
+    """Return ``$created`` from the traits that mean it."""
+    return spec.First(
+        (
+            trait(fields, "created", null=False),
+            trait(fields, "createdAt", null=False),
+            trait(fields, "created_at"),
+        )
+    )

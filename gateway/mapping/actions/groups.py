@@ -1,0 +1,38 @@
+"""Groups: groupIdentifyUser."""
+
+from fastmap import spec
+from gateway.mapping.actions.common import GROUPS, INPUTS, Settings, created, trait
+from gateway.mapping.actions.fields import Fields
+from gateway.mapping.objects import Members
+from gateway.mapping.profile import load_fields
+
+__all__ = ["group_identify_user"]
+
+
+def group_identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
+    """Map the traits of a group to properties of its profile."""
+    reserved = load_fields().reserved
+    traits = fields.object("traits")
+    group_id = fields.value("group_id", spec.String())
+    default_key = spec.Const(settings.group_key or "$group_id")
+    key = spec.First((fields.value("group_key", spec.String()), default_key))
+    omit = reserved["group"]
+    mapped: Members = (("$name", trait(fields, "name")),)
+    if settings.constants.group_created:
+        omit = omit + reserved["group_created"]
+        mapped = (*mapped, ("$created", created(fields)))
+    properties = spec.Object((traits.layer(frozenset(omit)), spec.Fields(mapped)))
+    members: Members = (
+        ("$token", spec.Const(settings.token)),
+        ("$group_key", key),
+        # A trait named like the group key is the id, unless it is empty.
+        ("$group_id", spec.First((traits.member_called(key), group_id))),
+        ("$set", properties),
+    )
+    return spec.Mapping(
+        inputs=INPUTS,
+        require=((group_id, "missing_group_id"),),
+        records=(
+            spec.Record(GROUPS, spec.Object((spec.Fields(members),)), when=(traits.exists(),)),
+        ),
+    )

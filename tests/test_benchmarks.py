@@ -1,0 +1,216 @@
+"""The benchmarks measure what they say, on a corpus as they describe it."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+# The benchmarks are no part of what is installed; what is installed comes first.
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks import corpus
+from benchmarks.adapter import new_gateway
+from benchmarks.answers import records_of, same, same_as_segment
+from benchmarks.line import fit
+from benchmarks.measure import CaseFailed, Job, Settings, repetitions_of
+from benchmarks.peers.plain_python import PlainPython
+from benchmarks.peers.typed_decode import new_typed_decode
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = Settings(received_ms=corpus.RECEIVED_MS)
+TINY = ("--events=60", "--rounds=1", "--repetitions=1", "--seconds=0")
+NOT_INSTALLED = "not installed: run make bench-peers"
+
+
+@pytest.fixture(scope="module")
+def bodies() -> list[bytes]:
+    return corpus.traffic(3000)
+
+
+@pytest.fixture(scope="module")
+def events(bodies: list[bytes]) -> list[dict[str, Any]]:
+    return [event for body in bodies for event in json.loads(body)["batch"]]
+
+
+def test_same_seed_gives_same_corpus(bodies: list[bytes]) -> None:
+    assert corpus.traffic(3000) == bodies
+    assert corpus.traffic(3000, seed=1) != bodies
+
+
+def test_corpus_has_all_types_in_realistic_shares(events: list[dict[str, Any]]) -> None:
+    assert len(events) == 3000
+    share = {kind: n / len(events) for kind, n in Counter(e["type"] for e in events).items()}
+    assert set(share) == {"track", "screen", "page", "identify", "group", "alias"}
+    assert 0.72 < share["track"] < 0.78
+    assert all(0.01 < share[kind] < 0.25 for kind in share if kind != "track")
+    orders = [e for e in events if e.get("event") == "Order Completed"]
+    assert 0.01 < len(orders) / len(events) < 0.03
+    assert {len(e["properties"]["products"]) for e in orders} == {1, 2, 3, 4, 5}
+
+
+def test_corpus_has_sizes_of_mobile_traffic(
+    bodies: list[bytes], events: list[dict[str, Any]]
+) -> None:
+    assert 1100 < sum(map(len, bodies)) / len(events) < 1350
+    sizes = Counter(len(json.loads(body)["batch"]) for body in bodies)
+    assert sizes.keys() >= {1, 20, 50, 100}
+    assert len({e.get("userId") for e in events}) > 50
+    assert len({e["messageId"] for e in events}) == len(events)
+    libraries = Counter(e["context"]["library"]["name"] for e in events)
+    assert len(libraries) == 5
+    assert not b"".join(bodies).isascii()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_batched_traffic_keeps_events_in_order(
+    bodies: list[bytes], events: list[dict[str, Any]], size: int
+) -> None:
+    batches = [json.loads(body)["batch"] for body in corpus.batched(bodies, size)]
+    assert {len(batch) for batch in batches} == {size}
+    again = list(itertools.chain.from_iterable(batches))
+    assert again == events[: len(events) // size * size]
+
+
+@pytest.mark.parametrize("event_bytes", [300, 3000, 20_000])
+def test_sized_events_have_that_size(event_bytes: int) -> None:
+    sized = corpus.sized(100, event_bytes)
+    assert sum(len(json.loads(body)["batch"]) for body in sized) == 100
+    assert sum(map(len, sized)) / 100 == pytest.approx(event_bytes, rel=0.05)
+
+
+def by_endpoint(
+    mapping: Callable[[bytes], Sequence[tuple[str, bytes]]], bodies: Sequence[bytes]
+) -> list[dict[str, list[Any]]]:
+    return [
+        {endpoint: [json.loads(line) for line in lines.splitlines()] for endpoint, lines in found}
+        for found in map(mapping, bodies)
+    ]
+
+
+@pytest.mark.parametrize("seed", [corpus.SEED, 7])
+def test_plain_python_makes_the_same_records_as_the_gateway(seed: int) -> None:
+    traffic = corpus.traffic(2000, seed=seed) + corpus.sized(100, 3000, seed=seed)
+    arguments = msgspec.structs.astuple(SETTINGS)
+    found = by_endpoint(new_gateway(*arguments), traffic)
+    assert {endpoint for body in found for endpoint in body} == {
+        "import",
+        "track",
+        "engage",
+        "groups",
+    }
+    assert found == by_endpoint(PlainPython(*arguments), traffic)
+
+
+def test_typed_decode_reads_all_members(bodies: list[bytes]) -> None:
+    """Encoding what was decoded gives the body again: the types leave nothing out."""
+    decode = new_typed_decode()
+    for body in bodies:
+        decoded = msgspec.to_builtins(decode(body))
+        assert without_nothing(decoded) == without_nothing(json.loads(body))
+
+
+def without_nothing(value: Any) -> Any:
+    """Leave out nulls and empty lists, which a struct has wherever nothing was."""
+    if isinstance(value, Mapping):
+        members = {key: without_nothing(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in members.items() if inner not in (None, [])}
+    if isinstance(value, list):
+        return [without_nothing(inner) for inner in value]
+    return value
+
+
+def test_fit_finds_the_line() -> None:
+    found = fit([1, 10, 100], [5.0, 23.0, 203.0])
+    assert found.fixed == pytest.approx(3)
+    assert found.slope == pytest.approx(2)
+    assert found.worst < 1e-9
+    assert fit([1, 2, 3], [1.0, 2.0, 6.0]).worst > 0.1
+
+
+def test_wrong_answers_are_told() -> None:
+    expected = records_of(corpus.traffic(50), SETTINGS)
+    lines = [json.dumps(answer).encode() for answer in expected]
+    assert same(expected)(lines[::-1]) == ""
+    assert "1 of" in same(expected)(lines[1:])
+    assert "1 are unexpected" in same(expected)([*lines, lines[0]])
+    lines[0] = lines[0].replace(b'"time": 1', b'"time": 2')
+    assert same(expected)(lines)
+    assert same_as_segment(expected)(lines)
+
+
+@pytest.mark.parametrize(
+    ("case", "check", "message"),
+    [
+        ("decode", same([["track", "another"]]), "wrong answers: 1 of 1 are missing"),
+        ("unknown", same([]), "no case 'unknown'"),
+    ],
+)
+def test_case_that_does_not_do_its_work_fails(
+    tmp_path: Path, case: str, check: Callable[[Sequence[bytes]], str], message: str
+) -> None:
+    worker = (sys.executable, "-m", "benchmarks.worker")
+    job = Job("a case", worker, case, corpus.traffic(1), 1, check)
+    with pytest.raises(CaseFailed, match=message):
+        list(repetitions_of(job, SETTINGS, repetitions=1, seconds=0, directory=tmp_path))
+
+
+def run_map(*arguments: str, path: str | None = None) -> str:
+    environ = os.environ if path is None else {**os.environ, "PATH": path}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "map", *TINY, *arguments],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_map_prints_and_writes_figures(tmp_path: Path) -> None:
+    """With Segment's engine where it is installed, else with a word on how to get it."""
+    file = tmp_path / "figures.json"
+    printed = run_map("--no-lines", f"--json={file}")
+
+    figures = json.loads(file.read_bytes())
+    assert figures["machine"]["cores"] >= 1
+    assert figures["python"]
+    assert "commit" in figures
+    cases = figures["cases"]
+    assert list(cases) == ["gateway", "decode", "msgspec", "python", "segment", "segment-single"]
+    for name, figure in cases.items():
+        if figure == NOT_INSTALLED:
+            assert name.startswith("segment")
+            continue
+        assert figure["median_us"] > 0
+        assert f"{figure['median_us']:.2f}" in printed
+    expected = {"gateway / msgspec", "python / gateway"}
+    if cases["segment"] != NOT_INSTALLED:
+        expected |= {"segment / gateway", "segment-single / gateway"}
+    assert figures["ratios"].keys() == expected
+    for name, ratio in figures["ratios"].items():
+        assert f"{name}: {ratio:.2f}" in printed
+
+
+def test_map_without_node_measures_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    printed = run_map(f"--json={file}", path=str(tmp_path))
+
+    assert printed.count(NOT_INSTALLED) == 2
+    assert "gateway / msgspec: " in printed
+    assert "segment / gateway" not in printed
+    lines = json.loads(file.read_bytes())["lines"]
+    assert [point["x"] for point in lines["batch size"]["points"]] == [1, 10, 100, 1000]
+    assert len(lines["event size"]["points"]) == 5
+    for title, line in lines.items():
+        assert f"by {title}: " in printed
+        assert line["fit_us"]["slope"] > 0

@@ -1,0 +1,383 @@
+"""Reading bodies: whatever shape they have, as many events as possible come out of them."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import RequestError
+from gateway.events import (
+    MAX_EVENTS,
+    Event,
+    Received,
+    decode,
+    encode,
+    merge_objects,
+    plain_text,
+)
+
+EVENT = {
+    "type": "track",
+    "event": "Signed Up",
+    "name": "n",
+    "userId": "u",
+    "anonymousId": "a",
+    "groupId": "g",
+    "previousId": "p",
+    "messageId": "m",
+    "timestamp": "2021-08-17T15:21:15.449Z",
+    "originalTimestamp": 1629213675449,
+    "sentAt": 1629213675.5,
+    "writeKey": "key",
+    "group_key": "company",
+    "context": {"ip": "1.2.3.4"},
+    "properties": {"price": 1.10},
+    "traits": {"email": "e"},
+    "integrations": {"All": True},
+}
+
+
+def body(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
+def ids(received: Received) -> list[str | None]:
+    return [event.message_id for event in received.events]
+
+
+def refusal(text: bytes) -> tuple[int, str]:
+    with pytest.raises(RequestError) as caught:
+        decode(text)
+    assert caught.value.message
+    return caught.value.status, caught.value.code
+
+
+class TestShapes:
+    def test_one_event_is_itself_what_is_shared(self) -> None:
+        received = decode(body(EVENT))
+
+        (event,) = received.events
+        assert event is received.shared
+        assert (received.is_batch, received.misfits) == (False, [])
+        assert (event.type, event.event, event.user_id) == ("track", "Signed Up", "u")
+        assert (event.original_timestamp, event.sent_at) == (1629213675449, 1629213675.5)
+        assert (event.group_key, event.write_key) == ("company", "key")
+        assert bytes(event.properties) == b'{"price": 1.1}'
+
+    @pytest.mark.parametrize("extra", [{}, {"batch": None}])
+    def test_event_without_a_batch_is_one_event(self, extra: dict[str, Any]) -> None:
+        received = decode(body({"messageId": "m", **extra}))
+
+        assert (ids(received), received.is_batch) == (["m"], False)
+
+    def test_batch_holds_events_and_what_they_share(self) -> None:
+        received = decode(
+            body(
+                {
+                    "batch": [{"messageId": "1"}, {"messageId": "2"}],
+                    "context": {"library": {"name": "l"}},
+                    "sentAt": "2021-08-17T15:21:15Z",
+                    "messageId": "of the batch",
+                    "writeKey": "key",
+                    "sequence": 7,
+                }
+            )
+        )
+
+        assert (ids(received), received.is_batch) == (["1", "2"], True)
+        assert json.loads(bytes(received.shared.context)) == {"library": {"name": "l"}}
+        assert received.shared.sent_at == "2021-08-17T15:21:15Z"
+        assert received.shared.write_key == "key"
+
+    def test_list_is_a_batch_that_shares_nothing(self) -> None:
+        received = decode(b' \n[{"messageId":"1"},{"messageId":"2"}]')
+
+        assert (ids(received), received.is_batch) == (["1", "2"], True)
+        assert received.shared == Event()
+
+    @pytest.mark.parametrize("text", [b'{"batch":[]}', b"[]", b"[ ]"])
+    def test_empty_batch_holds_no_events(self, text: bytes) -> None:
+        received = decode(text)
+
+        assert (received.events, received.is_batch, received.misfits) == ([], True, [])
+
+    def test_unknown_and_null_members_are_left_alone(self) -> None:
+        (event,) = decode(b'{"_metadata":{"x":[1]},"somethingElse":"web","userId":null}').events
+
+        assert encode(event) == b"{}"
+
+    def test_white_space_around_the_body_is_allowed(self) -> None:
+        assert ids(decode(b' \r\n\t{"messageId":"m"}\n ')) == ["m"]
+
+    def test_last_of_repeated_members_wins(self) -> None:
+        assert ids(decode(b'{"messageId":"1","messageId":"2"}')) == ["2"]
+
+
+class TestOddEvents:
+    ODD = (
+        '{"userId":5,"messageId":["m"],"event":{"a":1},"timestamp":true,"writeKey":7,'
+        '"context":"none","properties":[1],"previousId":1.5}'
+    )
+
+    def test_odd_members_are_kept_as_their_text(self) -> None:
+        received = decode(f'{{"batch":[{self.ODD}]}}'.encode())
+
+        (event,) = received.events
+        raw: Any = (event.user_id, event.message_id, event.event, event.timestamp, event.write_key)
+        assert [bytes(one) for one in raw] == [b"5", b'["m"]', b'{"a":1}', b"true", b"7"]
+        assert bytes(event.context) == b'"none"'
+        assert bytes(event.properties) == b"[1]"
+        assert [plain_text(one) for one in raw] == ["5", "m", None, "true", "7"]
+        assert received.misfits == []
+
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_one_odd_event_costs_no_other(self, place: int) -> None:
+        batch = [json.dumps({**EVENT, "messageId": str(number)}) for number in range(2)]
+        batch.insert(place, self.ODD)
+        received = decode(f'{{"batch":[{",".join(batch)}],"sentAt":"now"}}'.encode())
+
+        odd = received.events.pop(place)
+        assert plain_text(odd.message_id) == "m"
+        assert ids(received) == ["0", "1"]
+        assert received.shared.sent_at == "now"
+        whole = decode(body([{**EVENT, "messageId": "0"}])).events[0]
+        assert received.events[0] == whole
+
+    def test_single_odd_event_is_still_an_event(self) -> None:
+        received = decode(self.ODD.encode())
+
+        assert plain_text(received.events[0].user_id) == "5"
+        assert (received.is_batch, received.events[0]) == (False, received.shared)
+
+    def test_odd_members_of_the_batch_cost_no_event(self) -> None:
+        received = decode(b'{"batch":[{"messageId":"1"}],"userId":5,"context":7,"sentAt":{}}')
+
+        assert ids(received) == ["1"]
+        assert bytes(received.shared.context) == b"7"
+
+    def test_elements_that_are_no_objects_are_misfits(self) -> None:
+        received = decode(b'{"batch":[1,{"messageId":"1"},"two",null,[{"messageId":"x"}],true]}')
+
+        assert ids(received) == ["1"]
+        assert received.misfits == [b"1", b'"two"', b"null", b'[{"messageId":"x"}]', b"true"]
+
+    def test_number_too_large_for_a_float_costs_no_event(self) -> None:
+        received = decode(b'[{"messageId":"1","timestamp":1e999},{"messageId":"2"}]')
+
+        assert ids(received) == ["1", "2"]
+
+    def test_what_clients_send_under_the_gateways_own_names_does_no_harm(self) -> None:
+        text = b'{"messageId":"m","(client address)":"6.6.6.6","(clock skew)":"x"}'
+
+        assert ids(decode(text)) == ["m"]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b" ",
+            b"{",
+            b'{"a":1',
+            b"{'a':1}",
+            b"undefined",
+            b"a=1&b=2",
+            b"<xml/>",
+            b"[1,]",
+            b'{"a":01}',
+            b'{"a":"\x00"}',
+            b'{"a":"\n"}',
+            b'{"a":"\\x"}',
+            b"{} {}",
+            b"\x1f\x8b\x08",
+            b'{"properties":{"a":tru}}',
+            b'{"batch":[{]}',
+            b"\xef\xbb\xbf",
+            b"\xff\xfe{\x00}\x00",
+        ],
+    )
+    def test_body_that_is_no_json_is_refused(self, text: bytes) -> None:
+        assert refusal(text) == (400, "invalid_json")
+
+    @pytest.mark.parametrize("text", [b'"text"', b"5", b"null", b"true", b"1e999"])
+    def test_body_that_is_no_object_or_list_is_refused(self, text: bytes) -> None:
+        assert refusal(text) == (400, "invalid_body")
+
+    @pytest.mark.parametrize("batch", [{}, "x", 5, True, {"0": {}}])
+    def test_batch_that_is_no_list_is_refused(self, batch: object) -> None:
+        assert refusal(body({"batch": batch})) == (400, "invalid_batch")
+
+    @pytest.mark.parametrize(
+        "opening", [b"[", b'{"a":', b'{"properties":[', b'{"x":"\\ud800","a":[']
+    )
+    @pytest.mark.parametrize("depth", [2000, 200_000])
+    def test_body_that_is_nested_too_deeply_is_refused(self, opening: bytes, depth: int) -> None:
+        # Cut off or not: how deep it goes is known first.
+        assert refusal(opening * depth)[0] == 400
+        assert refusal(b'{"x":"\\ud800","y":' + b"[" * depth + b"]" * depth + b"}") == (
+            400,
+            "nested_too_deep",
+        )
+
+    def test_body_with_too_many_events_is_refused(self) -> None:
+        def of(count: int) -> bytes:
+            return b",".join([b"{}"] * count)
+
+        assert len(decode(b'{"batch":[%b]}' % of(MAX_EVENTS)).events) == MAX_EVENTS
+        assert len(decode(b"[%b]" % of(MAX_EVENTS)).events) == MAX_EVENTS
+        for text in (b'{"batch":[%b]}', b"[%b]", b'{"batch":[1,%b]}'):
+            assert refusal(text % of(MAX_EVENTS + 1)) == (400, "too_many_events")
+
+    def test_refusal_repeats_nothing_of_the_body(self) -> None:
+        with pytest.raises(RequestError) as caught:
+            decode(b'{"writeKey":"canary" canary}')
+
+        assert "canary" not in caught.value.message
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            (b"\\ud83d", "\ufffd"),
+            (b"\\uD83D", "\ufffd"),
+            (b"\\ude00", "\ufffd"),
+            (b"cut \\ud83d here", "cut \ufffd here"),
+            (b"\\ud83d\\ud83d\\ude00", "\ufffd😀"),
+            (b"\\ude00\\ud83d", "\ufffd\ufffd"),
+            (b"\\ud83d\\u0041", "\ufffdA"),
+            (b"\\ud83d\\ude00\\ud800", "😀\ufffd"),
+            (b"\\\\ud83d\\ud800", "\\ud83d\ufffd"),
+            (b'\\"\\ud800\\n', '"\ufffd\n'),
+            (b"\xf0\x9f\x98\x80 \\ud800", "😀 \ufffd"),
+        ],
+    )
+    def test_halves_of_surrogate_pairs_are_replaced(self, written: bytes, read: str) -> None:
+        (event,) = decode(b'{"event":"%b","properties":{"%b":["%b"]}}' % ((written,) * 3)).events
+
+        assert event.event == read
+        assert json.loads(bytes(event.properties)) == {read: [read]}
+
+    def test_escapes_of_a_body_that_is_mended_stay_as_they_are(self) -> None:
+        text = rb'{"event":"\ud800","properties":{"a":"\u00e9\\\/\ud83d\ude00\\ud800"}}'
+
+        assert bytes(decode(text).events[0].properties) == (
+            rb'{"a":"\u00e9\\\/\ud83d\ude00\\ud800"}'
+        )
+
+    def test_mending_a_long_body_is_quick(self) -> None:
+        text = b'{"event":"\\ud800","properties":{"a":"' + b"\\n" * 500_000 + b'"}}'
+
+        assert decode(text).events[0].event == "\ufffd"
+
+    @pytest.mark.parametrize("junk", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"])
+    def test_bytes_that_are_no_utf8_are_replaced(self, junk: bytes) -> None:
+        (event,) = decode(b'{"event":"a%bb","properties":{"k":"%b"}}' % (junk, junk)).events
+
+        assert event.event is not None
+        assert set(event.event) == {"a", "b", "\ufffd"}
+        assert "\ufffd" in bytes(event.properties).decode()
+
+    def test_byte_order_mark_is_ignored(self) -> None:
+        assert ids(decode(b'\xef\xbb\xbf{"messageId":"m"}')) == ["m"]
+        assert ids(decode(b'\xef\xbb\xbf[{"messageId":"m"}]')) == ["m"]
+
+    @settings(deadline=None)
+    @given(st.binary() | st.text().map(lambda text: json.dumps({"event": text}).encode()))
+    def test_any_bytes_are_events_or_a_refusal(self, text: bytes) -> None:
+        try:
+            received = decode(text)
+        except RequestError:
+            return
+        for event in received.events:
+            encode(event).decode()  # can be written as UTF-8
+
+
+class TestEncode:
+    def test_event_is_written_as_it_came_but_for_its_key(self) -> None:
+        (event,) = decode(body(EVENT)).events
+        event.client_ip, event.skew_ms = "1.2.3.4", 10_000
+
+        assert json.loads(encode(event)) == {
+            key: value for key, value in EVENT.items() if key != "writeKey"
+        }
+
+    def test_odd_members_are_written_as_they_came(self) -> None:
+        (event,) = decode(b'[{"userId":5,"event":{"a":1.10},"writeKey":["canary"]}]').events
+
+        assert encode(event) == b'{"event":{"a":1.10},"userId":5}'
+
+    def test_event_that_is_its_own_batch_is_written_without_one(self) -> None:
+        assert encode(decode(b'{"messageId":"m","batch":null}').events[0]) == b'{"messageId":"m"}'
+
+
+class TestMergeObjects:
+    @pytest.mark.parametrize(
+        ("base", "over", "merged"),
+        [
+            (b'{"a":1,"b":1}', b'{"b":2,"c":{"d":1.10}}', {"a": 1, "b": 2, "c": {"d": 1.1}}),
+            (b'{"a":{"x":1}}', b'{"a":{"y":2}}', {"a": {"y": 2}}),
+            (b'{"a":1}', b"", {"a": 1}),
+            (b"", b'{"a":1}', {"a": 1}),
+            (b'{"a":1}', b"null", {"a": 1}),
+            (b'{"a":1}', b'"text"', {"a": 1}),
+            (b"[1]", b'{"a":1}', {"a": 1}),
+            (b'{"a":1,"a":2}', b'{"\\u0061":3}', {"a": 3}),
+            (b"{}", b"{}", {}),
+        ],
+    )
+    def test_members_of_the_event_win(
+        self, base: bytes, over: bytes, merged: dict[str, Any]
+    ) -> None:
+        assert json.loads(bytes(merge_objects(base, msgspec.Raw(over)))) == merged
+
+    @pytest.mark.parametrize("over", [b"", b"5", b'"text"'])
+    def test_without_any_object_the_event_keeps_its_own(self, over: bytes) -> None:
+        assert bytes(merge_objects(b"7", msgspec.Raw(over))) == over
+
+    def test_values_keep_their_text(self) -> None:
+        merged = merge_objects(b'{"a": 1e400}', msgspec.Raw(b'{"b": [ 1.10 ]}'))
+
+        assert bytes(merged) == b'{"a":1e400,"b":[ 1.10 ]}'
+
+
+def test_event_shows_no_more_than_its_id() -> None:
+    (event,) = decode(b'{"messageId":"m","writeKey":"canary","userId":"canary"}').events
+
+    assert "'m'" in repr(event)
+    assert "canary" not in repr(event)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        ("", ""),
+        ("x", "x"),
+        (5, "5"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (msgspec.Raw(b'"x\\u0041"'), "xA"),
+        (msgspec.Raw(b"5"), "5"),
+        (msgspec.Raw(b"true"), "true"),
+        (msgspec.Raw(b"false"), "false"),
+        (msgspec.Raw(b"null"), None),
+        (msgspec.Raw(b'["x"]'), "x"),
+        (msgspec.Raw(b"[5]"), "5"),
+        (msgspec.Raw(b"[null]"), None),
+        (msgspec.Raw(b"[true]"), "true"),
+        (msgspec.Raw(b'["a","b"]'), None),
+        (msgspec.Raw(b'[["x"]]'), None),
+        (msgspec.Raw(b"{}"), None),
+        (msgspec.Raw(b""), None),
+        (msgspec.Raw(b"1e999"), None),
+        (msgspec.Raw(b"[" * 5000 + b"]" * 5000), None),
+        (object(), None),
+    ],
+)
+def test_plain_text_of_a_member(value: object, text: str | None) -> None:
+    assert plain_text(value) == text

@@ -1,0 +1,98 @@
+"""The compiled core gives what the reference gives, for random mappings of random events."""
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+
+import fastmap
+from fastmap import reference, spec
+from fastmap.reference import Numeral
+from tests.support.fastmap_strategies import OUTPUTS, Dice, Sent, cases, event, mapping
+
+RECEIVED_MS = 1_790_000_000_000
+SKEW_MS = -250_000
+
+# FASTMAP_EXAMPLES=100000 searches for longer, and elsewhere each time.
+LONG = int(os.environ.get("FASTMAP_EXAMPLES", "0"))
+
+searching = settings(
+    max_examples=LONG // 20 or 300,
+    derandomize=not LONG,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+class Members(dict[str, Any]):
+    """An object that knows whether a key was repeated."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.is_repetitive = len(self) < len(pairs)
+
+
+def parsed(line: bytes) -> Any:
+    return json.loads(line, parse_int=Numeral, parse_float=Numeral, object_pairs_hook=Members)
+
+
+def assert_no_repeated_keys(made: Any, carried: set[tuple[str, ...]], at: tuple[str, ...]) -> None:
+    """Look at the objects that the mapping made, not at those that it carried over."""
+    if isinstance(made, Members) and at not in carried:
+        assert not made.is_repetitive, f"a key is repeated in {at or 'the record'}: {list(made)}"
+        for key, value in made.items():
+            assert_no_repeated_keys(value, carried, (*at, key))
+
+
+def assert_same(
+    outcome: int | str, written: Sequence[Sequence[bytes]], expected: reference.Result
+) -> None:
+    assert outcome == (len(expected.records) if expected.reason is None else expected.reason)
+    found = [[parsed(line) for line in lines] for lines in written]
+    for output in range(OUTPUTS):
+        assert found[output] == [record for to, record in expected.records if to == output]
+    in_order = [iter(records) for records in found]
+    for number, (output, _) in enumerate(expected.records):
+        notes = [note for note in expected.notes if note.record == number and not note.lost]
+        assert_no_repeated_keys(next(in_order[output]), {note.keys for note in notes}, ())
+
+
+def compare(wanted: spec.Mapping | spec.Choice, sent: Sequence[Sent]) -> None:
+    """Run a mapping on events one after the other, in the core and by the reference."""
+    plan = fastmap.compile(wanted)
+    outputs = [fastmap.Buffer() for _ in range(OUTPUTS)]
+    dropped: Counter[str] = Counter()
+    for each in sent:
+        outcome = plan.run(each, outputs, RECEIVED_MS, SKEW_MS)
+        counts = [out.records for out in outputs]
+        written = [out.take() for out in outputs]
+        assert [text.count(b"\n") for text in written] == counts
+        expected = reference.run(wanted, each, RECEIVED_MS, SKEW_MS)
+        assert_same(outcome, [text.split(b"\n")[:-1] for text in written], expected)
+        dropped.update(expected.dropped)
+        assert plan.dropped() == dropped
+
+
+@searching
+@given(cases())
+def test_random_mapping_compiled_gives_what_the_reference_gives(
+    case: tuple[spec.Mapping | spec.Choice, list[Sent]],
+) -> None:
+    compare(*case)
+
+
+def test_many_random_mappings_compiled_give_what_the_reference_gives() -> None:
+    first = random.SystemRandom().getrandbits(32) if LONG else 0
+    for seed in range(first, first + (LONG or 6000)):
+        dice = Dice(random.Random(seed).randrange)
+        wanted, sent = mapping(dice), dice.several(lambda: event(dice), 1, 3)  # noqa: B023
+        try:
+            compare(wanted, sent)
+        except AssertionError as error:
+            error.add_note(f"seed {seed}: {wanted!r}\nof {sent!r}")
+            raise

@@ -1,0 +1,268 @@
+"""What clients are told when the gateway cannot do its part, and whose address counts."""
+
+import asyncio
+import json
+import logging
+import shutil
+import ssl
+import subprocess
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.clock import SystemClock
+from gateway.config import (
+    Config,
+    DestinationConfig,
+    DestinationSettings,
+    Secret,
+    ServerConfig,
+    SourceConfig,
+)
+from gateway.errors import SpoolUnavailable
+from gateway.ingest import IngestServer
+from gateway.ingest.address import ClientAddress
+from gateway.spool import SqliteSpool
+from gateway.spool.base import DeadLetter, Entry
+from gateway.telemetry import Telemetry
+from tests.support.serving import EVENT, KEY, Serving, message, serving
+
+AUTH = {"X-Write-Key": KEY}
+
+
+class BrokenSpool(SqliteSpool):
+    """A spool whose appends fail with what ``error`` says, and work again without it."""
+
+    error: Exception | None = None
+
+    def append(self, entries: Sequence[Entry], dead: Sequence[DeadLetter] = ()) -> Awaitable[None]:
+        if self.error is not None:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(self.error)
+            return failed
+        return super().append(entries, dead)
+
+
+class TestFailures:
+    async def test_full_disk_is_answered_503_and_nothing_is_kept(self, tmp_path: Path) -> None:
+        async with serving(tmp_path, min_free_bytes=2**60) as served:
+            for body in (EVENT, b'{"type":"track"}'):
+                answer = await served.post("/v1/t", body)
+                assert (answer.status, answer.code) == (503, "unavailable")
+                assert 1 <= int(answer.headers["Retry-After"]) <= 300
+            assert await served.records() == []
+            assert await served.letters() == []
+            # What needs no room is answered as ever.
+            assert (await served.post("/v1/t", b"{")).status == 400
+            assert (await served.post("/v1/t", EVENT, {"X-Write-Key": "wrong"})).status == 401
+            assert (await served.post("/v1/a", b"{}")).status == 200
+
+    async def test_spool_says_when_to_come_back(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with serving(tmp_path, spool_type=BrokenSpool) as served:
+            assert isinstance(served.spool, BrokenSpool)
+            served.spool.error = SpoolUnavailable("/var/spool: no space", retry_after_s=17)
+            async with served.connection() as connection:
+                await connection.send(message("/v1/t", EVENT, AUTH))
+                answer = await connection.answer()
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "17")
+                # Where we keep things is nobody's business.
+                assert b"/var/spool" not in answer.body
+                served.spool.error = None
+                await connection.send(message("/v1/t", EVENT, AUTH))
+                assert (await connection.answer()).status == 200
+            assert await served.names() == ["E"]
+
+    async def test_mistake_of_ours_is_answered_503_and_logged_without_secrets(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        async with serving(tmp_path, spool_type=BrokenSpool) as served:
+            assert isinstance(served.spool, BrokenSpool)
+            served.spool.error = ZeroDivisionError("a mistake")
+            answer = await served.post("/v1/t", EVENT[:-1] + b',"writeKey":"canary"}')
+            assert (answer.status, answer.code) == (503, "internal_error")
+            assert answer.headers["Retry-After"].isdecimal()
+            assert b"mistake" not in answer.body
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            served.spool.error = None
+            assert await served.still_works()
+
+        (logged,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+        assert logged.exc_info
+        assert "ZeroDivisionError" in caplog.text
+        assert "canary" not in caplog.text
+
+
+class TestLife:
+    def server(self, **options: Any) -> IngestServer:
+        async def accept(*args: object, **named: object) -> None:
+            self.asked.set()
+            await self.accepting.wait()
+
+        self.asked, self.accepting = asyncio.Event(), asyncio.Event()
+        config = Config(
+            sources=(SourceConfig(name="sdk", write_key=Secret(KEY)),),
+            destinations=(DestinationConfig(settings=DestinationSettings(projectToken="T")),),
+            server=ServerConfig(**{"port": 0, **options}),
+        )
+        return IngestServer(config, accept, telemetry=Telemetry())
+
+    async def ask(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(message("/v1/t", EVENT, AUTH))
+        await asyncio.wait_for(self.asked.wait(), 5)
+        return reader, writer
+
+    async def refused(self, port: int) -> None:
+        """Wait until the port is closed."""
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except ConnectionError:
+                    return
+                writer.close()
+
+    async def test_stopping_answers_what_is_being_asked_and_refuses_the_rest(self) -> None:
+        server = self.server(shutdown_timeout_s=5)
+        await server.start()
+        port = server.port
+        reader, writer = await self.ask(port)
+        stopping = asyncio.create_task(server.stop())
+        await self.refused(port)
+        self.accepting.set()
+        answered = await asyncio.wait_for(reader.read(), 5)
+        await stopping
+        writer.close()
+        await writer.wait_closed()
+
+        assert answered.startswith(b"HTTP/1.1 200 ")
+        assert answered.endswith(b'{"success":true}')
+
+    async def test_stopping_does_not_wait_longer_than_it_may(self) -> None:
+        server = self.server(shutdown_timeout_s=0.1)
+        await server.start()
+        _, writer = await self.ask(server.port)
+        await asyncio.wait_for(server.stop(), 5)
+        await server.stop()
+        writer.close()
+
+    async def test_address_that_is_taken_is_an_os_error(self) -> None:
+        first = self.server()
+        await first.start()
+        second = self.server(port=first.port)
+        with pytest.raises(OSError, match="in use"):
+            await second.start()
+        await second.stop()
+        await first.stop()
+
+    async def test_port_is_unknown_before_the_start(self) -> None:
+        with pytest.raises(RuntimeError, match="not started"):
+            _ = self.server().port
+
+    @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+    async def test_with_a_certificate_the_port_speaks_tls(self, tmp_path: Path) -> None:
+        cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+        made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        made += [
+            "-nodes",
+            "-keyout",
+            str(key),
+            "-out",
+            str(cert),
+            "-days",
+            "2",
+            "-subj",
+            "/CN=test",
+        ]
+        await asyncio.to_thread(subprocess.run, made, check=True, capture_output=True)
+        server = self.server(tls_cert=str(cert), tls_key=str(key))
+        self.accepting.set()
+        await server.start()
+        context = ssl.create_default_context(cafile=str(cert))
+        context.check_hostname = False
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+        writer.write(message("/v1/t", EVENT, AUTH))
+        answer = await asyncio.wait_for(reader.readuntil(b"true}"), 5)
+        writer.close()
+        await writer.wait_closed()
+        await server.stop()
+
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("proxies", "peer", "forwarded", "expected"),
+        [
+            ((), "5.5.5.5", ["1.1.1.1"], "5.5.5.5"),
+            (("10.0.0.0/8",), "5.5.5.5", ["1.1.1.1"], "5.5.5.5"),
+            (("10.0.0.0/8",), "10.0.0.1", [], "10.0.0.1"),
+            (("10.0.0.0/8",), "10.0.0.1", [""], "10.0.0.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["1.1.1.1"], "1.1.1.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6 ,1.1.1.1, 10.9.9.9"], "1.1.1.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["10.1.1.1, 10.9.9.9"], "10.1.1.1"),
+            # HAProxy adds a line of its own to the one the client made up.
+            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6", "1.1.1.1"], "1.1.1.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6", "1.1.1.1, 10.9.9.9"], "1.1.1.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["1.1.1.1,"], "10.0.0.1"),
+            (("10.0.0.0/8",), "10.0.0.1", ["unknown"], "unknown"),
+            (("::1/128", "2001:db8::/32"), "::1", ["2a00::5, 2001:db8::1"], "2a00::5"),
+            (("0.0.0.0/0",), "10.0.0.1", ["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
+            (("10.0.0.0/8",), None, ["1.1.1.1"], None),
+        ],
+    )
+    def test_nearest_address_that_no_proxy_has_is_the_clients(
+        self, proxies: tuple[str, ...], peer: str | None, forwarded: list[str], expected: str | None
+    ) -> None:
+        headers = CIMultiDict([("X-Forwarded-For", line) for line in forwarded])
+
+        assert ClientAddress(proxies).of(peer, headers) == expected
+
+    async def ip(self, served: Serving, target: str, *headers: tuple[str, str]) -> object:
+        assert (await served.post(target, EVENT, [*AUTH.items(), *headers])).status == 200
+        return (await served.records())[-1][1]["properties"]["ip"]
+
+    async def test_address_is_filled_in_for_devices_and_pages_only(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            assert await self.ip(served, "/v1/t") == "127.0.0.1"
+            assert await self.ip(served, "/v1/b") == "127.0.0.1"
+            assert await self.ip(served, "/v1/track", ("Origin", "https://a")) == "127.0.0.1"
+            assert await self.ip(served, "/v1/track") == 0
+            assert await self.ip(served, "/v1/batch") == 0
+
+    async def test_forwarded_address_counts_only_from_trusted_proxies(self, tmp_path: Path) -> None:
+        forwarded = ("X-Forwarded-For", "6.6.6.6, 1.1.1.1")
+        async with serving(tmp_path / "a") as served:
+            assert await self.ip(served, "/v1/t", forwarded) == "127.0.0.1"
+        async with serving(tmp_path / "b", trusted_proxies=("127.0.0.0/8",)) as served:
+            assert await self.ip(served, "/v1/t", forwarded) == "1.1.1.1"
+            assert await self.ip(served, "/v1/t", ("X-Forwarded-For", "unknown")) == 0
+            assert await self.ip(served, "/v1/track", forwarded) == 0
+
+
+class TestTime:
+    async def time_of(self, served: Serving, sent_ago_ms: int, *headers: tuple[str, str]) -> int:
+        """Return by how much the time of an event was corrected."""
+        now = SystemClock().now_ms()
+        body = json.loads(EVENT) | {"timestamp": now - 3_600_000, "sentAt": now - sent_ago_ms}
+        answer = await served.post("/v1/t", json.dumps(body).encode(), [*AUTH.items(), *headers])
+        assert answer.status == 200
+        written: int = (await served.records())[-1][1]["properties"]["time"]
+        return written - (now - 3_600_000)
+
+    async def test_clock_of_the_client_is_corrected_unless_it_sends_again(
+        self, tmp_path: Path
+    ) -> None:
+        async with serving(tmp_path) as served:
+            assert await self.time_of(served, 600_000) == 600_000
+            assert await self.time_of(served, 1_000) == 0
+            assert await self.time_of(served, 600_000, ("X-Retry-Count", "0")) == 600_000
+            assert await self.time_of(served, 600_000, ("X-Retry-Count", "1")) == 0
+            assert await self.time_of(served, 600_000, ("Rsa-Retry-Attempt", "2")) == 0

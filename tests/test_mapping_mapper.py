@@ -1,0 +1,255 @@
+"""The mapping of a request: records by destination, and what becomes of all other events."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gateway.config import DestinationConfig, DestinationSettings
+from gateway.events import decode
+from gateway.mapping import Mapped, Mapper, prepare
+from gateway.telemetry import Telemetry
+
+RECEIVED_MS = 1_790_000_000_000
+
+
+def destination(name: str = "mp", **settings: Any) -> DestinationConfig:
+    profile = settings.pop("profile", "syft")
+    return DestinationConfig(
+        name=name,
+        profile=profile,
+        settings=DestinationSettings(projectToken=f"TOKEN-{name}", **settings),
+    )
+
+
+class Rig:
+    def __init__(self, *destinations: DestinationConfig) -> None:
+        self.telemetry = Telemetry()
+        self.names = [one.name for one in destinations]
+        self.mapper = Mapper(destinations, self.telemetry)
+
+    def map(
+        self, *events: object, to: Sequence[str] | None = None, client_ip: str | None = None
+    ) -> Mapped:
+        received = decode(json.dumps(events).encode())
+        prepare(
+            received,
+            received_ms=RECEIVED_MS,
+            default_type=None,
+            client_ip=client_ip,
+            is_retry=False,
+        )
+        return self.mapper.map(
+            self.names if to is None else to,
+            received.events,
+            received_ms=RECEIVED_MS,
+            misfits=received.misfits,
+        )
+
+    def count(self, metric: str, *labels: str) -> float:
+        counter = getattr(self.telemetry, metric).labels(*labels)
+        return float(counter._value.get())
+
+
+def records(mapped: Mapped) -> dict[tuple[str, str], list[Any]]:
+    return {
+        (entry.queue.destination, entry.queue.endpoint): [
+            json.loads(line) for line in entry.lines.split(b"\n")[:-1]
+        ]
+        for entry in mapped.entries
+    }
+
+
+TRACK = {"type": "track", "event": "E", "userId": "u", "messageId": "m", "timestamp": 1629213675449}
+IDENTIFY = {"type": "identify", "userId": "u", "messageId": "m", "traits": {"email": "e"}}
+
+
+def test_events_of_a_request_become_one_entry_an_endpoint() -> None:
+    mapped = Rig(destination()).map(TRACK, IDENTIFY, {**TRACK, "event": "F"})
+
+    found = records(mapped)
+    assert [record["event"] for record in found["mp", "import"]] == ["E", "F"]
+    assert found["mp", "engage"][0]["$set"] == {"$email": "e"}
+    assert [entry.records for entry in mapped.entries] == [2, 1]
+    assert mapped.dead == []
+
+
+def test_each_destination_gets_records_of_its_own() -> None:
+    rig = Rig(
+        destination("a"), destination("b", profile="segment", sourceName="s"), destination("c")
+    )
+    found = records(rig.map(TRACK, IDENTIFY, to=["b", "a"]))
+
+    assert set(found) == {("a", "import"), ("a", "engage"), ("b", "import"), ("b", "engage")}
+    assert found["a", "engage"][0]["$token"] == "TOKEN-a"
+    assert found["a", "import"][0]["properties"]["$source"] == "syft"
+    assert found["b", "import"][0]["properties"]["segment_source_name"] == "s"
+
+
+def test_nothing_of_one_request_shows_in_the_next() -> None:
+    rig = Rig(destination())
+    rig.map(TRACK, IDENTIFY)
+
+    assert rig.map({"type": "alias"}).entries == []
+    assert records(rig.map(TRACK)).keys() == {("mp", "import")}
+
+
+def test_request_that_fails_in_the_middle_leaves_nothing_to_the_next() -> None:
+    rig = Rig(destination())
+
+    class Exploding:
+        type = "track"
+        event = "E"
+
+        @property
+        def user_id(self) -> str:
+            raise ZeroDivisionError
+
+    good = decode(json.dumps(TRACK).encode()).events[0]
+    with pytest.raises((ZeroDivisionError, AttributeError)):
+        rig.mapper.map(["mp"], [good, Exploding()], received_ms=0)  # type: ignore[list-item]
+
+    assert len(records(rig.map(TRACK))["mp", "import"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"type": "track"}, "missing_event_name"),
+        ({"type": "track", "event": ""}, "missing_event_name"),
+        ({"type": "track", "event": {"a": 1}}, "missing_event_name"),
+        ({"type": "identify", "traits": {}}, "missing_id"),
+        ({"type": "identify", "userId": "null", "anonymousId": "0"}, "missing_id"),
+        ({"type": "group", "userId": "u"}, "missing_group_id"),
+        ({"type": "group", "groupId": ""}, "missing_group_id"),
+        (
+            {"type": "track", "event": "Order Completed", "properties": {"products": [{}] * 1001}},
+            "too_many_items",
+        ),
+    ],
+)
+def test_event_that_lacks_what_it_needs_is_a_dead_letter_and_costs_no_other(
+    event: dict[str, Any], reason: str
+) -> None:
+    rig = Rig(destination())
+    rejected = {**event, "messageId": "rejected", "writeKey": "canary"}
+    mapped = rig.map(TRACK, rejected, TRACK)
+
+    (letter,) = mapped.dead
+    assert (letter.queue.destination, letter.queue.endpoint) == ("mp", "")
+    assert (letter.kind, letter.reason) == ("event", reason)
+    assert letter.detail
+    assert json.loads(letter.payload) == {**event, "messageId": "rejected"}
+    assert len(records(mapped)["mp", "import"]) == 2
+    assert rig.count("events_rejected", "mp", reason) == 1
+
+
+def test_order_with_a_thousand_products_becomes_a_thousand_and_one_records() -> None:
+    order = {**TRACK, "event": "Order Completed", "properties": {"products": [{}] * 1000}}
+    found = records(Rig(destination()).map(order))["mp", "import"]
+
+    assert len(found) == 1001
+    assert len({record["properties"]["$insert_id"] for record in found}) == 1001
+
+
+def test_rejected_event_is_a_dead_letter_of_each_destination() -> None:
+    mapped = Rig(destination("a"), destination("b")).map({"type": "track", "writeKey": "canary"})
+
+    assert [letter.queue.destination for letter in mapped.dead] == ["a", "b"]
+    for letter in mapped.dead:
+        assert b"canary" not in letter.payload
+
+
+@pytest.mark.parametrize("element", [5, "text", None, True, [1]])
+def test_element_that_is_no_object_is_a_dead_letter(element: object) -> None:
+    rig = Rig(destination("a"), destination("b"))
+    mapped = rig.map(TRACK, element)
+
+    assert [letter.reason for letter in mapped.dead] == ["not_an_object"] * 2
+    for letter in mapped.dead:
+        assert json.loads(letter.payload) == {"element": element}
+    assert rig.count("events_rejected", "a", "not_an_object") == 1
+    assert len(records(mapped)["a", "import"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["alias", "Track", "", "unknown", None, 5])
+def test_event_that_no_subscription_is_for_is_counted(kind: object) -> None:
+    rig = Rig(destination())
+    mapped = rig.map({**TRACK, "type": kind})
+
+    assert (list(mapped.entries), list(mapped.dead)) == ([], [])
+    assert rig.count("events_skipped", "mp", "no_subscription") == 1
+
+
+def test_event_that_becomes_nothing_is_counted() -> None:
+    rig = Rig(destination())
+    mapped = rig.map({"type": "identify", "userId": "u"}, {"type": "group", "groupId": "g"})
+
+    assert (list(mapped.entries), list(mapped.dead)) == ([], [])
+    assert rig.count("events_skipped", "mp", "empty") == 2
+
+
+def test_values_that_could_not_be_converted_are_counted_by_field() -> None:
+    rig = Rig(destination("a"), destination("b"))
+    context = {"screen": {"density": "high"}, "ip": "nowhere", "network": {"wifi": "maybe"}}
+    rig.map({**TRACK, "context": context, "timestamp": "junk", "userId": {}}, to=["a"])
+
+    # One value may be several fields of the specification; each counts once.
+    assert rig.mapper.dropped_fields() == {
+        ("a", field): 1
+        for field in (
+            "screen_width",
+            "screen_height",
+            "screen_density",
+            "ip",
+            "wifi",
+            "time",
+            "user_id",
+            "distinct_id",
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("event_ip", "client_ip", "sent"),
+    [
+        ("9.9.9.9", "1.2.3.4", "9.9.9.9"),
+        (None, "1.2.3.4", "1.2.3.4"),
+        ("unknown", "1.2.3.4", "1.2.3.4"),
+        (None, "2001:db8::1", "2001:db8::1"),
+        (None, "unknown", 0),
+        (None, None, 0),
+    ],
+)
+def test_address_is_the_events_else_the_clients_else_none(
+    event_ip: str | None, client_ip: str | None, sent: object
+) -> None:
+    event = {**TRACK, "context": {"ip": event_ip}}
+    found = records(Rig(destination()).map(event, client_ip=client_ip))
+
+    assert found["mp", "import"][0]["properties"]["ip"] == sent
+
+
+def test_shared_order_properties_do_not_fill_the_memory() -> None:
+    """Each of many products repeats the order's properties: the sum has a limit for a request."""
+    order = {
+        **TRACK,
+        "event": "Order Completed",
+        "properties": {"note": "x" * 10_000, "products": [{}] * 999},
+    }
+    mapped = Rig(destination()).map(*[order] * 20, TRACK)
+
+    written = sum(len(entry.lines) for entry in mapped.entries)
+    assert written < 48 * 1024 * 1024
+    assert {letter.reason for letter in mapped.dead} == {"too_many_items"}
+    assert records(mapped)["mp", "import"][-1]["event"] == "E"
+
+
+def test_forbidden_ids_count_as_absent() -> None:
+    event = {**TRACK, "userId": " NULL\n", "anonymousId": "00000000-0000-0000-0000-000000000000"}
+    (record,) = records(Rig(destination()).map(event))["mp", "import"]
+
+    assert record["properties"]["distinct_id"] == ""
+    for name in ("id", "$user_id", "$identified_id", "$device_id", "$anon_id"):
+        assert name not in record["properties"]
