@@ -167,6 +167,7 @@ cdef class Paths:
             descriptor = getattr(event_type, <str>self.inputs[i], None)
             self.offsets[i] = 0
             if type(descriptor) is MemberDescriptorType \
+                    and issubclass(event_type, descriptor.__objclass__) \
                     and (<PyMemberDescrObject*>descriptor).d_member.type == T_OBJECT_EX:
                 self.offsets[i] = (<PyMemberDescrObject*>descriptor).d_member.offset
         self.event_type = event_type

@@ -27,6 +27,7 @@ class Note:
     :param record: index in ``Result.records``; None for what was read outside of records.
     :param keys: the members of the record that lead to it.
     :param source: what gave it, the innermost of alternatives.
+    :param whole: the expression with all alternatives, or the Spread.
     :param value: what was written, or what was not.
     :param lost: why it was not written; empty when it was.
     """
@@ -34,6 +35,7 @@ class Note:
     record: int | None
     keys: Keys
     source: Source
+    whole: Source
     value: JsonValue
     lost: str = ""
 
@@ -174,7 +176,7 @@ class _Run:
         self.is_trial = key in written
         value, source = self.find(member)
         self.is_trial = False
-        self.put(key, value, source, written)
+        self.put(key, value, source, member, written)
 
     def spread(self, spread: spec.Spread, written: dict[str, JsonValue]) -> None:
         """Write the members of another object."""
@@ -186,12 +188,12 @@ class _Run:
         for key, value in members.items():
             self.keys = (*outside, key)
             if key in spread.omit:
-                self.note(spread, value, "omitted")
+                self.note(spread, spread, value, "omitted")
             elif spread.convert is None or key in written:
-                self.put(key, value, spread, written)
+                self.put(key, value, spread, spread, written)
             else:
                 number = self.converted(value, spread.convert, spread)
-                self.put(key, number, spread, written)
+                self.put(key, number, spread, spread, written)
             self.keys = outside
 
     def put(
@@ -199,22 +201,23 @@ class _Run:
         key: str,
         value: JsonValue | Nothing,
         source: Source,
+        whole: Source,
         written: dict[str, JsonValue],
     ) -> None:
         """Write a value, if there is one, under a key that is free."""
         if isinstance(value, Nothing):
             return
-        self.note(source, value, "overridden" if key in written else "")
+        self.note(source, whole, value, "overridden" if key in written else "")
         written.setdefault(key, value)
 
-    def note(self, source: Source, value: JsonValue, lost: str = "") -> None:
+    def note(self, source: Source, whole: Source, value: JsonValue, lost: str) -> None:
         """Remember what became of a value."""
-        self.notes.append(Note(self.record, self.keys, source, value, lost))
+        self.notes.append(Note(self.record, self.keys, source, whole, value, lost))
 
     def lose(self, value: JsonValue | Nothing, why: str, source: Source) -> None:
         """Note that a value is not written, unless there was nothing to lose."""
         if not (self.is_trial or is_blank(value) or isinstance(value, Nothing)):
-            self.note(source, value, why)
+            self.note(source, source, value, why)
 
     def at(self, path: spec.Path) -> JsonValue | Nothing:
         """Return what is found at a path."""
