@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 STAMP := $(VENV)/.built
+SANITIZED := $(filter-out %_leaks.py %_property.py, $(wildcard tests/test_fastmap_*.py)) tests/test_fuzz.py
+FUZZ_SECONDS ?= 60
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build run test lint format sdks bench bench-peers clean
+.PHONY: build run test sanitize fuzz lint format sdks bench bench-peers clean
 
 build: $(STAMP)  ## Create .venv with everything compiled and installed.
 
@@ -53,6 +55,19 @@ bench-peers: $(NODE_PEERS)  ## Install the peers that bench compares with; needs
 
 $(NODE_PEERS): benchmarks/peers/node/package.json
 	npm install --no-audit --no-fund --no-package-lock --loglevel=error --prefix benchmarks/peers/node
+	@touch $@
+
+sanitize: build  ## Test the core built with address and undefined-behaviour sanitizers.
+	@FASTMAP_BUILD=sanitize PYTHONWARNINGS=ignore $(BIN)/python setup.py -q build --build-lib build/sanitize --build-temp build/sanitize-temp
+	@FASTMAP_BUILD=sanitize PYTHONPATH=build/sanitize PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	$(BIN)/pytest -p no:cacheprovider --capture=no $(SANITIZED)
+
+fuzz: $(VENV)/.fuzz  ## Feed bytes of all kinds to the decoder and the core for FUZZ_SECONDS.
+	@$(BIN)/python -m tests.fuzz.fuzz_events -max_total_time=$(FUZZ_SECONDS) -dict=tests/fuzz/json.dict -max_len=4096 -timeout=10
+
+$(VENV)/.fuzz: $(STAMP)
+	@$(PIP) --group fuzz
 	@touch $@
 
 clean:  ## Remove everything that was built.

@@ -7,6 +7,7 @@ from fastmap._scan cimport Slot, Table
 cdef enum:
     GUESSES = 32      # members of an object that are recognised by position
     GUESSED_KEY = 32  # bytes of a key, with its closing quote
+    MAX_ESCAPED_KEY = 1536  # bytes of a key of 256 characters when every one is escaped
 
 cdef struct Guess:
     # A key where it was seen last: SDKs write the members of an object in the same order each time.

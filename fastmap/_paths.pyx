@@ -46,9 +46,9 @@ cdef bytes token_of(value):
 cdef inline int find(
     const Table* table, const char* key, Py_ssize_t length, bint escaped
 ) noexcept:
-    cdef char plain[256]
+    cdef char plain[MAX_ESCAPED_KEY]
     if escaped:
-        if length > 256:  # longer than any key of a mapping, even with every character escaped
+        if length > MAX_ESCAPED_KEY:
             return -1
         length = unescape(key, length, plain)
         key = plain

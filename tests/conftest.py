@@ -4,6 +4,16 @@ import os
 
 import pytest
 
+import fastmap
+
+
+def pytest_report_header() -> str:
+    """Say which build is tested: another one that happens to be installed proves nothing."""
+    flavour = os.environ.get("FASTMAP_BUILD", "release")
+    if flavour != "release" and f"build/{flavour}/" not in fastmap.__file__:
+        pytest.exit(f"expected the {flavour} build of fastmap (got {fastmap.__file__})", 3)
+    return f"fastmap: {fastmap.__file__}"
+
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail the run when CI is set and something was skipped: there everything is installed."""

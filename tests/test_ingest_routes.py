@@ -106,6 +106,15 @@ async def test_event_of_a_batch_that_is_rejected_is_kept_and_acknowledged(served
     assert await served.names() == ["E"]
 
 
+async def test_write_key_in_what_is_no_event_is_not_stored(served: Serving) -> None:
+    event = b'"{\\"writeKey\\":\\"%b\\"}"' % KEY.encode()
+    assert (await served.post("/v1/batch", b'{"batch":[%b]}' % event)).status == 200
+
+    (letter,) = await served.letters()
+    assert KEY.encode() not in letter.payload
+    assert b"writeKey" in letter.payload
+
+
 async def test_request_of_rejected_events_alone_is_kept_and_acknowledged(served: Serving) -> None:
     answer = await served.post("/v1/track", b'{"userId":"u"}')
 

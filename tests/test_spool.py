@@ -728,6 +728,14 @@ async def test_overload_is_refused_at_once(bench: Bench) -> None:
     assert total(spool).accepted == 10
 
 
+async def test_request_larger_than_what_may_wait_is_accepted_when_nothing_waits(
+    bench: Bench,
+) -> None:
+    spool = await bench.open(max_waiting_bytes=10_000)
+    await spool.append([Entry(QUEUE, b"x" * 20_000 + b"\n", 1)])
+    assert total(spool).accepted == 1
+
+
 async def test_space_is_given_back_after_a_backlog(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

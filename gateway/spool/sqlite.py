@@ -154,7 +154,8 @@ class SqliteSpool:
         size = sum(len(entry.lines) for entry in entries)
         size += sum(len(letter.payload) for letter in dead)
         size += REQUEST_BYTES
-        if self._waiting_bytes + size > self._max_waiting_bytes:
+        # A request alone may exceed the bound: waiting would not make it smaller.
+        if self._waiting_bytes and self._waiting_bytes + size > self._max_waiting_bytes:
             detail = f"overloaded: {self._waiting_bytes} bytes wait for the disk of {self._path}"
             return _failed_future(SpoolUnavailable(detail, retry_after_s=1))
         return self._submit(Append(entries, dead), size)

@@ -1,0 +1,31 @@
+"""The fuzzer: ``make fuzz``, or ``python -m tests.fuzz.fuzz_events`` with libFuzzer's options."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["gateway", "fastmap"]):
+    from tests.fuzz.checks import check_body, check_inputs
+
+
+def one_input(data: bytes) -> None:
+    """Check one input of the fuzzer."""
+    check_inputs(data)
+    check_body(data)
+
+
+def write_seeds(folder: Path) -> None:
+    """Write the events of the vectors, one a file, for the fuzzer to start from."""
+    vectors = Path(__file__).parent.parent / "vectors" / "syft.json"
+    for i, case in enumerate(json.loads(vectors.read_bytes())):
+        (folder / str(i)).write_text(json.dumps(case["input"]))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as seeds:
+        write_seeds(Path(seeds))
+        atheris.Setup([*sys.argv, seeds], one_input)
+        atheris.Fuzz()

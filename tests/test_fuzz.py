@@ -1,0 +1,47 @@
+"""The checks of the fuzzer on damaged copies of real events; the fuzzer itself is ``make fuzz``."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.checks import check_body, check_inputs
+
+VECTORS = Path(__file__).parent / "vectors"
+EVENTS = [
+    json.dumps(case["input"]).encode() for case in json.loads((VECTORS / "syft.json").read_bytes())
+]
+SNIPPETS = [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\x00", b"\xff", b"\\ud800",
+            b"\\u0022", b"null", b"-", b"1e9", b'{"a":1}', b'"id":']  # fmt: skip
+
+
+def damaged(event: bytes, rng: random.Random) -> bytes:
+    body = bytearray(event)
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(body) + 1)
+        match rng.randrange(4):
+            case 0:
+                body[place:place] = rng.choice(SNIPPETS)
+            case 1:
+                del body[place : place + rng.randint(1, 8)]
+            case 2:
+                body[place : place + 1] = rng.randbytes(1)
+            case _:
+                other = rng.choice(EVENTS)
+                start = rng.randrange(len(other))
+                body[place:place] = other[start : start + rng.randint(1, 40)]
+    return bytes(body)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_events_give_good_records_or_a_clear_rejection(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(500):
+        body = damaged(rng.choice(EVENTS), rng)
+        check_inputs(body)
+        check_body(body)
+
+
+def test_undamaged_events_give_records() -> None:
+    assert sum(check_body(event) for event in EVENTS) > 2 * len(EVENTS)
