@@ -13,6 +13,7 @@ from fastmap import spec
 from fastmap._buffer import Buffer
 from fastmap._convert import parse_time
 from fastmap._plan import Plan
+from fastmap._scan import is_utf8
 from fastmap.compiler import compile_mapping
 from fastmap.errors import FastmapError, MalformedInput, SpecError
 
@@ -23,6 +24,7 @@ __all__ = [
     "Plan",
     "SpecError",
     "compile",
+    "is_utf8",
     "parse_time",
     "spec",
 ]

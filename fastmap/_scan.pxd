@@ -54,6 +54,22 @@ cdef extern from *:
         return p;
     }
 
+    /* First byte in [p, end) that is not ASCII, or end. */
+    static inline const char* fm_not_ascii(const char* p, const char* end)
+    {
+    #ifdef __SSE2__
+        while (end - p >= 16) {
+            int mask = _mm_movemask_epi8(_mm_loadu_si128((const __m128i*)p));
+            if (mask)
+                return p + __builtin_ctz((unsigned)mask);
+            p += 16;
+        }
+    #endif
+        while (p < end && (signed char)*p >= 0)
+            p++;
+        return p;
+    }
+
     static inline uint64_t fm_word(const char* p)
     {
         uint64_t word;
@@ -114,6 +130,7 @@ cdef extern from *:
     }
     """
     const char* fm_quote_or_backslash(const char* p, const char* end) noexcept nogil
+    const char* fm_not_ascii(const char* p, const char* end) noexcept nogil
     const char* fm_must_escape(const char* p, const char* end) noexcept nogil
     bint fm_equal(const char* a, const char* b, Py_ssize_t n) noexcept nogil
     bint fm_ends_scalar(char c) noexcept nogil

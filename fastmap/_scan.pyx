@@ -146,3 +146,42 @@ cdef Py_ssize_t unescape(const char* p, Py_ssize_t length, char* out) noexcept n
             out[3] = <char>(0x80 | (code & 63))
             out += 4
     return out - start
+
+
+cdef inline bint is_continuation(unsigned char byte) noexcept nogil:
+    return (byte & 0xC0) == 0x80
+
+
+cdef Py_ssize_t sequence_length(const unsigned char* p, Py_ssize_t left) noexcept nogil:
+    """Return the length of the UTF-8 sequence at p, 0 when it is none (RFC 3629 section 4)."""
+    cdef unsigned char first = p[0]
+    if first < 0xC2 or first > 0xF4 or left < 2 or not is_continuation(p[1]):
+        return 0
+    if first < 0xE0:
+        return 2
+    if left < 3 or not is_continuation(p[2]):
+        return 0
+    if first < 0xF0:
+        if (first == 0xE0 and p[1] < 0xA0) or (first == 0xED and p[1] > 0x9F):
+            return 0
+        return 3
+    if left < 4 or not is_continuation(p[3]):
+        return 0
+    if (first == 0xF0 and p[1] < 0x90) or (first == 0xF4 and p[1] > 0x8F):
+        return 0
+    return 4
+
+
+def is_utf8(bytes data not None):
+    """Return whether bytes are UTF-8 text; several times cheaper than decoding them."""
+    cdef const char* p = data
+    cdef const char* end = p + len(data)
+    cdef Py_ssize_t length
+    while True:
+        p = fm_not_ascii(p, end)
+        if p == end:
+            return True
+        length = sequence_length(<const unsigned char*>p, end - p)
+        if length == 0:
+            return False
+        p += length

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fastmap import is_utf8
 from gateway.errors import RequestError
 
 __all__ = ["MAX_EVENTS", "Event", "Received", "decode", "encode", "merge_objects", "plain_text"]
@@ -98,8 +99,7 @@ def decode(body: bytes) -> Received:
 
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
-    if not body.isascii():
-        body = _as_utf8(body)
+    body = _as_utf8(body)
     try:
         try:
             return _decode(body)
@@ -225,13 +225,8 @@ def _check_count(count: int) -> None:
 
 
 def _as_utf8(body: bytes) -> bytes:
-    if body.startswith(b"\xef\xbb\xbf"):
-        body = body[3:]
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return body.decode(errors="replace").encode()
-    return body
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    return body if is_utf8(body) else body.decode(errors="replace").encode()
 
 
 # Text without halves of pairs, as much as is worth one call, or else such a half.

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fastmap
@@ -353,3 +353,17 @@ def test_every_line_of_valid_input_is_valid_json(raw: str, text: str | None) -> 
     for line in run_everything(raw.encode(), text):
         assert isinstance(tokens(line), dict)
         assert repeated_keys(line) == []
+
+
+@given(st.binary(max_size=80) | st.text(max_size=40).map(str.encode))
+@example(b"\xed\xa0\x80")  # half a surrogate pair
+@example(b"\xf4\x90\x80\x80")  # beyond U+10FFFF
+@example(b"\xc0\xaf")  # longer than it needs to be
+@example(b"a" * 31 + b"\xc3")
+def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        assert not fastmap.is_utf8(data)
+    else:
+        assert fastmap.is_utf8(data)

@@ -86,6 +86,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "parse_time": lambda: fastmap.parse_time("2021-08-17T15:21:15Z"),
     "parse_time, mail": lambda: fastmap.parse_time("Tue, 17 Aug 2021 15:21:15 GMT"),
     "parse_time, unreadable": lambda: fastmap.parse_time("not a time"),
+    "is_utf8": lambda: fastmap.is_utf8(b"\xc3\xa9"),
+    "is_utf8, refused": lambda: fastmap.is_utf8(b"\xff"),
 }
 
 

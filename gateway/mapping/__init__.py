@@ -1,4 +1,4 @@
-"""From events to the records of each destination; the only importer of ``fastmap``."""
+"""From events to the records of each destination."""
 
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.check import check_subscriptions
