@@ -367,7 +367,7 @@ cdef inline int two_digits(const char* p) noexcept nogil:
 cdef inline int64_t days_from_civil(int year, int month, int day) noexcept nogil:
     """Return days since 1970-01-01 in the proleptic Gregorian calendar."""
     cdef int64_t shifted = year - 1 if month <= 2 else year
-    cdef int64_t era = shifted // 400
+    cdef int64_t era = (shifted if shifted >= 0 else shifted - 399) // 400
     cdef int64_t year_of_era = shifted - era * 400
     cdef int64_t day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
     cdef int64_t day_of_era = year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year
@@ -574,13 +574,18 @@ cdef int put_ip(Buffer out, const Slot* slot) except -1:
     """Write an IPv4 or IPv6 address as a string."""
     cdef char text[MAX_IP + 1]
     cdef char address[16]
-    if not is_string(slot) or not 0 < slot.len <= MAX_IP or memchr(slot.ptr, 0, slot.len) != NULL:
+    cdef Slot plain = slot[0]
+    cdef bytes _alive
+    if not is_string(slot):
         return 0
-    memcpy(text, slot.ptr, slot.len)
-    text[slot.len] = 0
+    _alive = unescaped(&plain)
+    if not 0 < plain.len <= MAX_IP or memchr(plain.ptr, 0, plain.len) != NULL:
+        return 0
+    memcpy(text, plain.ptr, plain.len)
+    text[plain.len] = 0
     if inet_pton(AF_INET, text, address) != 1 and inet_pton(AF_INET6, text, address) != 1:
         return 0
-    out.put_quoted(slot.ptr, slot.len)
+    out.put_quoted(plain.ptr, plain.len)
     return 1
 
 

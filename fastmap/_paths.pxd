@@ -51,6 +51,7 @@ cdef class Paths:
     cdef int load(self, event) except -1
     cdef int release(self) except -1
     cdef const char* load_item(self, const char* p, const char* end) noexcept
+    cdef void forget_item(self) noexcept
     cdef int _build(self, program) except -1
     cdef int _learn_type(self, event_type) except -1
     cdef int _load(self, Py_ssize_t i, value) except -1

@@ -152,9 +152,13 @@ cdef class Paths:
 
     cdef const char* load_item(self, const char* p, const char* end) noexcept:
         """Fill the slots of paths into an item; returns the place past it, NULL when malformed."""
+        self.forget_item()
+        return self._take(self.places + self.item_root, p, end)
+
+    cdef void forget_item(self) noexcept:
+        """Empty the slots of paths into an item: outside of the array there is none."""
         cdef const Place* root = self.places + self.item_root
         memset(self.slots + root.first, 0, (root.last - root.first) * sizeof(Slot))
-        return self._take(root, p, end)
 
     cdef int _learn_type(self, event_type) except -1:
         """Note where objects of a type keep the inputs.
@@ -239,7 +243,7 @@ cdef class Paths:
             slot.ptr = start + 1
             slot.len = p - slot.ptr
             return p + 1
-        if target.last - target.first > 1:
+        if target.last - target.first > (target.slot >= 0):
             # A repeated key replaces what the earlier one held, as every JSON reader does.
             memset(self.slots + target.first, 0, (target.last - target.first) * sizeof(Slot))
         p = self._search(target, start, end)

@@ -39,7 +39,8 @@ cdef struct Mark:
 
 cdef struct Drops:
     uint64_t count
-    uint64_t turn  # in which the last one was counted
+    uint64_t event  # in which the last one was counted
+    uint64_t item   # likewise, of an array that is expanded
 
 
 @cython.final
@@ -61,7 +62,8 @@ cdef class Plan:
     cdef Mark* marks      # of the output of each part
     cdef uint8_t* written  # which keys of each shape are written
     cdef Drops* drops
-    cdef uint64_t turn    # an event, or an item of an array: a label is counted once in each
+    cdef uint64_t events  # how many were run; a label is counted once in each
+    cdef uint64_t items   # how many items of arrays were; a label is counted once in each
     cdef tuple labels, derivations, functions
     cdef str unmatched
     cdef list memories    # what derivations gave before
@@ -69,6 +71,7 @@ cdef class Plan:
     cdef int derived_slot, derived_by
     cdef Buffer scratch
     cdef Run now
+    cdef bint is_trial    # what cannot be converted in a condition is missing nowhere
 
     def __cinit__(self, program):
         self.code = Code(program)
@@ -113,7 +116,8 @@ cdef class Plan:
         self.now.skew_ms = skew_ms
         self.now.item = -1
         self.derived_slot = -1
-        self.turn += 1
+        self.events += 1
+        self.is_trial = False
         self.scratch.size = 0
         try:
             self.paths.load(event)
@@ -196,10 +200,13 @@ cdef class Plan:
 
     cdef bint _has(self, const Node* node) except -1:
         cdef Py_ssize_t mark = self.scratch.size
+        cdef bint was_trial = self.is_trial
         cdef bint found
         if node.kind == VALUE and self.slots[node.slot].kind == ABSENT and node.convert != TO_TIME:
             return False
+        self.is_trial = True
         found = self._put(node, self.scratch) > 0
+        self.is_trial = was_trial
         self.scratch.size = mark
         return found
 
@@ -221,6 +228,7 @@ cdef class Plan:
     cdef bint _holds(self, const Test* test) except -1:
         cdef Slot slot
         cdef bytes _alive
+        cdef bint was_trial
         cdef int i
         if test.kind == HAS:
             return self._has(self.nodes + test.ref)
@@ -233,7 +241,10 @@ cdef class Plan:
             return test.kind == EVERY
         if test.kind == IS_OBJECT or test.kind == NOT_EMPTY or test.kind == MORE_THAN:
             return self._has_members(test)
+        was_trial = self.is_trial
+        self.is_trial = True
         _alive = self._evaluate(self.nodes + test.ref, &slot)
+        self.is_trial = was_trial
         return self._compares(test, &slot)
 
     cdef bint _has_members(self, const Test* test) except -1:
@@ -328,11 +339,12 @@ cdef class Plan:
         cdef const char* stop = self.paths.load_item(p, end)
         if stop == NULL:
             return NULL
-        self.turn += 1
+        self.items += 1
         self.now.item = item
         self.derived_slot = -1
         self._put_record(out, part.shape)
         self.now.item = -1
+        self.paths.forget_item()
         return stop
 
     cdef int _put_object(self, Buffer out, const Shape* shape) except -1:
@@ -445,9 +457,14 @@ cdef class Plan:
         return done
 
     cdef int _count_drop(self, Drops* drops) noexcept:
-        if drops.turn != self.turn:
-            drops.turn = self.turn
-            drops.count += 1
+        if self.is_trial:
+            return 0
+        if self.now.item >= 0:
+            drops.count += drops.item != self.items
+            drops.item = self.items
+        else:
+            drops.count += drops.event != self.events
+            drops.event = self.events
         return 0
 
     cdef int _put_derived(self, const Node* node, const Slot* slot, Buffer out) except -1:
@@ -557,10 +574,10 @@ cdef class Plan:
             known = find_hashed(op.known, member.key, member.key_len, member.hash)
             if known == OMITTED or (known >= 0 and written[known]):
                 self.members.items[i].skipped = True
-            elif known >= 0:
+            elif known >= 0 and not op.is_number:
                 written[known] = 1
         if op.is_number:
-            return self._put_numbers(out, op, count, start)
+            return self._put_numbers(out, op, written, count, start)
         i = 0
         while i < count:
             if self.members.items[i].skipped:
@@ -576,12 +593,13 @@ cdef class Plan:
         return 0
 
     cdef int _put_numbers(
-        self, Buffer out, const Op* op, Py_ssize_t count, Py_ssize_t start
+        self, Buffer out, const Op* op, uint8_t* written, Py_ssize_t count, Py_ssize_t start
     ) except -1:
         """Copy members whose values are numbers."""
         cdef Slot slot
         cdef Py_ssize_t i, mark
         cdef Member* member
+        cdef int known
         for i in range(count):
             member = self.members.items + i
             if member.skipped:
@@ -592,8 +610,12 @@ cdef class Plan:
                 out.put_byte(c",")
             out.put(member.start, key_end(member) - member.start)
             out.put_byte(c":")
-            if not put_number(out, &slot):
-                out.size = mark
-                if op.label >= 0 and not is_blank(&slot):
-                    self.drops[op.label].count += 1
+            if put_number(out, &slot):
+                known = find_hashed(op.known, member.key, member.key_len, member.hash)
+                if known >= 0:
+                    written[known] = 1
+                continue
+            out.size = mark
+            if op.label >= 0 and not is_blank(&slot):
+                self.drops[op.label].count += 1
         return 0

@@ -503,11 +503,8 @@ class _Compiler:
 
     def _text(self, of: Expression, function: Callable[[str], str]) -> Node:
         self.program.functions.append(function)
-        return Node(
-            kind=NodeKind.TEXT,
-            children=(self._node(of),),
-            function=len(self.program.functions) - 1,
-        )
+        number = len(self.program.functions) - 1  # before those inside of it
+        return Node(kind=NodeKind.TEXT, children=(self._node(of),), function=number)
 
     def _value(self, value: Value) -> Node:
         return self._conversion(value, kind=NodeKind.VALUE, slot=self._slot(value.path))

@@ -86,11 +86,12 @@ class _Run:
         self.moment = moment
         self.records: list[tuple[int, dict[str, JsonValue]]] = []
         self.dropped: Counter[str] = Counter()
-        self.counted: set[tuple[str, Keys]] = set()  # for this event, or this item of an array
+        self.counted: set[str] = set()  # labels, for this event or this item of an array
         self.notes: list[Note] = []
         self.record: int | None = None
         self.keys: Keys = ()
         self.is_trial = False  # whether a value is read only to note that it is overridden
+        self.is_asking = False  # or only for a condition: what is lost there is missing nowhere
 
     def choose(self, choice: spec.Choice) -> Result:
         """Run every case that applies."""
@@ -235,9 +236,16 @@ class _Run:
         """Return the value of an expression."""
         return self.find(expression)[0]
 
+    def asked(self, expression: spec.Expression) -> JsonValue | Nothing:
+        """Return the value of an expression for a condition, counting nothing."""
+        was_asking, self.is_asking = self.is_asking, True
+        value = self.evaluate(expression)
+        self.is_asking = was_asking
+        return value
+
     def has(self, expression: spec.Expression) -> bool:
         """Whether an expression has a value."""
-        return not isinstance(self.evaluate(expression), Nothing)
+        return not isinstance(self.asked(expression), Nothing)
 
     def find(self, expression: spec.Expression) -> tuple[JsonValue | Nothing, spec.Expression]:
         """Return the value of an expression, and which of its alternatives gave it."""
@@ -301,11 +309,14 @@ class _Run:
     def count(self, source: spec.Value | spec.Converted | spec.Spread) -> None:
         """Count a value that could not be converted, unless its label was counted already.
 
-        The members of a Spread are values of their own.
+        The members of a Spread are values of their own and are all counted.
         """
-        mark = source.label, self.keys if isinstance(source, spec.Spread) else ()
-        if source.label and not self.is_trial and mark not in self.counted:
-            self.counted.add(mark)
+        if self.is_trial or self.is_asking or not source.label:
+            return
+        if isinstance(source, spec.Spread):
+            self.dropped[source.label] += 1
+        elif source.label not in self.counted:
+            self.counted.add(source.label)
             self.dropped[source.label] += 1
 
     def joined(self, join: spec.Join) -> JsonValue | Nothing:
@@ -344,7 +355,7 @@ class _Run:
             case spec.MoreThan(path, members):
                 return self.has_more_than(path, members)
             case _:
-                value = self.evaluate(condition.of)
+                value = self.asked(condition.of)
                 return not isinstance(value, Nothing) and is_true_of(value, condition)
 
     def has_more_than(self, path: spec.Path, members: int) -> bool:

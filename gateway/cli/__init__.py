@@ -4,6 +4,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli.check import check
+from gateway.cli.map import map_events
 from gateway.cli.run import run
 from gateway.cli.sandbox import sandbox
 from gateway.cli.send import send
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(check)
+app.command("map")(map_events)
 app.command()(sandbox)
 app.command()(send)
 

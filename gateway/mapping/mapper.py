@@ -12,9 +12,9 @@ from gateway.mapping.plans import SKIPPED, UNMATCHED, Plans, compile_plans
 from gateway.spool.base import DeadLetter, Entry, Queue
 from gateway.telemetry import Telemetry
 
-__all__ = ["Mapped", "Mapper"]
+__all__ = ["EXPLANATIONS", "Mapped", "Mapper"]
 
-_EXPLANATIONS = {
+EXPLANATIONS = {
     "missing_event_name": "a track event needs a non-empty event name",
     "missing_id": "an event that identifies someone needs a userId or an anonymousId",
     "missing_group_id": "a group event needs a groupId",
@@ -24,6 +24,7 @@ _EXPLANATIONS = {
     "malformed": "the event could not be read",
     "not_an_object": "an element of the batch is no JSON object",
 }
+"""What the reasons of rejections mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Mapper:
             queue=destination.rejections,
             kind="event",
             reason=reason,
-            detail=_EXPLANATIONS[reason],
+            detail=EXPLANATIONS[reason],
             payload=payload,
         )
 

@@ -1,7 +1,7 @@
 """The fuzzer of the mapping language: bytes decide a mapping and its events.
 
-The core has to give what the reference gives.  The reference is Python, so that libFuzzer sees which
-parts of the language an input reaches, and looks for inputs that reach others.
+The core has to give what the reference gives.  The reference is Python, so that libFuzzer sees
+which parts of the language an input reaches, and looks for inputs that reach others.
 """
 
 import sys
@@ -9,20 +9,18 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["fastmap"]):
-    from tests.test_fastmap_property import compare, drawn
+    from tests.support.fastmap_strategies import case_of
+    from tests.test_fastmap_property import compare
 
 
 def one_input(data: bytes) -> None:
     """Compare core and reference for the mapping and the events that an input stands for."""
-    left = iter(data)
-
-    def roll(sides: int) -> int:
-        number = next(left, 0)
-        while sides > 256:
-            number, sides = number * 256 + next(left, 0), sides // 256
-        return number % sides
-
-    compare(*drawn(roll))
+    wanted, sent = case_of(data)
+    try:
+        compare(wanted, sent)
+    except AssertionError:
+        print(f"{wanted!r}\nof {sent!r}", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

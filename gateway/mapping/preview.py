@@ -1,0 +1,91 @@
+"""What a destination would be sent for single events, and how that came about.
+
+The records are those of the compiled plans; the account of them is the reference's, which reads
+the same specification by other means.  Where the two differ, neither is to be trusted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import fastmap
+from fastmap import parse_time, reference
+from fastmap.reference import Result
+from gateway.config import DestinationConfig
+from gateway.events import Event
+from gateway.mapping.actions import ENDPOINTS
+from gateway.mapping.plans import SKIPPED, UNMATCHED, choices, compile_plans
+
+__all__ = ["Disagreement", "Outcome", "Preview", "parse_time"]
+
+_NOTHING_MADE = "empty"
+
+
+class Disagreement(Exception):
+    """The compiled plan and the reference make different things of an event: a bug of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is made of one event.
+
+    :param records: endpoint and JSON of each, in the order of the endpoints.
+    :param reason: why there are none; None when there are some.
+    :param is_rejected: whether the event is at fault, so that it is kept as a dead letter.
+    """
+
+    records: Sequence[tuple[str, bytes]] = ()
+    reason: str | None = None
+    is_rejected: bool = False
+
+
+class Preview:
+    """Maps single events for one destination.
+
+    :param source: name of the source they come from; "" for none in particular.
+    """
+
+    def __init__(self, destination: DestinationConfig, source: str = "") -> None:
+        self.name = destination.name
+        self._plans = compile_plans(destination, source)
+        self._choices = choices(destination, source)
+        self._buffers = [fastmap.Buffer() for _ in ENDPOINTS]
+
+    def map(self, event: Event, received_ms: int) -> Outcome:
+        """Return what is made of an event."""
+        plan = self._plans.select(event.type)
+        if plan is None:
+            return Outcome(reason=UNMATCHED)
+        try:
+            outcome = plan.run(event, self._buffers, received_ms, event.skew_ms)
+        except fastmap.MalformedInput:
+            return Outcome(reason="malformed", is_rejected=True)
+        if isinstance(outcome, str):
+            return Outcome(reason=outcome, is_rejected=outcome not in SKIPPED)
+        records = [
+            (endpoint, line)
+            for endpoint, buffer in zip(ENDPOINTS, self._buffers, strict=True)
+            for line in buffer.take().split(b"\n")[:-1]
+        ]
+        return Outcome(records, reason=None if records else _NOTHING_MADE)
+
+    def explain(self, event: Event, received_ms: int) -> Result | None:
+        """Return how the outcome came about; None where no subscription is for such events.
+
+        :raises Disagreement: the account tells of something else than was made.
+        """
+        kind = event.type if event.type in self._choices else None
+        choice = self._choices[kind]
+        outcome = self.map(event, received_ms)
+        if choice is None or outcome.reason == "malformed":
+            return None
+        result = reference.run(choice, event, received_ms, event.skew_ms)
+        by_endpoint = sorted(result.records, key=lambda record: record[0])
+        expected = [(ENDPOINTS[output], record) for output, record in by_endpoint]
+        made = [(endpoint, reference.decode(line)) for endpoint, line in outcome.records]
+        reason = None if outcome.reason == _NOTHING_MADE else outcome.reason
+        if made != expected or reason != result.reason:
+            raise Disagreement(
+                f"the records and their explanation differ for {self.name}: please report this "
+                f"event and the mapping"
+            )
+        return result
