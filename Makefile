@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 STAMP := $(VENV)/.built
-SANITIZED := $(filter-out %_leaks.py %_property.py, $(wildcard tests/test_fastmap_*.py)) tests/test_fuzz.py
+SANITIZED := $(filter-out %_leaks.py, $(wildcard tests/test_fastmap_*.py)) tests/test_fuzz.py
 FUZZ_SECONDS ?= 60
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
@@ -65,6 +65,7 @@ sanitize: build  ## Test the core built with address and undefined-behaviour san
 
 fuzz: $(VENV)/.fuzz  ## Feed bytes of all kinds to the decoder and the core for FUZZ_SECONDS.
 	@$(BIN)/python -m tests.fuzz.fuzz_events -max_total_time=$(FUZZ_SECONDS) -dict=tests/fuzz/json.dict -max_len=4096 -timeout=10
+	@$(BIN)/python -m tests.fuzz.fuzz_plan -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=10
 
 $(VENV)/.fuzz: $(STAMP)
 	@$(PIP) --group fuzz

@@ -265,9 +265,14 @@ cdef double number_of(const Slot* slot) except? -1:
 
 cdef double numeric_value(const Slot* slot) except? -1:
     """Return the value of a number, or of a string that is one; NaN for everything else."""
-    if is_number(slot) or (is_string(slot) and is_json_number(slot.ptr, slot.len)):
+    cdef Slot plain = slot[0]
+    cdef bytes _alive
+    if is_number(slot):
         return number_of(slot)
-    return NAN
+    if not is_string(slot):
+        return NAN
+    _alive = unescaped(&plain)
+    return number_of(&plain) if is_json_number(plain.ptr, plain.len) else NAN
 
 
 cdef bint is_truthy(const Slot* slot) except -1:
@@ -536,7 +541,7 @@ cdef int put_unique_id(Buffer out, const Slot* slot, const Run* run, const Words
     cdef Py_ssize_t length
     cdef char item[64]
     cdef int item_len, i
-    if is_blank(slot) or not unwrap(slot, &scalar):
+    if not unwrap(slot, &scalar) or is_blank(&scalar):
         return 0
     _alive = unescaped(&scalar)
     p = scalar.ptr

@@ -452,6 +452,8 @@ cdef class Plan:
             done = put_ip(out, slot)
         else:
             done = self._put_derived(node, slot, out)
+            if not done and is_string(slot):
+                return 0  # there is nothing to derive from it, so nothing of it is lost
         if done != 1 and node.label >= 0 and not is_blank(slot):
             self._count_drop(self.drops + node.label)
         return done

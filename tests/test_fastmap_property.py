@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, note, settings
 
 import fastmap
@@ -83,3 +84,58 @@ def compare(wanted: spec.Mapping | spec.Choice, sent: Sequence[Sent]) -> None:
 def test_random_mapping_compiled_gives_what_the_reference_gives(case: Case) -> None:
     note(f"{case[0]!r}\nof {case[1]!r}")
     compare(*case)
+
+
+def at(*keys: str | int, convert: spec.Conversion | None = None, label: str = "") -> spec.Value:
+    return spec.Value(spec.Path("properties", keys), convert or spec.Json(), label)
+
+
+def made_of(*layers: spec.Layer, each: spec.Path | None = None) -> spec.Record:
+    return spec.Record(0, spec.Object(layers), each=each)
+
+
+def only(expression: spec.Expression) -> spec.Record:
+    return made_of(spec.Fields((("k", expression),)))
+
+
+ITEM = spec.Value(spec.Path(spec.ITEM, ("a",)), spec.Json())
+ITEMS = spec.Path("properties", ("items",))
+NUMBER = at("n", convert=spec.Number(), label="one")
+UNIQUE = at("a", convert=spec.UniqueId())
+NUMBERS = spec.Spread(spec.Path("properties"), convert=spec.Number())
+
+FOUND: dict[str, tuple[tuple[spec.Record, ...], str]] = {
+    "repeated key": ((only(at("a", "b")),), '{"a":{"b":1},"a":{}}'),
+    "nested text": (
+        (only(spec.Replace(spec.Case(at("a"), "upper"), "A", "b")),),
+        '{"a":"aa"}',
+    ),
+    "numbers over a field": (
+        (made_of(spec.Fields((("k", spec.Const("field")),)), NUMBERS),),
+        '{"k":"none","n":"5"}',
+    ),
+    "long key in escapes": ((only(at("k" * 45)),), '{"' + "\\u006b" * 45 + '":1}'),
+    "escaped address": ((only(at("a", convert=spec.Ip())),), '{"a":"\\u0031.2.3.4"}'),
+    "id of null": ((only(UNIQUE),), '{"a":[null]}'),
+    "id of nothing": ((only(UNIQUE),), '{"a":[""]}'),
+    "escaped number": (
+        (only(spec.If(spec.Compare(at("a"), "<", 5), at("a"))),),
+        '{"a":"\\u0031"}',
+    ),
+    "dropped around items": (
+        (only(NUMBER), made_of(spec.Fields((("k", ITEM),)), each=ITEMS), only(NUMBER)),
+        '{"n":"x","items":[{},{}]}',
+    ),
+    "dropped in a condition": ((only(spec.If(spec.Has(NUMBER), at("n"))),), '{"n":"x"}'),
+    "year 0": ((only(at("a", convert=spec.Time())),), '{"a":"0000-01-01"}'),
+    "item after the items": (
+        (made_of(spec.Fields((("k", ITEM),)), each=ITEMS), only(ITEM)),
+        '{"items":[{"a":1}]}',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_difference_that_was_found_does_not_come_back(name: str) -> None:
+    records, properties = FOUND[name]
+    compare(spec.Mapping(("properties",), records), [Sent(properties=properties.encode())])

@@ -300,7 +300,8 @@ class _Run:
         found = ABSENT if isinstance(value, Nothing) else convert(value, to, self.moment)
         if isinstance(found, Nothing):
             self.lose(value, found.why, source)
-            if not isinstance(to, spec.Json) and not is_blank(value):
+            is_lost = not isinstance(to, spec.Json) and not is_blank(value)
+            if is_lost and not (isinstance(to, spec.Derived) and isinstance(value, str)):
                 self.count(source)
             if isinstance(to, spec.Time):
                 return Numeral(str(self.moment.received_ms - (self.moment.item + 1)))
