@@ -43,7 +43,7 @@ class Encoded:
     checksum: int
 
     def columns(self) -> tuple[int, int, str, int, bytes]:
-        """Return records, raw_bytes, encoding, checksum and payload, as schema.sql has them."""
+        """Return records, raw_bytes, encoding, checksum and payload: the columns, in order."""
         return self.records, self.raw_bytes, self.encoding, self.checksum, self.payload
 
 

@@ -22,8 +22,8 @@ __all__ = ["FORMAT", "Writer"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Version of schema.sql, kept in the file's ``user_version``."""
+FORMAT = 2
+"""The newest file in ``schema/``; each spool says which it has in its ``user_version``."""
 
 KEPT_FREE_PAGES = 4096
 """Free pages kept for reuse (16 MiB), so that everyday traffic never pays for moving pages."""
@@ -166,14 +166,15 @@ class Writer(Database):
                 f"the spool {self._path} has format {version}, newer than this gateway's {FORMAT}: "
                 "run the version that wrote it, or choose another spool.path"
             )
-        if version == 0:
-            schema = files("gateway.spool").joinpath("schema.sql").read_text(encoding="utf-8")
-            connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {FORMAT}; COMMIT;")
+        schema = files("gateway.spool").joinpath("schema")
+        for step in range(version + 1, FORMAT + 1):
+            script = schema.joinpath(f"{step}.sql").read_text(encoding="utf-8")
+            connection.executescript(f"BEGIN; {script} PRAGMA user_version = {step}; COMMIT;")
 
     def _read_totals(self) -> Totals:
         totals = Totals()
         for destination, accepted, delivered, dead_lettered in self._execute(
-            "SELECT * FROM ledger"
+            "SELECT destination, accepted, delivered, dead_lettered FROM ledger"
         ):
             totals.ledger[destination] = Ledger(
                 accepted=accepted, delivered=delivered, dead_lettered=dead_lettered
@@ -323,7 +324,8 @@ class Writer(Database):
     def _write_ledger(self, changes: Changes) -> None:
         for destination, delta in changes.ledger.items():
             self._execute(
-                "INSERT INTO ledger VALUES (?, ?, ?, ?) ON CONFLICT (destination) DO UPDATE SET"
+                "INSERT INTO ledger (destination, accepted, delivered, dead_lettered)"
+                " VALUES (?, ?, ?, ?) ON CONFLICT (destination) DO UPDATE SET"
                 " accepted = accepted + excluded.accepted,"
                 " delivered = delivered + excluded.delivered,"
                 " dead_lettered = dead_lettered + excluded.dead_lettered",

@@ -1,4 +1,5 @@
--- The spool's file.  What a column means is said in gateway/spool/base.py.
+-- The spool's file, format 1.  Each file here leads from the format before to that of its name;
+-- a new spool runs all of them.  What a column means is said in gateway/spool/base.py.
 
 CREATE TABLE queues (
     id          INTEGER PRIMARY KEY,
