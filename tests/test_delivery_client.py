@@ -36,7 +36,7 @@ async def send(url: str, body: Body = BODY, endpoint: str = "import") -> Outcome
     async with MixpanelEndpoint(
         endpoint, DestinationConfig(name="main", settings=settings, base_url=url)
     ) as client:
-        return await client.send(body)
+        return await client.send(client.prepare(body))
 
 
 async def test_a_request_says_who_sends_it_and_goes_below_the_base_url() -> None:

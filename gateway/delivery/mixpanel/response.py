@@ -50,7 +50,7 @@ def interpret(
     if 400 <= status < 500 and status not in _TEMPORARY_4XX:
         # Not about the records but about where and how they are sent.
         return Paused(f"unexpected status {status} from /{endpoint}; check base_url and apiRegion")
-    return RetryLater(_retry_after_s(headers), f"status {status}")
+    return RetryLater(_retry_after_s(headers), f"status {status}", throttled=status == 429)
 
 
 def _accepted(endpoint: str, body: bytes) -> Outcome:
