@@ -66,6 +66,7 @@ class Batch:
         self.created_ms = min(chunk.created_ms for chunk in chunks)
         self.records = sum(chunk.records for chunk in chunks)
         self._size = sum(chunk.raw_bytes for chunk in chunks)
+        self.stored_bytes = sum(len(chunk.payload) for chunk in chunks)
 
     @cached_property
     def lines(self) -> list[bytes]:
@@ -96,12 +97,11 @@ class Batch:
 
         :param sent_plain: whether requests are uncompressed.
         """
-        stored = sum(len(body.data) for body in self._bodies)
         lines = self._size + _OBJECT_BYTES * self.records
-        return stored + lines + (self._size if sent_plain else min(stored, self._size))
+        return self.stored_bytes + lines + (self._size if sent_plain else self.stored_bytes)
 
     def compact(self) -> None:
-        """Forget what can be made again from what is stored."""
+        """Forget all but what is stored; the rest is made again when it is needed."""
         self.__dict__.pop("lines", None)
 
     def cut(self, piece: Piece, max_records: int, max_bytes: int) -> list[Piece]:

@@ -84,7 +84,7 @@ class Concurrency:
         if ticket.window != self._window or result == "unknown":
             return
         if result == "ok":
-            self._learn(ticket, now - ticket.started)
+            self._learn(ticket, now - ticket.started, most_in_flight)
             if self._successes >= max(self.limit, START):
                 self._conclude(now)
         elif most_in_flight > 1:  # alone, it would have failed under any limit
@@ -94,9 +94,9 @@ class Concurrency:
             self._fast = False
             self._change(self.limit // 2)
 
-    def _learn(self, ticket: Ticket, took: float) -> None:
+    def _learn(self, ticket: Ticket, took: float, in_flight: int) -> None:
         usual = self._usual.setdefault(ticket.size_class, took)
-        if ticket.in_flight <= START:
+        if in_flight <= START:
             usual += _MEMORY * (took - usual)
             self._usual[ticket.size_class] = usual
         self._slowness += took / max(usual, _NOISE_S)

@@ -16,7 +16,7 @@ class Memory:
     buffers): one busy holder may take half of the budget, ten a tenth each, and one that hangs
     never takes what the others need.
 
-    So the bytes held are at most ``max_bytes``, or one batch for each holder if that is more.
+    Further batches never take the total above ``max_bytes``; only first ones can.
 
     :param max_bytes: the budget.
     """

@@ -16,7 +16,7 @@ from gateway.delivery.concurrency import Concurrency, Result
 from gateway.delivery.gate import Gate, GateState, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.memory import Lease, Memory
-from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater
+from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater, Split
 from gateway.delivery.progress import Progress
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s, is_wrong_setting
 from gateway.errors import SpoolError
@@ -111,7 +111,7 @@ class Sender:
         self._gauge.set(self._concurrency.limit)
         self._news = asyncio.Event()  # something that the feeder waits for may have happened
         self._idle = asyncio.Event()
-        self._under_way: set[Progress] = set()
+        self._under_way: dict[Progress, Lease] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._disagreements = 0  # with the spool, in a row
@@ -189,12 +189,10 @@ class Sender:
         """Start a worker on the next batch; return False when there is none, or no room for it."""
         if self._under_way and 0 < self._waiting() < self._config.batch_records:
             await self._sleep(_LINGER_S)
-        lease = self._memory.lease(
-            self.queue,
-            3 * max(self._config.batch_bytes, MAX_CHUNK_BYTES),  # what it is, is known afterwards
-            is_first=not self._under_way,
-            on_room=self._news.set,
-        )
+        # What it takes is known when it is there; until then the most that it could be.
+        is_first = not self._under_way
+        most = 0 if is_first else 3 * max(self._config.batch_bytes, MAX_CHUNK_BYTES)
+        lease = self._memory.lease(self.queue, most, is_first=is_first, on_room=self._news.set)
         if lease is None:
             return False
         batch = None
@@ -205,13 +203,23 @@ class Sender:
                 lease.end()
         if batch is None:
             return False
-        lease.resize(batch.memory_bytes(sent_plain=self._endpoint.sends_plain))
         progress = Progress(
             batch, max_records=self._config.batch_records, max_bytes=self._config.batch_bytes
         )
-        self._under_way.add(progress)
-        self._spawn(self._work(progress, lease))
+        self._under_way[progress] = lease
+        self._account(progress)
+        self._spawn(self._work(progress))
         return True
+
+    def _account(self, progress: Progress) -> None:
+        """Take note of the memory that a batch needs now: little while it only waits."""
+        batch = progress.batch
+        if self._breaker.is_open():
+            size = batch.memory_bytes(sent_plain=self._endpoint.sends_plain)
+        else:
+            batch.compact()
+            size = batch.stored_bytes
+        self._under_way[progress].resize(size)
 
     def _waiting(self) -> int:
         under_way = sum(progress.batch.records for progress in self._under_way)
@@ -219,26 +227,23 @@ class Sender:
 
     # A worker
 
-    async def _work(self, progress: Progress, lease: Lease) -> None:
+    async def _work(self, progress: Progress) -> None:
         failures = 0
-        try:
-            while not (progress.is_over or self._is_spare(progress)):
-                try:
-                    await self._deliver(progress)
-                except SpoolError:
-                    # The spool disagrees about what it holds, and it is the one that knows.
-                    self._disagreements += 1
-                    _log.exception("%s: a batch is read again", self._name)
-                    await self._sleep(backoff_s(self._disagreements, None, self._rng))
-                    break
-                except Exception:
-                    # A mistake of ours must cost neither the records nor the other batches.
-                    failures += 1
-                    _log.exception("%s: unexpected error; its records are kept", self._name)
-                    await self._sleep(backoff_s(failures, None, self._rng))
-        finally:
-            lease.end()
-        self._under_way.discard(progress)
+        while not (progress.is_over or self._is_spare(progress)):
+            try:
+                await self._deliver(progress)
+            except SpoolError:
+                # The spool disagrees about what it holds, and it is the one that knows.
+                self._disagreements += 1
+                _log.exception("%s: a batch is read again", self._name)
+                await self._sleep(backoff_s(self._disagreements, None, self._rng))
+                break
+            except Exception:
+                # A mistake of ours must cost neither the records nor the other batches.
+                failures += 1
+                _log.exception("%s: unexpected error; its records are kept", self._name)
+                await self._sleep(backoff_s(failures, None, self._rng))
+        self._under_way.pop(progress).end()
         if not progress.is_over:
             self._backlog.give_back(progress.batch)
         self._news.set()
@@ -281,14 +286,14 @@ class Sender:
                 await self._settle(progress, progress.keep)
                 return False
             outcome = await self._request(progress.batch, piece)
-            if isinstance(outcome, RetryLater | Paused):
+            if isinstance(outcome, Delivered | Partial | Split):
+                progress.apply(outcome)
+            elif outcome is not None:
                 # It may be long until the rest goes on: what is done must not be done again.
                 await self._settle(progress, progress.keep)
-                progress.batch.compact()
-            elif outcome is not None:
-                progress.apply(outcome)
-                if is_wrong_setting(progress.refused, progress.records):
-                    break
+            self._account(progress)
+            if is_wrong_setting(progress.refused, progress.records):
+                break
         return True
 
     def _next(self, progress: Progress) -> Piece | None:

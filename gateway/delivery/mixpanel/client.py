@@ -9,8 +9,8 @@ from gateway import __version__
 from gateway.config import DestinationConfig
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel.request import ORDERED, Request, build
-from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.mixpanel.resolver import Resolver
+from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
 
 __all__ = ["MixpanelEndpoint", "project_of"]
