@@ -344,6 +344,40 @@ async def test_the_endpoints_of_a_destination_share_its_rate(
         assert rig.counts() == (300, 0, 0)
 
 
+@pytest.mark.parametrize(("tokens", "least_s"), [(("same", "same"), 0.45), (("one", "two"), 0.0)])
+async def test_destinations_of_one_project_share_its_rate(
+    tmp_path: Path, tokens: tuple[str, str], least_s: float
+) -> None:
+    sandbox = Sandbox()
+    await sandbox.start()
+    try:
+        first = destination(sandbox, "first", token=tokens[0], records_per_second=200)
+        # The lower of two limits counts, and the case of a host name does not.
+        url = sandbox.url.replace("http", "HTTP")
+        second = destination(url, "second", token=tokens[1], records_per_second=201)
+        async with delivering(tmp_path, first, second) as rig:
+            started = time.monotonic()
+            await rig.append("import", *events(0, 150), destination="first")
+            await rig.append("engage", *map(update, range(150)), destination="second")
+            await asyncio.gather(rig.delivered("first"), rig.delivered("second"))
+            took = time.monotonic() - started
+            assert took >= least_s
+            assert least_s or took < 0.4
+    finally:
+        await sandbox.stop()
+
+
+async def test_the_rate_counts_uncompressed_bytes(tmp_path: Path, sandbox: Sandbox) -> None:
+    limited = destination(sandbox, bytes_per_minute=60 * 100_000)
+    async with delivering(tmp_path, limited) as rig:
+        started = time.monotonic()
+        await rig.append("import", *(event(n, text="x" * 30_000) for n in range(5)))
+        await rig.delivered()
+        # 150 kB of a single letter; 100 kB pass at once.
+        assert 0.45 < time.monotonic() - started < 5
+        assert rig.counts() == (5, 0, 0)
+
+
 async def test_a_dead_destination_does_not_slow_another(tmp_path: Path, sandbox: Sandbox) -> None:
     stalling = Sandbox(token=TOKEN, faults=[Fault(action="stall", stall_s=3600)])
     await stalling.start()

@@ -11,12 +11,12 @@ from gateway.clock import Clock
 from gateway.config import DeliveryConfig
 from gateway.delivery.backlog import Backlog
 from gateway.delivery.base import Endpoint
-from gateway.delivery.batch import Batch, Piece
-from gateway.delivery.concurrency import Concurrency, Result
+from gateway.delivery.batch import Piece
+from gateway.delivery.channel import Channel
 from gateway.delivery.gate import Gate, GateState, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.memory import Lease, Memory
-from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater, Split
+from gateway.delivery.outcome import Delivered, Partial, Split
 from gateway.delivery.progress import Progress
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s, is_wrong_setting
 from gateway.errors import SpoolError
@@ -89,33 +89,37 @@ class Sender:
         sleep: Sleep,
     ) -> None:
         self.queue = queue
-        self._endpoint = endpoint
         self._config = config
         self._spool = spool
-        self._limiter = limiter
         self._hold = hold
         self._memory = memory
         self._threads = threads
-        self._clock = clock
-        self._telemetry = telemetry
         self._rng = rng
         self._sleep = sleep
         self._name = f"delivery to {queue.destination}/{queue.endpoint}"
+        self._channel = Channel(
+            queue,
+            endpoint,
+            config=config,
+            name=self._name,
+            limiter=limiter,
+            hold=hold,
+            threads=threads,
+            clock=clock,
+            telemetry=telemetry,
+            rng=rng,
+            sleep=sleep,
+        )
         self._backlog = Backlog(
             queue, config=config, spool=spool, name=self._name, rng=rng, sleep=sleep
         )
-        self._breaker = Gate(self._name, clock=clock, rng=rng, sleep=sleep)
         self._refusals = Gate(f"{self._name} (refusals)", clock=clock, rng=rng, sleep=sleep)
-        self._concurrency = Concurrency(1 if endpoint.is_ordered else config.connections)
-        self._gauge = telemetry.delivery_concurrency.labels(*queue)
-        self._gauge.set(self._concurrency.limit)
         self._news = asyncio.Event()  # something that the feeder waits for may have happened
         self._idle = asyncio.Event()
         self._under_way: dict[Progress, Lease] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._disagreements = 0  # with the spool, in a row
-        self._last_success_ms: int | None = None
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -139,19 +143,25 @@ class Sender:
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             async with asyncio.timeout(_STOP_S):
-                await asyncio.gather(*self._settling)
+                await asyncio.gather(*self._settling, return_exceptions=True)
                 for progress in self._under_way:
-                    if (settlement := progress.keep()) is not None:
-                        await self._spool.settle(settlement)
-        except (TimeoutError, SpoolError) as error:
-            _log.warning("%s: some records will be delivered twice: %r", self._name, error)
+                    await self._settle_at_last(progress)
+        except TimeoutError:
+            _log.warning("%s: some records will be delivered twice: no time", self._name)
         finally:
-            await self._endpoint.close()
+            await self._channel.close()
+
+    async def _settle_at_last(self, progress: Progress) -> None:
+        try:
+            if (settlement := progress.keep()) is not None:
+                await self._spool.settle(settlement)
+        except SpoolError as error:
+            _log.warning("%s: some records will be delivered twice: %r", self._name, error)
 
     def status(self) -> Status:
         """Return what operators need to know."""
         # What needs a person first, then what the next request waits for.
-        gate = self._breaker if self._refusals.is_open() else self._refusals
+        gate = self._channel.breaker if self._refusals.is_open() else self._refusals
         held = self._hold.reason_for(self.queue.endpoint) if gate.state != "paused" else None
         return Status(
             state="paused" if held else gate.state,
@@ -160,8 +170,8 @@ class Sender:
             consecutive_failures=gate.failures,
             next_attempt_in_s=None if held or gate.is_open() else gate.wait_s(),
             in_flight=len(self._under_way),
-            concurrency=self._concurrency.limit,
-            last_success_ms=self._last_success_ms,
+            concurrency=self._channel.concurrency.limit,
+            last_success_ms=self._channel.last_success_ms,
         )
 
     # The feeder
@@ -180,9 +190,9 @@ class Sender:
             return False
         if not self._under_way:
             return True
-        if len(self._under_way) < self._concurrency.limit:
+        if len(self._under_way) < self._channel.concurrency.limit:
             return self._is_clear()
-        self._concurrency.want()
+        self._channel.concurrency.want()
         return False
 
     async def _take(self) -> bool:
@@ -214,8 +224,8 @@ class Sender:
     def _account(self, progress: Progress) -> None:
         """Take note of the memory that a batch needs now: little while it only waits."""
         batch = progress.batch
-        if self._breaker.is_open():
-            size = batch.memory_bytes(sent_plain=self._endpoint.sends_plain)
+        if self._channel.breaker.is_open():
+            size = batch.memory_bytes(sent_plain=self._channel.sends_plain)
         else:
             batch.compact()
             size = batch.stored_bytes
@@ -250,8 +260,7 @@ class Sender:
 
     def _is_clear(self) -> bool:
         """Whether nothing is known that stands in the way."""
-        held = self._hold.reason_for(self.queue.endpoint) is not None
-        return self._breaker.is_open() and self._refusals.is_open() and not held
+        return self._channel.is_clear() and self._refusals.is_open()
 
     def _is_spare(self, progress: Progress) -> bool:
         """Whether another batch, the oldest, is there to try the way until it is clear."""
@@ -285,7 +294,8 @@ class Sender:
             if self._is_spare(progress):
                 await self._settle(progress, progress.keep)
                 return False
-            outcome = await self._request(progress.batch, piece)
+            outcome = await self._channel.request(progress.batch, piece)
+            self._news.set()  # the way may be clear now, or the limit higher
             if isinstance(outcome, Delivered | Partial | Split):
                 progress.apply(outcome)
             elif outcome is not None:
@@ -297,52 +307,7 @@ class Sender:
         return True
 
     def _next(self, progress: Progress) -> Piece | None:
-        return progress.next(None if self._breaker.is_open() else PROBE_RECORDS)
-
-    async def _request(self, batch: Batch, piece: Piece) -> Outcome | None:
-        """Make one request; return None when it turned out that it is not the time for it."""
-        async with self._breaker.turn() as turn:
-            await self._hold.wait(self.queue.endpoint)
-            request, records, size = await self._in_thread(self._prepare, batch, piece)
-            await self._limiter.acquire(records, size)
-            if not self._breaker.is_current(turn):
-                return None
-            outcome = await self._exchange(request, size, batch.created_ms)
-            self._report(turn, outcome)
-        return outcome
-
-    def _prepare(self, batch: Batch, piece: Piece) -> tuple[Any, int, int]:
-        body = batch.body(piece)
-        return self._endpoint.prepare(body), body.records, body.size
-
-    async def _exchange(self, request: object, size: int, created_ms: int) -> Outcome:
-        ticket = self._concurrency.begin(self._clock.monotonic(), size)
-        result: Result = "unknown"
-        try:
-            outcome = await self._endpoint.send(request)
-            result = _result_of(outcome)
-        finally:
-            ended = self._clock.monotonic()
-            self._concurrency.end(ticket, ended, result)
-            self._gauge.set(self._concurrency.limit)
-        self._telemetry.delivery_requests.labels(*self.queue, type(outcome).__name__).inc()
-        self._telemetry.delivery_seconds.labels(*self.queue).observe(ended - ticket.started)
-        if isinstance(outcome, Delivered | Partial):
-            now_ms = self._last_success_ms = self._clock.now_ms()
-            self._telemetry.delivery_lag.labels(*self.queue).observe((now_ms - created_ms) / 1000)
-        return outcome
-
-    def _report(self, turn: int, outcome: Outcome) -> None:
-        match outcome:
-            case RetryLater(after_s, reason):
-                self._breaker.back_off(turn, after_s, reason)
-            case Paused(reason):
-                self._breaker.pause(turn, reason)
-            case _:
-                self._breaker.reopen(turn)
-        is_paused = self._breaker.state == "paused"
-        self._hold.update(self.queue.endpoint, self._breaker.detail if is_paused else None)
-        self._news.set()
+        return progress.next(None if self._channel.breaker.is_open() else PROBE_RECORDS)
 
     async def _settle(self, progress: Progress, what: Callable[[], Settlement | None]) -> None:
         settlement = await self._in_thread(what)
@@ -367,13 +332,3 @@ class Sender:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _result_of(outcome: Outcome) -> Result:
-    match outcome:
-        case RetryLater(throttled=throttled):
-            return "throttled" if throttled else "failed"
-        case Paused():
-            return "unknown"
-        case _:
-            return "ok"

@@ -128,13 +128,18 @@ async def delivering(
 
 
 def destination(
-    sandbox: Sandbox | str, name: str = "main", secret: str | None = None, **limits: Any
+    sandbox: Sandbox | str,
+    name: str = "main",
+    *,
+    token: str = TOKEN,
+    secret: str | None = None,
+    **limits: Any,
 ) -> DestinationConfig:
     return DestinationConfig(
         name=name,
         base_url=sandbox if isinstance(sandbox, str) else sandbox.url,
         settings=DestinationSettings(
-            projectToken=TOKEN, apiSecret=None if secret is None else Secret(secret)
+            projectToken=token, apiSecret=None if secret is None else Secret(secret)
         ),
         delivery=DeliveryConfig(**limits),
     )

@@ -67,6 +67,10 @@ def _accepted(endpoint: str, body: bytes) -> Outcome:
         case {"status": 0 | "0" | "error"}:
             return Split("refused", "status 0 without a reason")
         case {"status": 1 | "OK" | "ok"} | 1:
+            # For /track, /engage and /groups one page says that 1 means all records were valid,
+            # another that at least one was, and nothing says which were not.  Sending each alone
+            # would tell, at 2000 times the requests; so 1 counts as all, and a record that Mixpanel
+            # dropped without a word among good ones counts as delivered.
             # num_records_imported may be below what was sent; 200 still means all were taken.
             return Delivered()
         case 0:
