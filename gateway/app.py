@@ -1,6 +1,8 @@
 """The composition root: builds the parts, starts them in order, stops them in reverse."""
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.admin import AdminServer
@@ -22,9 +24,16 @@ class App:
     """One gateway process.
 
     :param config: what to run.
+    :param sleep: what delivery waits with before it tries again.
     """
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.config = config
         clock = clock or SystemClock()
         telemetry = Telemetry()
@@ -37,7 +46,14 @@ class App:
         )
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
-        self.delivery = Delivery(config.destinations, self.spool, clock, telemetry)
+        self.delivery = Delivery(
+            config.destinations,
+            self.spool,
+            clock,
+            telemetry,
+            max_memory_bytes=config.delivery.max_memory_bytes,
+            sleep=sleep,
+        )
         self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
         self.admin = AdminServer(
             config.admin,

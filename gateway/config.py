@@ -29,6 +29,7 @@ __all__ = [
     "Secret",
     "ServerConfig",
     "ServiceAccount",
+    "SharedDeliveryConfig",
     "SourceConfig",
     "SpoolConfig",
     "SubscriptionConfig",
@@ -176,8 +177,14 @@ class DeliveryConfig(_Section, frozen=True, kw_only=True):
     bytes_per_minute: Positive = 2 * 1024**3
     batch_records: Annotated[int, Meta(ge=1, le=2000)] = 2000
     batch_bytes: Annotated[int, Meta(ge=1024, le=10 * 1024**2)] = 2 * 1024 * 1024
-    connections: Annotated[int, Meta(ge=1, le=100)] = 10  # for each endpoint
+    connections: Annotated[int, Meta(ge=1, le=100)] = 10  # at most, for each endpoint
     request_timeout_s: Positive = 60.0
+
+
+class SharedDeliveryConfig(_Section, frozen=True, kw_only=True):
+    """``[delivery]``: what all destinations share."""
+
+    max_memory_bytes: Annotated[int, Meta(ge=1024**2)] = 64 * 1024**2  # of batches under way
 
 
 class SubscriptionConfig(_Section, frozen=True, kw_only=True):
@@ -214,6 +221,7 @@ class Config(_Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     admin: AdminConfig = AdminConfig()
     spool: SpoolConfig = SpoolConfig()
+    delivery: SharedDeliveryConfig = SharedDeliveryConfig()
 
 
 Check: TypeAlias = Callable[[Config, Reader], None]

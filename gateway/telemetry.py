@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -143,6 +150,17 @@ class Telemetry:
             "Time of one request to a destination.",
             ("destination", "endpoint"),
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self.delivery_concurrency = Gauge(
+            "gateway_delivery_concurrency",
+            "Batches that may be under way to an endpoint at once; adapts to what it takes.",
+            ("destination", "endpoint"),
+            registry=registry,
+        )
+        self.delivery_memory = Gauge(
+            "gateway_delivery_memory_bytes",
+            "Memory set aside for the batches that are under way; see delivery.max_memory_bytes.",
             registry=registry,
         )
         self.delivery_lag = Histogram(

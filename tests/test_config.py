@@ -176,7 +176,7 @@ def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(SEVERAL_MISTAKES[ending], ending)
     assert list(caught.value.problems) == [
-        "extra: unknown key; accepted: sources, destinations, server, admin, spool",
+        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery",
         "sources[0].write_key: missing; accepted: a string that is not blank",
         "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
         'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '
@@ -320,6 +320,7 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("destinations.0.name", "", "destinations[0].name: expected 1 to 64 of the characters"),
         ("destinations.0.type", "x", "destinations[0].type: expected mixpanel (got 'x')"),
         ("destinations.0.profile", "x", "expected one of segment, syft (got 'x')"),
+        ("delivery.max_memory_bytes", 1024**2 - 1, "expected an integer of at least 1048576"),
         ("destinations.0.delivery.batch_records", 0, "expected an integer from 1 to 2000 (got 0)"),
         ("destinations.0.delivery.batch_records", 2001, "expected an integer from 1 to 2000"),
         ("destinations.0.delivery.batch_bytes", 1023, "an integer from 1024 to 10485760"),
@@ -426,6 +427,7 @@ def test_strict_mode_in_any_form_is_accepted(value: Any, expected: str) -> None:
         ("spool.min_free_bytes", 0),
         ("sources.0.name", "A-z_0" + "9" * 59),
         ("destinations.0.settings.apiSecret", None),
+        ("delivery.max_memory_bytes", 1024**2),
         ("destinations.0.delivery.batch_records", 2000),
         ("destinations.0.delivery.batch_bytes", 10 * 1024**2),
         ("destinations.0.delivery.connections", 100),

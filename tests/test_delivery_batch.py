@@ -207,3 +207,32 @@ def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]
     on_disk = sum(len(lines) for lines in disk.lines.values())
     assert disk.delivered + disk.dead + on_disk == total
     assert disk.delivered <= len(accepted)
+
+
+def test_what_is_forgotten_is_made_again() -> None:
+    batch = Batch([chunk(1, records(0, 3)), chunk(2, records(3, 5))])
+    before = batch.body([1, 4])
+    batch.compact()
+    assert "lines" not in vars(batch)
+    assert batch.body([1, 4]) == before
+
+
+def test_memory_counts_what_is_stored_its_lines_and_a_request() -> None:
+    lines = [b"x" * 999 + b"\n"] * 100
+    stored = chunk(1, lines)
+    batch = Batch([stored])
+    small = len(stored.payload)
+    assert batch.stored_bytes == small < 1000
+    assert 100_000 + 2 * small < batch.memory_bytes(sent_plain=False) < 120_000
+    assert 200_000 < batch.memory_bytes(sent_plain=True) < 220_000
+
+
+def test_a_probe_takes_the_first_records_and_leaves_the_rest_in_order() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 10))]))
+    assert progress.next(4) == range(4)
+    assert progress.next(4) == range(4)
+    progress.apply(Delivered())
+    assert progress.next() == range(4, 10)
+    progress.apply(Delivered())
+    assert progress.next(4) is None
+    assert progress.conclude().delivered == 10

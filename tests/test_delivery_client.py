@@ -1,5 +1,8 @@
 """The HTTP client against servers that are no Mixpanel at all."""
 
+import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,6 +13,7 @@ from gateway import __version__
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel import MixpanelEndpoint
+from gateway.delivery.mixpanel.resolver import Resolver
 from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,7 +40,7 @@ async def send(url: str, body: Body = BODY, endpoint: str = "import") -> Outcome
     async with MixpanelEndpoint(
         endpoint, DestinationConfig(name="main", settings=settings, base_url=url)
     ) as client:
-        return await client.send(body)
+        return await client.send(client.prepare(body))
 
 
 async def test_a_request_says_who_sends_it_and_goes_below_the_base_url() -> None:
@@ -136,3 +140,44 @@ async def test_a_large_request_arrives_whole(endpoint: str) -> None:
         assert await send(url, body, endpoint) == Delivered()
     as_array = endpoint != "import"
     assert sizes == [len(line) + as_array]
+
+
+async def test_a_silent_name_server_holds_up_only_those_who_ask_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silent, asked = threading.Event(), threading.Semaphore(0)
+
+    def look_up(host: str, *args: object, **options: object) -> list[object]:
+        asked.release()
+        if host.startswith("silent"):
+            silent.wait(30)
+            raise socket.gaierror("no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    waiting = [asyncio.create_task(Resolver().resolve(f"silent-{n}", 80)) for n in range(100)]
+    try:
+        async with asyncio.timeout(20):
+            for _ in waiting:
+                await asyncio.to_thread(asked.acquire)
+            (found,) = await Resolver().resolve("good", 80)
+            assert (found["hostname"], found["host"], found["port"]) == ("good", "127.0.0.1", 80)
+    finally:
+        silent.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, OSError) for result in results)
+
+
+async def test_a_host_that_does_not_exist_is_retried() -> None:
+    for url in ("http://does-not-exist.invalid", f"http://{'a' * 70}.invalid"):
+        outcome = await send(url)
+        assert isinstance(outcome, RetryLater)
+        assert "ClientConnectorDNSError" in outcome.reason
+
+
+async def test_a_host_is_found_by_its_name() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="1")
+
+    async with serving(answer) as url:
+        assert await send(url.replace("127.0.0.1", "localhost")) == Delivered()

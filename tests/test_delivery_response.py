@@ -188,7 +188,8 @@ def test_other_4xx_pause_with_the_settings_to_check(status: int) -> None:
     "status", [100, 201, 202, 204, 206, 301, 302, 304, 307, 308, 408, 425, 429, 500, 502, 503, 599]
 )
 def test_everything_else_is_retried(endpoint: str, status: int) -> None:
-    assert read(status, b"1", endpoint=endpoint) == RetryLater(None, f"status {status}")
+    expected = RetryLater(None, f"status {status}", throttled=status == 429)
+    assert read(status, b"1", endpoint=endpoint) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -12,94 +12,24 @@ from typing import Any
 
 import pytest
 
-from gateway.clock import SystemClock
-from gateway.config import DeliveryConfig, DestinationConfig, DestinationSettings, Secret
-from gateway.delivery import Delivery, Status
-from gateway.errors import SpoolUnavailable
+from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
-from gateway.spool.base import Entry, Queue, Settlement
+from gateway.spool.base import Queue, Settlement
 from gateway.spool.sqlite import SqliteSpool
-from gateway.telemetry import Telemetry
-
-TOKEN = "a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6"
-SECRET = "canary-secret-value"
-CLOCK = SystemClock()
-
-
-class Rig:
-    """One spool, one delivery, and what was slept."""
-
-    def __init__(
-        self,
-        directory: Path,
-        destinations: Sequence[DestinationConfig],
-        spool_type: type[SqliteSpool],
-    ) -> None:
-        self.telemetry = Telemetry()
-        self.spool = spool_type(
-            directory, clock=CLOCK, telemetry=self.telemetry, max_bytes=2**30, min_free_bytes=0
-        )
-        self.slept: list[float] = []
-        self.may_wake = asyncio.Event()
-        self.may_wake.set()
-        self.delivery = Delivery(
-            destinations, self.spool, CLOCK, self.telemetry, rng=Random(1), sleep=self.sleep
-        )
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        await asyncio.sleep(0.002)
-        await self.may_wake.wait()
-
-    async def append(self, endpoint: str, *records: bytes, destination: str = "main") -> None:
-        lines = b"".join(record + b"\n" for record in records)
-        await self.spool.append([Entry(Queue(destination, endpoint), lines, len(records))])
-
-    def counts(self, destination: str = "main") -> tuple[int, int, int]:
-        ledger = self.spool.ledger()[destination]
-        assert ledger.gap == 0
-        return ledger.delivered, ledger.dead_lettered, self.pending(destination)
-
-    def pending(self, destination: str = "main") -> int:
-        queues = self.spool.queues().items()
-        return sum(state.pending for queue, state in queues if queue.destination == destination)
-
-    async def delivered(self, destination: str = "main") -> None:
-        await until(lambda: self.pending(destination) == 0)
-
-    def status(self, endpoint: str = "import", destination: str = "main") -> Status:
-        return self.delivery.status()[destination][endpoint]
-
-    def waits(self) -> list[float]:
-        """All sleeping but the lingering of batches that are not full."""
-        return [seconds for seconds in self.slept if seconds > 1]
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time allowed"
-        await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def delivering(
-    directory: Path,
-    *destinations: DestinationConfig,
-    stop_s: float = 0.0,
-    spool_type: type[SqliteSpool] = SqliteSpool,
-) -> AsyncIterator[Rig]:
-    rig = Rig(directory, destinations, spool_type)
-    await rig.spool.open()
-    try:
-        await rig.delivery.start()
-        try:
-            yield rig
-        finally:
-            await rig.delivery.stop(stop_s)
-    finally:
-        await rig.spool.close()
+from tests.support.delivering import (
+    SECRET,
+    TOKEN,
+    delivering,
+    destination,
+    event,
+    events,
+    group_update,
+    ids,
+    numbers,
+    until,
+    update,
+)
 
 
 @pytest.fixture
@@ -108,56 +38,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     await sandbox.start()
     yield sandbox
     await sandbox.stop()
-
-
-def destination(
-    sandbox: Sandbox | str, name: str = "main", secret: str | None = None, **limits: Any
-) -> DestinationConfig:
-    return DestinationConfig(
-        name=name,
-        base_url=sandbox if isinstance(sandbox, str) else sandbox.url,
-        settings=DestinationSettings(
-            projectToken=TOKEN, apiSecret=None if secret is None else Secret(secret)
-        ),
-        delivery=DeliveryConfig(**limits),
-    )
-
-
-def event(number: int, **properties: object) -> bytes:
-    properties = {
-        "token": TOKEN,
-        "time": CLOCK.now_ms(),
-        "distinct_id": "u1",
-        "$insert_id": f"id-{number}",
-    } | properties
-    return json.dumps({"event": "Test", "properties": properties}).encode()
-
-
-def update(number: int) -> bytes:
-    return json.dumps({"$token": TOKEN, "$distinct_id": "u1", "$set": {"n": number}}).encode()
-
-
-def group_update(number: int) -> bytes:
-    record = {"$token": TOKEN, "$group_key": "k", "$group_id": "g", "$set": {"n": number}}
-    return json.dumps(record).encode()
-
-
-def events(start: int, stop: int) -> list[bytes]:
-    return [event(number) for number in range(start, stop)]
-
-
-def ids(sandbox: Sandbox) -> list[str]:
-    return [
-        json.loads(kept.record)["properties"]["$insert_id"]
-        for kept in sandbox.store.records(endpoint="/import")
-        if not kept.duplicate
-    ]
-
-
-def numbers(sandbox: Sandbox, endpoint: str) -> list[int]:
-    return [
-        json.loads(kept.record)["$set"]["n"] for kept in sandbox.store.records(endpoint=endpoint)
-    ]
 
 
 async def test_each_endpoint_gets_its_records(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -464,6 +344,40 @@ async def test_the_endpoints_of_a_destination_share_its_rate(
         assert rig.counts() == (300, 0, 0)
 
 
+@pytest.mark.parametrize(("tokens", "least_s"), [(("same", "same"), 0.45), (("one", "two"), 0.0)])
+async def test_destinations_of_one_project_share_its_rate(
+    tmp_path: Path, tokens: tuple[str, str], least_s: float
+) -> None:
+    sandbox = Sandbox()
+    await sandbox.start()
+    try:
+        first = destination(sandbox, "first", token=tokens[0], records_per_second=200)
+        # The lower of two limits counts, and the case of a host name does not.
+        url = sandbox.url.replace("http", "HTTP")
+        second = destination(url, "second", token=tokens[1], records_per_second=201)
+        async with delivering(tmp_path, first, second) as rig:
+            started = time.monotonic()
+            await rig.append("import", *events(0, 150), destination="first")
+            await rig.append("engage", *map(update, range(150)), destination="second")
+            await asyncio.gather(rig.delivered("first"), rig.delivered("second"))
+            took = time.monotonic() - started
+            assert took >= least_s
+            assert least_s or took < 0.4
+    finally:
+        await sandbox.stop()
+
+
+async def test_the_rate_counts_uncompressed_bytes(tmp_path: Path, sandbox: Sandbox) -> None:
+    limited = destination(sandbox, bytes_per_minute=60 * 100_000)
+    async with delivering(tmp_path, limited) as rig:
+        started = time.monotonic()
+        await rig.append("import", *(event(n, text="x" * 30_000) for n in range(5)))
+        await rig.delivered()
+        # 150 kB of a single letter; 100 kB pass at once.
+        assert 0.45 < time.monotonic() - started < 5
+        assert rig.counts() == (5, 0, 0)
+
+
 async def test_a_dead_destination_does_not_slow_another(tmp_path: Path, sandbox: Sandbox) -> None:
     stalling = Sandbox(token=TOKEN, faults=[Fault(action="stall", stall_s=3600)])
     await stalling.start()
@@ -590,6 +504,88 @@ async def test_what_is_delivered_is_not_sent_again_when_the_spool_cannot_take_no
         assert rig.counts() == (10, 0, 0)
         assert sandbox.store.counts["/import"].requests == 1
         assert len(rig.waits()) == 2
+
+
+class AmbiguousSpool(SqliteSpool):
+    """Says of its first commits that they failed; some have happened all the same."""
+
+    failing = 3
+
+    async def settle(self, settlement: Settlement) -> None:
+        await super().settle(settlement)
+        if self.failing:
+            self.failing -= 1
+            raise SpoolUnavailable("no answer from the disk")
+
+
+async def test_a_settlement_that_happened_in_spite_of_an_error_counts_as_done(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(tmp_path, destination(sandbox), spool_type=AmbiguousSpool) as rig:
+        for start in range(0, 40, 10):
+            await rig.append("import", *events(start, start + 10))
+            await rig.delivered()
+        assert rig.counts() == (40, 0, 0)
+        assert sandbox.store.counts["/import"].duplicates == 0
+        await until(lambda: rig.status()["in_flight"] == 0)
+    assert "read again" not in caplog.text
+
+
+async def test_a_partial_settlement_that_happened_in_spite_of_an_error_counts_as_done(
+    tmp_path: Path,
+) -> None:
+    fault = Fault(action="status", status=503, share=0.5, count=1)
+    async with (
+        failing_halfway(fault) as sandbox,
+        delivering(tmp_path, destination(sandbox), spool_type=AmbiguousSpool) as rig,
+    ):
+        await rig.append("import", *HALVES)
+        await rig.delivered()
+        assert rig.counts() == (39, 1, 0)
+        assert sandbox.store.counts["/import"].duplicates == 0
+
+
+class ForgetfulSpool(SqliteSpool):
+    """Disagrees at first about what it holds."""
+
+    disagreements = 2
+
+    async def settle(self, settlement: Settlement) -> None:
+        if self.disagreements:
+            self.disagreements -= 1
+            raise SpoolError("settlement names 10 records, on disk are 9")
+        await super().settle(settlement)
+
+
+@pytest.mark.parametrize("endpoint", ["import", "engage"])
+async def test_a_batch_that_the_spool_disagrees_about_is_read_again_in_order(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, endpoint: str
+) -> None:
+    make = update if endpoint == "engage" else event
+    limited = destination(sandbox, batch_records=10)
+    async with delivering(tmp_path, limited, spool_type=ForgetfulSpool) as rig:
+        for start in range(0, 40, 10):
+            await rig.append(endpoint, *map(make, range(start, start + 10)))
+        await rig.delivered()
+        assert rig.counts() == (40, 0, 0)
+    assert caplog.text.count("a batch is read again") == 2
+    if endpoint == "engage":
+        assert numbers(sandbox, "/engage") == [*[*range(10)] * 2, *range(40)]
+    else:
+        assert sorted(ids(sandbox)) == sorted(f"id-{n}" for n in range(40))
+
+
+async def test_what_finds_out_whether_the_service_works_again_is_a_small_request(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace([Fault(action="status", status=503, count=2)])
+    async with delivering(tmp_path, destination(sandbox, connections=1)) as rig:
+        await rig.append("import", *events(0, 1000))
+        await rig.delivered()
+        assert rig.counts() == (1000, 0, 0)
+        # All of them, a few, the same few, and then the rest.
+        assert sandbox.store.counts["/import"].requests == 4
+        assert ids(sandbox) == [f"id-{n}" for n in range(1000)]
 
 
 class SlowSpool(SqliteSpool):

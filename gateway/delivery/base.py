@@ -1,15 +1,20 @@
 """What a sender needs of a service, whichever service that is."""
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gateway.delivery.batch import Body
 from gateway.delivery.outcome import Outcome
 
 __all__ = ["Endpoint"]
 
+T = TypeVar("T")
 
-class Endpoint(Protocol):
-    """One endpoint of one destination, with its own connections."""
+
+class Endpoint(Protocol[T]):
+    """One endpoint of one destination, with its own connections.
+
+    ``T`` is a request, ready to be sent; only the endpoint looks into it.
+    """
 
     @property
     def name(self) -> str:
@@ -21,8 +26,20 @@ class Endpoint(Protocol):
         """Whether records must arrive in the order in which they were accepted."""
         ...
 
-    async def send(self, body: Body) -> Outcome:
-        """Send one request and return what became of it; failures are outcomes too."""
+    @property
+    def sends_plain(self) -> bool:
+        """Whether requests are uncompressed, and take as much memory as the records."""
+        ...
+
+    def prepare(self, body: Body) -> T:
+        """Build a request; takes its time, and belongs into a thread.
+
+        :raises ValueError: the stored bytes are damaged.
+        """
+        ...
+
+    async def send(self, request: T) -> Outcome:
+        """Send a request and return what became of it; failures are outcomes too."""
         ...
 
     async def close(self) -> None:

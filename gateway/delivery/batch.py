@@ -15,6 +15,7 @@ from gateway.spool.base import Chunk
 __all__ = ["Batch", "Body", "Piece"]
 
 _GZIP = 31  # window bits of zlib that mean "with a gzip header"
+_OBJECT_BYTES = 64  # what a record costs as an object in a list, besides its text
 
 Piece = Sequence[int]
 """Some records of a batch, by index, ascending; a ``range`` wherever they lie side by side."""
@@ -65,6 +66,7 @@ class Batch:
         self.created_ms = min(chunk.created_ms for chunk in chunks)
         self.records = sum(chunk.records for chunk in chunks)
         self._size = sum(chunk.raw_bytes for chunk in chunks)
+        self.stored_bytes = sum(len(chunk.payload) for chunk in chunks)
 
     @cached_property
     def lines(self) -> list[bytes]:
@@ -72,9 +74,8 @@ class Batch:
 
         :raises ValueError: a chunk does not hold the records it should.
         """
-        # Not splitlines(), which also splits at a carriage return.
-        data = b"".join(body.plain() for body in self._bodies)
-        lines = [line + b"\n" for line in data.split(b"\n")[:-1]]
+        # Body by body, so that not everything is there three times.
+        lines = [line + b"\n" for body in self._bodies for line in _split(body.plain())]
         if len(lines) != self.records:
             raise ValueError(f"{self.queue}: {len(lines)} records instead of {self.records}")
         return lines
@@ -88,6 +89,20 @@ class Batch:
         else:
             data = b"".join([self.lines[i] for i in piece])
         return Body(data, False, len(piece), len(data))
+
+    def memory_bytes(self, *, sent_plain: bool) -> int:
+        """Return what it takes at most: as stored, line by line, and as one request.
+
+        Not in it are the copies that making one of these from another takes for a moment.
+
+        :param sent_plain: whether requests are uncompressed.
+        """
+        lines = self._size + _OBJECT_BYTES * self.records
+        return self.stored_bytes + lines + (self._size if sent_plain else self.stored_bytes)
+
+    def compact(self) -> None:
+        """Forget all but what is stored; the rest is made again when it is needed."""
+        self.__dict__.pop("lines", None)
 
     def cut(self, piece: Piece, max_records: int, max_bytes: int) -> list[Piece]:
         """Cut ``piece`` into as few requests as the limits allow, in order.
@@ -106,3 +121,8 @@ class Batch:
                 pieces.append(piece[start:end])
                 start, size = end, 1 + len(self.lines[index])
         return [*pieces, piece[start:]]
+
+
+def _split(data: bytes) -> list[bytes]:
+    # Not splitlines(), which also splits at a carriage return.
+    return data.split(b"\n")[:-1]

@@ -65,6 +65,10 @@ class Gate:
                 return
         yield self._changes
 
+    def is_current(self, turn: int) -> bool:
+        """Whether nothing has changed since that turn began."""
+        return turn == self._changes
+
     def back_off(self, turn: int, after_s: float | None, detail: str) -> None:
         """Report temporary trouble.  What is paused stays paused."""
         if turn == self._changes:

@@ -8,12 +8,12 @@ __all__ = ["ProjectLimiter"]
 
 
 class ProjectLimiter:
-    """Limits records a second and bytes a minute; shared by all endpoints of a destination.
+    """Limits records a second and bytes a minute; shared by all that feed one project.
 
     Each bucket holds one second's worth.  A bucket as large as the documented minute would let two
     minutes' worth through in the first minute.
 
-    :param records_per_second: records, of all endpoints together.
+    :param records_per_second: records, of all endpoints and destinations together.
     :param bytes_per_minute: uncompressed JSON, likewise.
     """
 

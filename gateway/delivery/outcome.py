@@ -65,10 +65,12 @@ class RetryLater:
     """Temporary trouble; the same records are sent again.
 
     :param after_s: how long the service asked to be left alone, if it did.
+    :param throttled: whether it said that it gets too much.
     """
 
     after_s: float | None
     reason: str
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,16 @@ class Progress:
         """What the service said about one of the refused records."""
         return next(iter(self._refusals.values())).detail
 
-    def next(self) -> Piece | None:
-        """Return what to send now; None when nothing is left to send."""
-        return self._open[-1] if self._open else None
+    def next(self, at_most: int | None = None) -> Piece | None:
+        """Return what to send now; None when nothing is left to send.
+
+        :param at_most: so many records, if not as many as a request may hold.
+        """
+        if not self._open:
+            return None
+        if at_most is not None and len(piece := self._open[-1]) > at_most:
+            self._open[-1:] = (piece[at_most:], piece[:at_most])
+        return self._open[-1]
 
     def apply(self, outcome: Delivered | Partial | Split) -> None:
         """Take note of what became of the piece that ``next`` returned."""

@@ -14,6 +14,7 @@ from random import Random
 __all__ = [
     "MAX_RETRY_AFTER_S",
     "MIN_REFUSED",
+    "PROBE_RECORDS",
     "backoff_s",
     "is_wrong_setting",
     "probe_s",
@@ -28,6 +29,10 @@ _PROBE_MAX_S = 600.0
 
 MAX_RETRY_AFTER_S = 3600.0
 """The longest ``Retry-After`` that is believed: a wrong one must not stop delivery for days."""
+
+PROBE_RECORDS = 100
+"""Records in a request that finds out whether the service works again: enough to be worth the
+trouble, and a small loss for both sides when it does not."""
 
 MIN_REFUSED = 10
 """Refused records below which a batch is never blamed on a setting.

@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from random import Random
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from gateway.clock import Clock
 from gateway.config import DeliveryConfig
+from gateway.delivery.backlog import Backlog
 from gateway.delivery.base import Endpoint
-from gateway.delivery.batch import Batch, Piece
+from gateway.delivery.batch import Piece
+from gateway.delivery.channel import Channel
 from gateway.delivery.gate import Gate, GateState, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
-from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater
+from gateway.delivery.memory import Lease, Memory
+from gateway.delivery.outcome import Delivered, Partial, Split
 from gateway.delivery.progress import Progress
-from gateway.delivery.retry import backoff_s, is_wrong_setting
-from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import Queue, Settlement, Spool
+from gateway.delivery.retry import PROBE_RECORDS, backoff_s, is_wrong_setting
+from gateway.errors import SpoolError
+from gateway.spool.base import MAX_CHUNK_BYTES, Queue, Settlement, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Sender", "Status"]
@@ -36,7 +40,8 @@ class Status(TypedDict):
     """What operators see of a sender.
 
     ``paused`` needs a person: credentials or address are wrong, or most of a batch was refused.
-    ``in_flight`` counts batches, those that wait for their next attempt included.
+    ``in_flight`` counts batches, those that wait for their next attempt included; ``concurrency``
+    is how many there may be.
     """
 
     state: GateState
@@ -45,61 +50,76 @@ class Status(TypedDict):
     consecutive_failures: int
     next_attempt_in_s: float | None
     in_flight: int
+    concurrency: int
     last_success_ms: int | None
 
 
 class Sender:
     """Delivers one queue.
 
-    A *feeder* reads chunks in order and makes batches of them; each batch has a *worker* until all
-    its records are delivered, dead letters, or known to be refused by mistake.  As many batches are
-    in memory as there are workers: the endpoint's connections, or one where the order counts.
+    A *feeder* takes batches from the backlog; each batch has a *worker* until all its records are
+    delivered, dead letters, or known to be refused by mistake.  As many batches are in memory as
+    the endpoint's concurrency and the budget allow, and one where the order counts.
 
     Two gates stand in the way: one before each request, for trouble with the service, and one
-    before each batch, for refusals that look like a wrong setting.
+    before each batch, for refusals that look like a wrong setting.  While the way is not clear, one
+    batch is enough to try it: the workers of the others give theirs back.
 
     :param hold: shared by the endpoints of a destination.
-    :param limiter: likewise.
+    :param limiter: shared by all that feed the same project.
+    :param memory: shared by all senders.
+    :param threads: builds requests; shared by all senders.
     :param sleep: waits for a number of seconds.
     """
 
     def __init__(
         self,
         queue: Queue,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Any],
         *,
         config: DeliveryConfig,
         spool: Spool,
         limiter: ProjectLimiter,
         hold: Hold,
+        memory: Memory,
+        threads: Executor,
         clock: Clock,
         telemetry: Telemetry,
         rng: Random,
         sleep: Sleep,
     ) -> None:
         self.queue = queue
-        self._endpoint = endpoint
         self._config = config
         self._spool = spool
-        self._limiter = limiter
         self._hold = hold
-        self._clock = clock
-        self._telemetry = telemetry
+        self._memory = memory
+        self._threads = threads
         self._rng = rng
         self._sleep = sleep
         self._name = f"delivery to {queue.destination}/{queue.endpoint}"
-        self._breaker = Gate(self._name, clock=clock, rng=rng, sleep=sleep)
+        self._channel = Channel(
+            queue,
+            endpoint,
+            config=config,
+            name=self._name,
+            limiter=limiter,
+            hold=hold,
+            threads=threads,
+            clock=clock,
+            telemetry=telemetry,
+            rng=rng,
+            sleep=sleep,
+        )
+        self._backlog = Backlog(
+            queue, config=config, spool=spool, name=self._name, rng=rng, sleep=sleep
+        )
         self._refusals = Gate(f"{self._name} (refusals)", clock=clock, rng=rng, sleep=sleep)
-        self._slots = asyncio.Semaphore(1 if endpoint.is_ordered else config.connections)
-        self._wake = asyncio.Event()
+        self._news = asyncio.Event()  # something that the feeder waits for may have happened
         self._idle = asyncio.Event()
-        self._has_read_all = False
-        # The last chunk that was read: it and those before are with a worker, or done.
-        self._cursor = 0
-        self._under_way: set[Progress] = set()
+        self._under_way: dict[Progress, Lease] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
-        self._last_success_ms: int | None = None
+        self._disagreements = 0  # with the spool, in a row
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -107,8 +127,9 @@ class Sender:
 
     def wake(self) -> None:
         """Take note that the queue has new chunks."""
-        self._wake.set()
+        self._backlog.grow()
         self._idle.clear()
+        self._news.set()
 
     async def drained(self) -> None:
         """Wait until nothing is left to deliver."""
@@ -122,19 +143,25 @@ class Sender:
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             async with asyncio.timeout(_STOP_S):
-                await asyncio.gather(*self._settling)
+                await asyncio.gather(*self._settling, return_exceptions=True)
                 for progress in self._under_way:
-                    if (settlement := progress.keep()) is not None:
-                        await self._spool.settle(settlement)
-        except (TimeoutError, SpoolError) as error:
-            _log.warning("%s: some records will be delivered twice: %r", self._name, error)
+                    await self._settle_at_last(progress)
+        except TimeoutError:
+            _log.warning("%s: some records will be delivered twice: no time", self._name)
         finally:
-            await self._endpoint.close()
+            await self._channel.close()
+
+    async def _settle_at_last(self, progress: Progress) -> None:
+        try:
+            if (settlement := progress.keep()) is not None:
+                await self._spool.settle(settlement)
+        except SpoolError as error:
+            _log.warning("%s: some records will be delivered twice: %r", self._name, error)
 
     def status(self) -> Status:
         """Return what operators need to know."""
         # What needs a person first, then what the next request waits for.
-        gate = self._breaker if self._refusals.is_open() else self._refusals
+        gate = self._channel.breaker if self._refusals.is_open() else self._refusals
         held = self._hold.reason_for(self.queue.endpoint) if gate.state != "paused" else None
         return Status(
             state="paused" if held else gate.state,
@@ -143,132 +170,154 @@ class Sender:
             consecutive_failures=gate.failures,
             next_attempt_in_s=None if held or gate.is_open() else gate.wait_s(),
             in_flight=len(self._under_way),
-            last_success_ms=self._last_success_ms,
+            concurrency=self._channel.concurrency.limit,
+            last_success_ms=self._channel.last_success_ms,
         )
+
+    # The feeder
 
     async def _feed(self) -> None:
         while True:
-            await self._slots.acquire()
-            progress = Progress(
-                await self._next_batch(),
-                max_records=self._config.batch_records,
-                max_bytes=self._config.batch_bytes,
-            )
-            self._under_way.add(progress)
-            self._spawn(self._work(progress))
+            if not (self._may_take() and await self._take()):
+                if not (self._under_way or self._backlog.has_more):
+                    self._idle.set()
+                await self._news.wait()
+            self._news.clear()
 
-    async def _next_batch(self) -> Batch:
-        while True:
-            self._wake.clear()
-            if self._under_way and 0 < self._waiting() < self._config.batch_records:
-                await self._sleep(_LINGER_S)
-            chunks = await self._persistently(
-                lambda: self._spool.read(
-                    self.queue,
-                    after=self._cursor,
-                    max_records=self._config.batch_records,
-                    max_bytes=self._config.batch_bytes,
-                ),
-                retry_on=Exception,  # whatever it is, the feeder must outlive it
-            )
-            if chunks:
-                self._cursor = chunks[-1].id
-                return Batch(chunks)
-            self._has_read_all = True
-            self._note_idle()
-            await self._wake.wait()
-            self._has_read_all = False
+    def _may_take(self) -> bool:
+        """Whether another batch could be sent now, memory permitting."""
+        if not self._backlog.has_more:
+            return False
+        if not self._under_way:
+            return True
+        if len(self._under_way) < self._channel.concurrency.limit:
+            return self._is_clear()
+        self._channel.concurrency.want()
+        return False
+
+    async def _take(self) -> bool:
+        """Start a worker on the next batch; return False when there is none, or no room for it."""
+        if self._under_way and 0 < self._waiting() < self._config.batch_records:
+            await self._sleep(_LINGER_S)
+        # What it takes is known when it is there; until then the most that it could be.
+        is_first = not self._under_way
+        most = 0 if is_first else 3 * max(self._config.batch_bytes, MAX_CHUNK_BYTES)
+        lease = self._memory.lease(self.queue, most, is_first=is_first, on_room=self._news.set)
+        if lease is None:
+            return False
+        batch = None
+        try:
+            batch = await self._backlog.take()
+        finally:
+            if batch is None:
+                lease.end()
+        if batch is None:
+            return False
+        progress = Progress(
+            batch, max_records=self._config.batch_records, max_bytes=self._config.batch_bytes
+        )
+        self._under_way[progress] = lease
+        self._account(progress)
+        self._spawn(self._work(progress))
+        return True
+
+    def _account(self, progress: Progress) -> None:
+        """Take note of the memory that a batch needs now: little while it only waits."""
+        batch = progress.batch
+        if self._channel.breaker.is_open():
+            size = batch.memory_bytes(sent_plain=self._channel.sends_plain)
+        else:
+            batch.compact()
+            size = batch.stored_bytes
+        self._under_way[progress].resize(size)
 
     def _waiting(self) -> int:
-        state = self._spool.queues().get(self.queue)
-        pending = 0 if state is None else state.pending
-        return pending - sum(progress.batch.records for progress in self._under_way)
+        under_way = sum(progress.batch.records for progress in self._under_way)
+        return self._backlog.pending() - under_way
+
+    # A worker
 
     async def _work(self, progress: Progress) -> None:
         failures = 0
-        try:
-            while not progress.is_over:
-                try:
-                    await self._deliver(progress)
-                except SpoolError:
-                    # The spool disagrees about what it holds, and it is the one that knows.
-                    _log.exception("%s: a batch is given up until a restart", self._name)
-                    break
-                except Exception:
-                    # A mistake of ours must cost neither the records nor the other batches.
-                    failures += 1
-                    _log.exception("%s: unexpected error; its records are kept", self._name)
-                    await self._sleep(backoff_s(failures, None, self._rng))
-        finally:
-            self._slots.release()
-        self._under_way.discard(progress)
-        self._note_idle()
+        while not (progress.is_over or self._is_spare(progress)):
+            try:
+                await self._deliver(progress)
+            except SpoolError:
+                # The spool disagrees about what it holds, and it is the one that knows.
+                self._disagreements += 1
+                _log.exception("%s: a batch is read again", self._name)
+                await self._sleep(backoff_s(self._disagreements, None, self._rng))
+                break
+            except Exception:
+                # A mistake of ours must cost neither the records nor the other batches.
+                failures += 1
+                _log.exception("%s: unexpected error; its records are kept", self._name)
+                await self._sleep(backoff_s(failures, None, self._rng))
+        self._under_way.pop(progress).end()
+        if not progress.is_over:
+            self._backlog.give_back(progress.batch)
+        self._news.set()
+
+    def _is_clear(self) -> bool:
+        """Whether nothing is known that stands in the way."""
+        return self._channel.is_clear() and self._refusals.is_open()
+
+    def _is_spare(self, progress: Progress) -> bool:
+        """Whether another batch, the oldest, is there to try the way until it is clear."""
+        if self._is_clear():
+            return False
+        return progress is not min(self._under_way, key=lambda other: other.batch.chunk_ids)
 
     async def _deliver(self, progress: Progress) -> None:
         """Send everything there is of a batch once, and judge the result."""
         async with self._refusals.turn() as turn:
-            await self._send(progress)
+            if not await self._send(progress):
+                return
             if not is_wrong_setting(progress.refused, progress.records):
                 self._refusals.reopen(turn)
-                await self._settle(progress, progress.conclude())
+                await self._settle(progress, progress.conclude)
                 return
             self._refusals.pause(
                 turn,
                 f"{progress.refused} of {progress.records} records refused, which looks like a "
                 f"wrong setting; they are kept and tried again. For example: {progress.example}",
             )
-            await self._settle(progress, progress.keep())
+            await self._settle(progress, progress.keep)
             progress.restart()
 
-    async def _send(self, progress: Progress) -> None:
-        """Make requests until each record has been taken or refused, or too many are refused."""
-        while (piece := progress.next()) is not None:
-            outcome = await self._request(progress.batch, piece)
-            if isinstance(outcome, RetryLater | Paused):
+    async def _send(self, progress: Progress) -> bool:
+        """Make requests until each record has been taken or refused, or too many are refused.
+
+        Returns False when the batch has to be given back.
+        """
+        while (piece := self._next(progress)) is not None:
+            if self._is_spare(progress):
+                await self._settle(progress, progress.keep)
+                return False
+            outcome = await self._channel.request(progress.batch, piece)
+            self._news.set()  # the way may be clear now, or the limit higher
+            if isinstance(outcome, Delivered | Partial | Split):
+                progress.apply(outcome)
+            elif outcome is not None:
                 # It may be long until the rest goes on: what is done must not be done again.
-                await self._settle(progress, progress.keep())
-                continue
-            progress.apply(outcome)
+                await self._settle(progress, progress.keep)
+            self._account(progress)
             if is_wrong_setting(progress.refused, progress.records):
-                return
+                break
+        return True
 
-    async def _request(self, batch: Batch, piece: Piece) -> Outcome:
-        async with self._breaker.turn() as turn:
-            await self._hold.wait(self.queue.endpoint)
-            body = await asyncio.to_thread(batch.body, piece)
-            await self._limiter.acquire(body.records, body.size)
-            started = self._clock.monotonic()
-            outcome = await self._endpoint.send(body)
-            self._report(turn, outcome)
-        self._measure(outcome, started, batch.created_ms)
-        return outcome
+    def _next(self, progress: Progress) -> Piece | None:
+        return progress.next(None if self._channel.breaker.is_open() else PROBE_RECORDS)
 
-    def _report(self, turn: int, outcome: Outcome) -> None:
-        match outcome:
-            case RetryLater(after_s, reason):
-                self._breaker.back_off(turn, after_s, reason)
-            case Paused(reason):
-                self._breaker.pause(turn, reason)
-            case _:
-                self._breaker.reopen(turn)
-        is_paused = self._breaker.state == "paused"
-        self._hold.update(self.queue.endpoint, self._breaker.detail if is_paused else None)
-
-    def _measure(self, outcome: Outcome, started: float, created_ms: int) -> None:
-        took = self._clock.monotonic() - started
-        self._telemetry.delivery_requests.labels(*self.queue, type(outcome).__name__).inc()
-        self._telemetry.delivery_seconds.labels(*self.queue).observe(took)
-        if isinstance(outcome, Delivered | Partial):
-            now_ms = self._last_success_ms = self._clock.now_ms()
-            self._telemetry.delivery_lag.labels(*self.queue).observe((now_ms - created_ms) / 1000)
-
-    async def _settle(self, progress: Progress, settlement: Settlement | None) -> None:
+    async def _settle(self, progress: Progress, what: Callable[[], Settlement | None]) -> None:
+        settlement = await self._in_thread(what)
         if settlement is None:
             return
 
         async def settle() -> None:
-            await self._persistently(lambda: self._spool.settle(settlement), SpoolUnavailable)
+            await self._backlog.settle(settlement)
             progress.settled(settlement)
+            self._disagreements = 0
 
         # Shielded, so that stopping never leaves in doubt whether it was applied.
         task = asyncio.create_task(settle())
@@ -276,20 +325,8 @@ class Sender:
         task.add_done_callback(self._settling.discard)
         await asyncio.shield(task)
 
-    async def _persistently(self, call: Callable[[], Awaitable[T]], retry_on: type[Exception]) -> T:
-        failures = 0
-        while True:
-            try:
-                return await call()
-            except retry_on as error:
-                failures += 1
-                if failures == 1:
-                    _log.warning("%s: waiting for the spool: %r", self._name, error)
-                await self._sleep(backoff_s(failures, None, self._rng))
-
-    def _note_idle(self) -> None:
-        if self._has_read_all and not self._under_way and not self._wake.is_set():
-            self._idle.set()
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)

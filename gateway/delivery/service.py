@@ -2,19 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 from gateway.clock import Clock
-from gateway.config import DestinationConfig
+from gateway.config import DeliveryConfig, DestinationConfig
 from gateway.delivery.gate import Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
-from gateway.delivery.mixpanel import ENDPOINTS, MixpanelEndpoint
+from gateway.delivery.memory import DEFAULT_MAX_BYTES, Memory
+from gateway.delivery.mixpanel import ENDPOINTS, MixpanelEndpoint, project_of
 from gateway.delivery.sender import Sender, Status
 from gateway.spool.base import Queue, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Delivery"]
+
+_THREADS = 2
+"""Threads that build requests.  Each takes a few copies of a batch while it works; apart from
+the threads that everything else in the process shares, so that nobody waits for the others."""
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +29,7 @@ class Delivery:
     """Brings everything in the spool to its destinations, each independently of the others.
 
     :param spool: open before ``start``, and until after ``stop``.
+    :param max_memory_bytes: what all senders may hold in memory together.
     :param rng: source of the jitter of all waiting.
     :param sleep: waits for a number of seconds.
     """
@@ -34,6 +41,7 @@ class Delivery:
         clock: Clock,
         telemetry: Telemetry,
         *,
+        max_memory_bytes: int = DEFAULT_MAX_BYTES,
         rng: Random | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -43,12 +51,16 @@ class Delivery:
         self._telemetry = telemetry
         self._rng = rng or Random()  # noqa: S311  # jitter, not cryptography
         self._sleep = sleep
+        self._memory = Memory(max_memory_bytes)
+        telemetry.delivery_memory.set_function(lambda: self._memory.held_bytes)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="delivery")
         self._senders: dict[Queue, Sender] = {}
 
     async def start(self) -> None:
         """Begin to deliver what is in the spool and what will come."""
+        limiters = _limiters(self._destinations)
         for destination in self._destinations:
-            self._add(destination)
+            self._add(destination, limiters[project_of(destination)])
         for queue, state in self._spool.queues().items():
             if state.pending and queue not in self._senders:
                 _log.warning(
@@ -75,6 +87,7 @@ class Delivery:
             pass
         await asyncio.gather(*(sender.stop() for sender in senders))
         self._senders.clear()
+        self._threads.shutdown(wait=False)
 
     def status(self) -> dict[str, dict[str, Status]]:
         """Return the status of each endpoint by destination."""
@@ -83,22 +96,19 @@ class Delivery:
             status.setdefault(queue.destination, {})[queue.endpoint] = sender.status()
         return status
 
-    def _add(self, destination: DestinationConfig) -> None:
-        config = destination.delivery
+    def _add(self, destination: DestinationConfig, limiter: ProjectLimiter) -> None:
         hold = Hold(self._clock)
-        limiter = ProjectLimiter(
-            records_per_second=config.records_per_second,
-            bytes_per_minute=config.bytes_per_minute,
-        )
         for name in ENDPOINTS:
             queue = Queue(destination.name, name)
             self._senders[queue] = Sender(
                 queue,
                 MixpanelEndpoint(name, destination),
-                config=config,
+                config=destination.delivery,
                 spool=self._spool,
                 limiter=limiter,
                 hold=hold,
+                memory=self._memory,
+                threads=self._threads,
                 clock=self._clock,
                 telemetry=self._telemetry,
                 rng=self._rng,
@@ -110,3 +120,17 @@ class Delivery:
             sender = self._senders.get(queue)
             if sender is not None:
                 sender.wake()
+
+
+def _limiters(destinations: Iterable[DestinationConfig]) -> dict[object, ProjectLimiter]:
+    """Return one limiter for each project, with the lowest of the limits given for it."""
+    configs: dict[object, list[DeliveryConfig]] = {}
+    for destination in destinations:
+        configs.setdefault(project_of(destination), []).append(destination.delivery)
+    return {
+        project: ProjectLimiter(
+            records_per_second=min(config.records_per_second for config in given),
+            bytes_per_minute=min(config.bytes_per_minute for config in given),
+        )
+        for project, given in configs.items()
+    }

@@ -1,6 +1,5 @@
 """The HTTP client of one Mixpanel endpoint."""
 
-import asyncio
 import io
 from typing import Self
 
@@ -10,10 +9,11 @@ from gateway import __version__
 from gateway.config import DestinationConfig
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel.request import ORDERED, Request, build
+from gateway.delivery.mixpanel.resolver import Resolver
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
 
-__all__ = ["MixpanelEndpoint"]
+__all__ = ["MixpanelEndpoint", "project_of"]
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -33,11 +33,13 @@ class MixpanelEndpoint:
 
     def __init__(self, name: str, destination: DestinationConfig) -> None:
         self.name = name
-        self.is_ordered = name in ORDERED
+        self.is_ordered = self.sends_plain = name in ORDERED  # these do not understand gzip
         self._settings = destination.settings
-        self._base_url = (destination.base_url or destination.settings.apiRegion.value).rstrip("/")
+        self._base_url = _base_url(destination)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=destination.delivery.connections),
+            connector=aiohttp.TCPConnector(
+                limit=destination.delivery.connections, resolver=Resolver()
+            ),
             timeout=aiohttp.ClientTimeout(
                 total=destination.delivery.request_timeout_s, sock_connect=_CONNECT_TIMEOUT_S
             ),
@@ -55,12 +57,17 @@ class MixpanelEndpoint:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def send(self, body: Body) -> Outcome:
-        """Send one request and return what became of it."""
-        # Building may inflate and compress megabytes, which would hold up the event loop.
-        request = await asyncio.to_thread(build, self.name, self._settings, body)
+    def prepare(self, body: Body) -> Request:
+        """Build the request for these records; inflates and compresses megabytes.
+
+        :raises ValueError: the stored bytes are damaged.
+        """
+        return build(self.name, self._settings, body)
+
+    async def send(self, request: Request) -> Outcome:
+        """Send a request and return what became of it."""
         try:
-            return await self._post(request, body.records)
+            return await self._post(request)
         except TimeoutError:
             return RetryLater(None, "no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -70,7 +77,7 @@ class MixpanelEndpoint:
         """Close the connections."""
         await self._session.close()
 
-    async def _post(self, request: Request, records: int) -> Outcome:
+    async def _post(self, request: Request) -> Outcome:
         async with self._session.post(
             self._base_url + request.path,
             params=request.query,
@@ -79,7 +86,7 @@ class MixpanelEndpoint:
             allow_redirects=False,
         ) as response:
             answer = await _read(response)
-            return interpret(self.name, response.status, response.headers, answer, records)
+            return interpret(self.name, response.status, response.headers, answer, request.records)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -96,3 +103,12 @@ def _describe(error: Exception) -> str:
     # Only errors of the network are quoted: others may repeat what was sent or answered.
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, OSError) else name
+
+
+def project_of(destination: DestinationConfig) -> tuple[str, str]:
+    """Return what tells apart the projects that Mixpanel limits: the host and the token."""
+    return _base_url(destination).lower(), destination.settings.projectToken
+
+
+def _base_url(destination: DestinationConfig) -> str:
+    return (destination.base_url or destination.settings.apiRegion.value).rstrip("/")

@@ -50,7 +50,7 @@ def interpret(
     if 400 <= status < 500 and status not in _TEMPORARY_4XX:
         # Not about the records but about where and how they are sent.
         return Paused(f"unexpected status {status} from /{endpoint}; check base_url and apiRegion")
-    return RetryLater(_retry_after_s(headers), f"status {status}")
+    return RetryLater(_retry_after_s(headers), f"status {status}", throttled=status == 429)
 
 
 def _accepted(endpoint: str, body: bytes) -> Outcome:
@@ -67,6 +67,10 @@ def _accepted(endpoint: str, body: bytes) -> Outcome:
         case {"status": 0 | "0" | "error"}:
             return Split("refused", "status 0 without a reason")
         case {"status": 1 | "OK" | "ok"} | 1:
+            # For /track, /engage and /groups one page says that 1 means all records were valid,
+            # another that at least one was, and nothing says which were not.  Sending each alone
+            # would tell, at 2000 times the requests; so 1 counts as all, and a record that Mixpanel
+            # dropped without a word among good ones counts as delivered.
             # num_records_imported may be below what was sent; 200 still means all were taken.
             return Delivered()
         case 0:

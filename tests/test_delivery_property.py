@@ -1,0 +1,331 @@
+"""Whatever a service answers and whenever the spool fails, each record ends where it belongs.
+
+The sender and its decisions are the real ones; the service and the spool are models that are
+strict about every call.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.clock import SystemClock
+from gateway.config import DeliveryConfig
+from gateway.delivery.batch import Body
+from gateway.delivery.gate import Hold
+from gateway.delivery.limits import ProjectLimiter
+from gateway.delivery.memory import Memory
+from gateway.delivery.mixpanel.response import interpret
+from gateway.delivery.outcome import Outcome, RetryLater
+from gateway.delivery.sender import Sender
+from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.spool.base import Chunk, Queue, QueueState, Settlement, Spool
+from gateway.telemetry import Telemetry
+from tests.torture.order import is_in_order
+
+LARGE = 400  # bytes of a record that is too large on its own
+MOODS = ("500", "429", "reset", "reset after", "200 page", "401", "halves", "names", "cut off")
+SPOOL_MOODS = ("well", "well", "fails", "fails after")
+
+
+class Model:
+    """What both models share: which records there are, and which of them are bad."""
+
+    def __init__(self, sizes: Sequence[int], bad: Iterable[int], large: Iterable[int]) -> None:
+        self.bad = frozenset(bad)
+        self.large = frozenset(large)
+        numbers = iter(range(sum(sizes)))
+        self.chunks = [[self._line(next(numbers)) for _ in range(size)] for size in sizes]
+        self.all = set(range(sum(sizes)))
+        self.hopeless = self.bad | self.large
+
+    def _line(self, number: int) -> bytes:
+        padding = "x" * (LARGE if number in self.large else number % 7)
+        return json.dumps({"n": number, "p": padding}).encode() + b"\n"
+
+
+def numbers_in(lines: bytes) -> list[int]:
+    return [json.loads(line)["n"] for line in lines.splitlines()]
+
+
+class Service:
+    """An endpoint that answers in one mood after another, and is well at last."""
+
+    sends_plain = True
+
+    def __init__(self, name: str, model: Model, moods: Sequence[str], max_bytes: int) -> None:
+        self.name = name
+        self.is_ordered = name == "engage"
+        self.taken: list[int] = []
+        self.requests = 0
+        self._model = model
+        self._moods = iter(moods)
+        self._max_bytes = max_bytes
+
+    def prepare(self, body: Body) -> bytes:
+        return body.plain()
+
+    async def send(self, request: bytes) -> Outcome:
+        self.requests += 1
+        mood = next(self._moods, "names")
+        await asyncio.sleep(0)
+        numbers = numbers_in(request)
+        if mood == "reset":
+            return RetryLater(None, "ConnectionResetError")
+        status, answer = self._answer(mood, numbers, len(request))
+        if mood == "reset after":
+            return RetryLater(None, "ConnectionResetError")
+        return interpret(self.name, status, {}, answer, len(numbers))
+
+    def _answer(self, mood: str, numbers: list[int], size: int) -> tuple[int, bytes]:
+        if mood in ("500", "429", "401"):
+            return int(mood), b"{}"
+        if mood == "200 page":
+            return 200, b"<html>a proxy's</html>"
+        if size > self._max_bytes:
+            return 413, b""
+        bad = [index for index, number in enumerate(numbers) if number in self._model.bad]
+        if bad and (self.name == "engage" or mood == "halves"):
+            if self.name == "engage":
+                return 200, b'{"status": 0, "error": "no"}'
+            return 400, b"no"
+        self.taken += [number for number in numbers if number not in self._model.bad]
+        if not bad:
+            return 200, b'{"status": 1, "error": null}'
+        failed = [{"index": index, "message": "no"} for index in bad]
+        answer = json.dumps({"failed_records": failed, "num_records_imported": len(numbers)})
+        # An answer that is cut off says nothing, although the good records have been taken.
+        return 400, answer.encode()[: 20 if mood == "cut off" else None]
+
+    async def close(self) -> None:
+        pass
+
+
+class ModelSpool:
+    """A queue in memory that checks every settlement record by record."""
+
+    def __init__(self, queue: Queue, model: Model, moods: Sequence[str]) -> None:
+        self._queue = queue
+        self._chunks = dict(enumerate(model.chunks, start=1))
+        self._moods = iter(moods)
+        self.delivered = 0
+        self.dead: dict[int, str] = {}
+        self.empty = asyncio.Event()
+
+    def queues(self) -> Mapping[Queue, QueueState]:
+        pending = sum(map(len, self._chunks.values()))
+        return {self._queue: QueueState(pending=pending, chunks=len(self._chunks), oldest_ms=0)}
+
+    async def read(
+        self, queue: Queue, *, after: int = 0, max_records: int = 2000, max_bytes: int = 2**21
+    ) -> list[Chunk]:
+        found: list[Chunk] = []
+        for chunk_id, lines in sorted(self._chunks.items()):
+            if chunk_id <= after:
+                continue
+            data = b"".join(lines)
+            records = sum(chunk.records for chunk in found) + len(lines)
+            size = sum(chunk.raw_bytes for chunk in found) + len(data)
+            if found and (records > max_records or size > max_bytes):
+                break
+            found.append(
+                Chunk(
+                    id=chunk_id,
+                    queue=queue,
+                    records=len(lines),
+                    raw_bytes=len(data),
+                    created_ms=0,
+                    encoding="identity",
+                    payload=data,
+                )
+            )
+        return found
+
+    async def settle(self, settlement: Settlement) -> None:
+        mood = next(self._moods, "well")
+        await asyncio.sleep(0)
+        if mood == "fails":
+            raise SpoolUnavailable("the disk is full")
+        self._apply(settlement)
+        if mood == "fails after":
+            raise SpoolUnavailable("who knows")
+
+    def _apply(self, settlement: Settlement) -> None:
+        remaining = settlement.remaining
+        kept = numbers_in(remaining.lines) if remaining else []
+        dead = {json.loads(letter.payload)["n"]: letter.reason for letter in settlement.dead}
+        if not all(chunk_id in self._chunks for chunk_id in settlement.chunk_ids):
+            raise SpoolError("no such chunk")
+        lines = [line for chunk_id in settlement.chunk_ids for line in self._chunks[chunk_id]]
+        there = numbers_in(b"".join(lines))
+        if len(there) != settlement.delivered + len(dead) + len(kept):
+            raise SpoolError("does not add up")
+        assert len(dead) == len(settlement.dead), "the same dead letter twice"
+        assert not set(dead) & set(kept)
+        assert set(dead) | set(kept) <= set(there)
+        assert kept == sorted(kept), "the order has changed"
+        assert len(kept) == (remaining.records if remaining else 0)
+        for chunk_id in settlement.chunk_ids:
+            del self._chunks[chunk_id]
+        if remaining:
+            self._chunks[settlement.chunk_ids[0]] = remaining.lines.splitlines(keepends=True)
+        self.delivered += settlement.delivered
+        self.dead |= dead
+        if not self._chunks:
+            self.empty.set()
+
+
+class AtOnce(Executor):
+    """No threads, so that a run can be repeated."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@dataclass
+class Run:
+    """What has come of everything."""
+
+    service: Service
+    spool: ModelSpool
+    state: str
+
+
+async def deliver(
+    model: Model,
+    *,
+    endpoint: str = "import",
+    moods: Sequence[str] = (),
+    spool_moods: Sequence[str] = (),
+    batch_records: int = 20,
+    max_bytes: int = LARGE,
+    requests: int | None = None,
+) -> Run:
+    """Deliver until nothing is left, or until so many requests have been made."""
+    queue = Queue("main", endpoint)
+    service = Service(endpoint, model, moods, max_bytes)
+    spool = ModelSpool(queue, model, spool_moods)
+    held: Any = spool
+    typed: Spool = held
+    stopped = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        if requests is not None and service.requests >= requests:
+            stopped.set()
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+    sender = Sender(
+        queue,
+        service,
+        config=DeliveryConfig(batch_records=batch_records, batch_bytes=1024, connections=3),
+        spool=typed,
+        limiter=ProjectLimiter(records_per_second=1e9, bytes_per_minute=1e12),
+        hold=Hold(SystemClock()),
+        memory=Memory(),
+        threads=AtOnce(),
+        clock=SystemClock(),
+        telemetry=Telemetry(),
+        rng=Random(1),
+        sleep=sleep,
+    )
+    sender.start()
+    try:
+        async with asyncio.timeout(20):
+            await (spool.empty if requests is None else stopped).wait()
+            if requests is None:
+                await sender.drained()
+        return Run(service, spool, sender.status()["state"])
+    finally:
+        await sender.stop()
+
+
+sizes = st.lists(st.integers(1, 30), min_size=1, max_size=8)
+few = st.lists(st.integers(0, 100), max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    endpoint=st.sampled_from(("import", "engage")),
+    sizes=sizes,
+    bad=few,
+    large=few,
+    moods=st.lists(st.sampled_from(MOODS), max_size=40),
+    spool_moods=st.lists(st.sampled_from(SPOOL_MOODS), max_size=20),
+    batch_records=st.integers(5, 40),
+    max_bytes=st.integers(LARGE // 2, 2000),
+)
+def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_dead(
+    endpoint: str,
+    sizes: list[int],
+    bad: list[int],
+    large: list[int],
+    moods: list[str],
+    spool_moods: list[str],
+    batch_records: int,
+    max_bytes: int,
+) -> None:
+    total = sum(sizes)
+    model = Model(sizes, (n % total for n in bad), (n % total for n in large))
+    run = asyncio.run(
+        deliver(
+            model,
+            endpoint=endpoint,
+            moods=moods,
+            spool_moods=spool_moods,
+            batch_records=batch_records,
+            max_bytes=min(max_bytes, LARGE),
+        )
+    )
+    assert set(run.service.taken) == model.all - model.hopeless
+    assert set(run.spool.dead) == model.hopeless
+    assert {n for n, reason in run.spool.dead.items() if reason == "too_large"} >= (
+        model.large - model.bad
+    )
+    assert run.spool.delivered == total - len(model.hopeless)
+    if endpoint == "engage":
+        assert is_in_order(run.service.taken)
+    if not set(moods) & {"reset after", "cut off"} and "fails after" not in spool_moods:
+        assert max(Counter(run.service.taken).values(), default=1) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    endpoint=st.sampled_from(("import", "engage")),
+    good=st.integers(0, 15),
+    more_bad=st.integers(1, 10),
+    rng=st.randoms(use_true_random=False),
+    moods=st.lists(st.sampled_from(MOODS), max_size=10),
+)
+def test_a_refused_majority_is_a_wrong_setting_and_costs_no_record(
+    endpoint: str, good: int, more_bad: int, rng: Random, moods: list[str]
+) -> None:
+    total = 2 * good + more_bad + 9
+    bad = rng.sample(range(total), good + more_bad + 9)
+    model = Model([total], bad, ())
+    run = asyncio.run(
+        deliver(
+            model,
+            endpoint=endpoint,
+            moods=moods,
+            batch_records=100,
+            max_bytes=10_000,
+            requests=200,
+        )
+    )
+    assert run.state == "paused"
+    assert run.spool.dead == {}
+    assert set(run.service.taken) <= model.all - model.bad
+    assert run.spool.delivered + sum(len(c) for c in run.spool._chunks.values()) == total
