@@ -132,6 +132,11 @@ class Telemetry:
             "Chunks set aside because their checksum did not match.",
             registry=registry,
         )
+        self.letters_damaged = Counter(
+            "gateway_dead_letters_damaged_total",
+            "Dead letters found not to be as they were written; they are never sent.",
+            registry=registry,
+        )
         self.delivery_requests = Counter(
             "gateway_delivery_requests_total",
             "Requests to a destination, by endpoint and outcome.",

@@ -1,0 +1,152 @@
+"""Reading dead letters: on a connection of its own, since a search may read all of them."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.spool.base import DeadLetter, Origin, Queue, StoredDeadLetter
+from gateway.spool.database import Database, is_damage
+from gateway.spool.dead_letters import Filter, Group
+from gateway.spool.letterbox import checksum
+
+__all__ = ["LetterReader"]
+
+_CONDITIONS = {
+    "destination": "destination = ?",
+    "endpoint": "endpoint = ?",
+    "kind": "kind = ?",
+    "reason": "reason = ?",
+    "since_ms": "created_ms >= ?",
+    "until_ms": "created_ms < ?",
+    "ids": "dead_letters.id IN (SELECT value FROM json_each(?))",
+    "up_to": "dead_letters.id <= ?",
+}
+
+
+class LetterReader(Database):
+    """A connection that changes nothing and never waits for a commit."""
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA query_only = ON")
+        # A damaged text fails its checksum; it must not fail in the decoder before that.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+
+    def page(
+        self, wanted: Filter, after: int, limit: int, max_bytes: int
+    ) -> list[StoredDeadLetter]:
+        """Return letters with ``id > after``, oldest first, within both limits."""
+        where, values = _where(wanted)
+        # CROSS JOIN fixes the order, so that the rows come as they lie, and each page goes on
+        # where the one before ended.  Their payloads are loaded below, one by one.
+        ids = self._execute(
+            "SELECT dead_letters.id FROM dead_letters NOT INDEXED CROSS JOIN queues"  # noqa: S608
+            f" ON queues.id = queue_id WHERE dead_letters.id > ?{where}"
+            " ORDER BY dead_letters.id LIMIT ?",
+            (after, *values, limit),
+        )
+        letters: list[StoredDeadLetter] = []
+        size = 0
+        for (letter_id,) in ids:
+            letter = self._load(letter_id)
+            size += len(letter.letter.payload)
+            if letters and size > max_bytes:
+                break
+            letters.append(letter)
+        ids.close()
+        return letters
+
+    def groups(self, wanted: Filter) -> list[Group]:
+        """Return counts by cause, the most frequent first; only examples are read from the rows."""
+        where, values = _where(wanted)
+        rows = self._execute(
+            "SELECT destination, endpoint, kind, reason, COUNT(*) AS letters, SUM(size),"  # noqa: S608
+            " MIN(created_ms), MAX(created_ms), MAX(dead_letters.id) FROM queues CROSS JOIN"
+            " dead_letters INDEXED BY dead_letters_by_reason ON queues.id = queue_id"
+            f" WHERE TRUE{where} GROUP BY queue_id, kind, reason ORDER BY letters DESC",
+            values,
+        ).fetchall()
+        names = ("destination", "endpoint", "kind", "reason", "letters", "bytes")
+        return [
+            Group(
+                **dict(zip(names, row[:6], strict=True)),
+                oldest_ms=row[6],
+                newest_ms=row[7],
+                example=self._load(row[8]).letter.detail,
+            )
+            for row in rows
+        ]
+
+    def newest_id(self) -> int:
+        """Return the id of the newest letter, 0 when there is none."""
+        (newest,) = self._row("SELECT MAX(id) FROM dead_letters")
+        return newest or 0
+
+    def _load(self, letter_id: int) -> StoredDeadLetter:
+        try:
+            row = self._row(_LETTER, (letter_id,))
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return _unreadable(letter_id)
+        return _stored(letter_id, *row) if row else _unreadable(letter_id)
+
+
+_LETTER = (
+    "SELECT created_ms, destination, endpoint, kind, reason, detail, payload, source, received_ms,"
+    " skew_ms, client_ip, checksum FROM dead_letters JOIN queues ON queues.id = queue_id"
+    " WHERE dead_letters.id = ?"
+)
+
+
+def _where(wanted: Filter) -> tuple[str, Sequence[object]]:
+    """Return the conditions and their values."""
+    given = {name: getattr(wanted, name) for name in _CONDITIONS}
+    given["ids"] = None if wanted.ids is None else json.dumps(wanted.ids)
+    given = {name: value for name, value in given.items() if value is not None}
+    return "".join(f" AND {_CONDITIONS[name]}" for name in given), tuple(given.values())
+
+
+def _stored(
+    letter_id: int,
+    created_ms: int,
+    destination: str,
+    endpoint: str,
+    kind: Any,
+    reason: str,
+    detail: str,
+    payload: Any,
+    source: str | None,
+    received_ms: int | None,
+    skew_ms: int | None,
+    client_ip: str | None,
+    expected: int | None,
+) -> StoredDeadLetter:
+    origin = None
+    if source is not None:
+        origin = Origin(
+            source=source,
+            received_ms=received_ms or 0,
+            skew_ms=skew_ms or 0,
+            client_ip=client_ip,
+        )
+    letter = DeadLetter(
+        queue=Queue(destination, endpoint),
+        kind=kind,
+        reason=reason,
+        detail=detail,
+        payload=payload if isinstance(payload, bytes) else str(payload).encode(),
+        origin=origin,
+    )
+    # Format 1 had no checksum of letters: those are taken as they are.
+    is_damaged = expected is not None and checksum(letter, created_ms) != expected
+    return StoredDeadLetter(
+        id=letter_id, created_ms=created_ms, letter=letter, is_damaged=is_damaged
+    )
+
+
+def _unreadable(letter_id: int) -> StoredDeadLetter:
+    letter = DeadLetter(
+        queue=Queue("", ""), kind="record", reason="unreadable", detail="", payload=b""
+    )
+    return StoredDeadLetter(id=letter_id, created_ms=0, letter=letter, is_damaged=True)
