@@ -55,6 +55,8 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 REQUEST_BYTES = 1024
 """What a waiting request takes besides its records."""
 
+_DEFAULT_LIMITS = Limits()
+
 _T = TypeVar("_T")
 
 
@@ -91,7 +93,7 @@ class SqliteSpool:
         min_free_bytes: int,
         name: str = "worker-0",
         max_waiting_bytes: int = MAX_WAITING_BYTES,
-        letter_limits: Limits = Limits(),  # noqa: B008  # immutable
+        letter_limits: Limits = _DEFAULT_LIMITS,
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         path = directory / f"{name}.db"

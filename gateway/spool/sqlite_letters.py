@@ -98,7 +98,7 @@ class SqliteDeadLetters:
 
     def kept(self) -> Mapping[str, Kept]:
         """Return what is kept, by destination."""
-        return dict(self._totals().kept)
+        return {name: kept for name, kept in self._totals().kept.items() if kept.letters}
 
     async def _tick(self) -> None:
         while True:
