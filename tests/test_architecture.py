@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LEAVES = frozenset({"", "errors", "events", "config", "clock", "telemetry"})
 """What every layer may import; "" is the package itself."""
 
-HELPERS = {"config_file": "config"}
+HELPERS = {"config_file": "config", "originals": "events"}
 """Modules that are part of another one."""
 
 LAYERS = frozenset({"ingest", "mapping", "spool", "delivery", "admin", "sandbox"})
