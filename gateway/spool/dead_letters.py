@@ -6,16 +6,33 @@ transaction with the ledger's counters, so a dead letter is never in two places 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from gateway.spool.base import Entry, StoredDeadLetter
 
-__all__ = ["LETTER_BYTES", "DeadLetterStore", "Filter", "Group", "Kept", "Limits", "Replacement"]
+__all__ = [
+    "LETTER_BYTES",
+    "MAX_IDS",
+    "DeadLetterStore",
+    "Filter",
+    "Group",
+    "Kept",
+    "Limits",
+    "Number",
+    "Replacement",
+]
 
 LETTER_BYTES = 256
 """What keeping a letter takes besides its payload and detail: its row, its place in the index."""
+
+MAX_IDS = 10_000
+"""Ids in one filter."""
+
+# What the storage can compare: a signed number of 64 bits.
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,10 +48,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     endpoint: str | None = None
     kind: Literal["event", "record"] | None = None
     reason: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-    ids: tuple[int, ...] | None = None
-    up_to: int | None = None
+    since_ms: Number | None = None
+    until_ms: Number | None = None
+    ids: Annotated[tuple[Number, ...], Meta(max_length=MAX_IDS)] | None = None
+    up_to: Number | None = None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +117,13 @@ class DeadLetterStore(Protocol):
         """Return dead letters with ``id > after``, oldest first, within both limits.
 
         The first is returned even when it alone exceeds ``max_bytes``.
+
+        :raises SpoolUnavailable: the storage cannot be read now.
+        """
+        ...
+
+    async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
+        """Return the ids of dead letters with ``id > after``, oldest first.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """

@@ -36,25 +36,31 @@ class LetterReader(Database):
         self, wanted: Filter, after: int, limit: int, max_bytes: int
     ) -> list[StoredDeadLetter]:
         """Return letters with ``id > after``, oldest first, within both limits."""
+        letters: list[StoredDeadLetter] = []
+        size = 0
+        for letter_id in self.ids(wanted, after, limit):
+            # One by one, so that one that cannot be read is known by its id.
+            letter = self._load(letter_id)
+            if letter is None:
+                continue
+            size += len(letter.letter.payload)
+            if letters and size > max_bytes:
+                break
+            letters.append(letter)
+        return letters
+
+    def ids(self, wanted: Filter, after: int, limit: int) -> list[int]:
+        """Return the ids of letters with ``id > after``, oldest first."""
         where, values = _where(wanted)
-        # CROSS JOIN fixes the order, so that the rows come as they lie, and each page goes on
-        # where the one before ended.  Their payloads are loaded below, one by one.
-        ids = self._execute(
+        # CROSS JOIN fixes the order, so that the rows come as they lie and each page goes on where
+        # the one before ended.  What is asked for precedes the payload, which is not read.
+        rows = self._execute(
             "SELECT dead_letters.id FROM dead_letters NOT INDEXED CROSS JOIN queues"  # noqa: S608
             f" ON queues.id = queue_id WHERE dead_letters.id > ?{where}"
             " ORDER BY dead_letters.id LIMIT ?",
             (after, *values, limit),
         )
-        letters: list[StoredDeadLetter] = []
-        size = 0
-        for (letter_id,) in ids:
-            letter = self._load(letter_id)
-            size += len(letter.letter.payload)
-            if letters and size > max_bytes:
-                break
-            letters.append(letter)
-        ids.close()
-        return letters
+        return [letter_id for (letter_id,) in rows]
 
     def groups(self, wanted: Filter) -> list[Group]:
         """Return counts by cause, the most frequent first; only examples are read from the rows."""
@@ -72,7 +78,7 @@ class LetterReader(Database):
                 **dict(zip(names, row[:6], strict=True)),
                 oldest_ms=row[6],
                 newest_ms=row[7],
-                example=self._load(row[8]).letter.detail,
+                example=newest.letter.detail if (newest := self._load(row[8])) else "",
             )
             for row in rows
         ]
@@ -82,14 +88,15 @@ class LetterReader(Database):
         (newest,) = self._row("SELECT MAX(id) FROM dead_letters")
         return newest or 0
 
-    def _load(self, letter_id: int) -> StoredDeadLetter:
+    def _load(self, letter_id: int) -> StoredDeadLetter | None:
+        """Return a letter, None when it has just gone."""
         try:
             row = self._row(_LETTER, (letter_id,))
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             return _unreadable(letter_id)
-        return _stored(letter_id, *row) if row else _unreadable(letter_id)
+        return _stored(letter_id, *row) if row else None
 
 
 _LETTER = (

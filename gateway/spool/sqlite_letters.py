@@ -77,6 +77,10 @@ class SqliteDeadLetters:
                 log.error("dead letter %d in %s is damaged; it is not sent", letter.id, self._path)
         return letters
 
+    async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
+        """Return the ids of dead letters with ``id > after``, oldest first."""
+        return await self._read(partial(self._reader.ids, wanted, after, limit))
+
     async def groups(self, wanted: Filter) -> list[Group]:
         """Return counts by destination, endpoint, kind and reason, the most frequent first."""
         return await self._read(partial(self._reader.groups, wanted))
