@@ -97,7 +97,7 @@ class SqliteSpool:
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         path = directory / f"{name}.db"
-        self._path = path
+        self.path = self._path = path
         self._telemetry = telemetry
         self._max_waiting_bytes = max_waiting_bytes
         letter_bytes = min(letter_limits.max_bytes, max_bytes // 4)
