@@ -1,6 +1,7 @@
 """How the commands reach dead letters: a running gateway's admin port, else the spool itself."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,13 +95,12 @@ class OverHttp:
     ) -> _T:
         """Return the answer; a gateway that cannot do it now is asked again a few times."""
         url = f"{self._url}/dead-letters{path}"
-        data = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         left = _ATTEMPTS
         while True:
             left -= 1
             async with self._session.request(
-                method, url, params=query, data=data, headers=headers
+                method, url, params=query, data=_stream(body), headers=headers
             ) as response:
                 answer, status = await response.read(), response.status
                 pause = response.headers.get("Retry-After", "")
@@ -137,8 +137,12 @@ async def access(where: Where) -> AsyncIterator[tuple[Access, str]]:
     token = where.token or (config.admin.token.reveal() if config.admin.token else None)
     url = (where.admin or _address(config.admin)).rstrip("/")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # A person may think longer about a question than a gateway keeps a connection open.
+    connector = aiohttp.TCPConnector(force_close=True)
     try:
-        async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as session:
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=_TIMEOUT, headers=headers
+        ) as session:
             if await _answers(session, url):
                 yield OverHttp(session, url), f"the gateway at {url}"
                 return
@@ -217,6 +221,10 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
         ) from None
     except (aiohttp.ClientConnectorError, TimeoutError):
         return False
+
+
+def _stream(body: msgspec.Struct | None) -> io.BytesIO | None:
+    return None if body is None else io.BytesIO(msgspec.json.encode(body))
 
 
 def _query(wanted: Filter) -> dict[str, str]:

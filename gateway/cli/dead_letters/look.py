@@ -1,5 +1,6 @@
 """``gateway dead-letters list|show|export``: what there is."""
 
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -132,7 +133,7 @@ def _output(file: Path | None) -> Iterator[BinaryIO]:
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     partial = Path(name)
     try:
-        with open(handle, "wb") as output:
+        with os.fdopen(handle, "wb") as output:
             yield output
         partial.replace(file)
     finally:

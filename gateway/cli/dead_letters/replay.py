@@ -54,8 +54,10 @@ def replay_letters(
     letter is never sent twice, also when this is stopped and run again.
     """
     wanted = options.chosen(destination, endpoint, reason, kind, since, until, ids)
-    if (edited_file or edit_id is not None) and (wanted != Filter() or (edited_file and edit_id)):
+    if sum((wanted != Filter(), edited_file is not None, edit_id is not None)) > 1:
         raise fail("give filters, or --edited FILE, or --edit ID: only one of them", 2)
+    # All of them are read before any is sent: a mistake in the last stops the first.
+    edits = sum(1 for _ in read_edits(edited_file)) if edited_file else 0
 
     async def run() -> bool:
         async with access(options.where(config, admin, token)) as (letters, place):
@@ -67,10 +69,7 @@ def replay_letters(
                 edit = edited(letter, editor)
                 plan.of_edits(1, lambda: iter([edit]))
             elif edited_file is not None:
-                count = sum(
-                    1 for _ in read_edits(edited_file)
-                )  # all of them are read before any is sent
-                plan.of_edits(count, lambda: read_edits(edited_file))
+                plan.of_edits(edits, lambda: read_edits(edited_file))
             else:
                 await plan.of_filter(wanted)
             if not plan.total:
