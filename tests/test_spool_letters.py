@@ -196,11 +196,26 @@ async def test_purged_letters_are_gone_and_counted(tmp_path: Path) -> None:
 
 
 async def test_purge_of_nothing_does_not_claim_that_the_disk_is_well(tmp_path: Path) -> None:
-    async with spool_in(tmp_path, min_free_bytes=1 << 60) as spool:
+    class Connection(sqlite3.Connection):
+        def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
+            if is_broken and statement.startswith(("INSERT", "PRAGMA user_version =")):
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(statement, values)
+
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, factory=Connection)
+
+    is_broken = False
+    async with spool_in(tmp_path, connect=connect) as spool:
+        is_broken = True
         with pytest.raises(SpoolUnavailable):
             await spool.append([Entry(IMPORT, b"{}\n", 1)])
-        assert await spool.letters.purge([1]) == 0
+        with pytest.raises(SpoolUnavailable):
+            await spool.letters.purge([1])
         assert not spool.health().accepting
+        is_broken = False
+        assert await spool.letters.purge([1]) == 0
+        assert spool.health().accepting
 
 
 # Dropped

@@ -13,14 +13,14 @@ from gateway.spool.letterbox import checksum
 __all__ = ["LetterReader"]
 
 _CONDITIONS = {
-    "destination": "destination = ?",
-    "endpoint": "endpoint = ?",
+    "destination": "queue_id IN (SELECT id FROM queues WHERE destination = ?)",
+    "endpoint": "queue_id IN (SELECT id FROM queues WHERE endpoint = ?)",
     "kind": "kind = ?",
     "reason": "reason = ?",
     "since_ms": "created_ms >= ?",
     "until_ms": "created_ms < ?",
-    "ids": "dead_letters.id IN (SELECT value FROM json_each(?))",
-    "up_to": "dead_letters.id <= ?",
+    "ids": "id IN (SELECT value FROM json_each(?))",
+    "up_to": "id <= ?",
 }
 
 
@@ -52,12 +52,11 @@ class LetterReader(Database):
     def ids(self, wanted: Filter, after: int, limit: int) -> list[int]:
         """Return the ids of letters with ``id > after``, oldest first."""
         where, values = _where(wanted)
-        # CROSS JOIN fixes the order, so that the rows come as they lie and each page goes on where
-        # the one before ended.  What is asked for precedes the payload, which is not read.
+        # Without the index the rows come as they lie, and each page goes on where the one before
+        # ended.  What is asked for precedes the payload, which is not read.
         rows = self._execute(
-            "SELECT dead_letters.id FROM dead_letters NOT INDEXED CROSS JOIN queues"  # noqa: S608
-            f" ON queues.id = queue_id WHERE dead_letters.id > ?{where}"
-            " ORDER BY dead_letters.id LIMIT ?",
+            "SELECT id FROM dead_letters NOT INDEXED"  # noqa: S608
+            f" WHERE id > ?{where} ORDER BY id LIMIT ?",
             (after, *values, limit),
         )
         return [letter_id for (letter_id,) in rows]
@@ -66,10 +65,12 @@ class LetterReader(Database):
         """Return counts by cause, the most frequent first; only examples are read from the rows."""
         where, values = _where(wanted)
         rows = self._execute(
-            "SELECT destination, endpoint, kind, reason, COUNT(*) AS letters, SUM(size),"  # noqa: S608
-            " MIN(created_ms), MAX(created_ms), MAX(dead_letters.id) FROM queues CROSS JOIN"
-            " dead_letters INDEXED BY dead_letters_by_reason ON queues.id = queue_id"
-            f" WHERE TRUE{where} GROUP BY queue_id, kind, reason ORDER BY letters DESC",
+            "SELECT destination, endpoint, kind, reason, letters, size, oldest, newest, last FROM ("  # noqa: S608
+            "SELECT queue_id, kind, reason, COUNT(*) AS letters, SUM(size) AS size,"
+            " MIN(created_ms) AS oldest, MAX(created_ms) AS newest, MAX(id) AS last"
+            " FROM dead_letters INDEXED BY dead_letters_by_reason"
+            f" WHERE TRUE{where} GROUP BY queue_id, kind, reason"
+            ") JOIN queues ON queues.id = queue_id ORDER BY letters DESC, last DESC",
             values,
         ).fetchall()
         names = ("destination", "endpoint", "kind", "reason", "letters", "bytes")

@@ -185,9 +185,10 @@ class Letterbox:
             letter_id = 0
             try:
                 for letter_id in chosen:
-                    if letter_id not in self._stuck:
-                        deleted += self._execute(_NAME_AND_SIZE, (letter_id,)).fetchall()
+                    found = self._execute(_NAME_AND_SIZE, (letter_id,)).fetchall()
+                    if found and letter_id not in self._stuck:
                         self._execute("DELETE FROM dead_letters WHERE id = ?", (letter_id,))
+                        deleted += found
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise

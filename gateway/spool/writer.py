@@ -231,6 +231,8 @@ class Writer(Database):
             if isinstance(work, Append | Replay):
                 appends[index] = work
                 continue
+            if isinstance(work, Expire):
+                continue  # every transaction goes such a step, below
             try:
                 outcome.results[index] = self._do(work, outcome.changes)
             except SpoolError as error:
@@ -241,14 +243,15 @@ class Writer(Database):
                 outcome.refused[index] = SpoolUnavailable(outcome.problem, retry_after_s=30)
         else:
             self._append(self._with_replayed(appends, outcome), outcome.changes)
-        self._letters.expire(outcome.changes)
+        more = self._letters.expire(outcome.changes)
+        outcome.results.update((i, more) for i, work in enumerate(works) if work == Expire())
         if self._row("SELECT total_changes()") == written:
             # What writes nothing tells nothing.  It is the same format, but it has to be written.
             self._execute(f"PRAGMA user_version = {FORMAT}")
         self._write_ledger(outcome.changes)
         return outcome
 
-    def _do(self, work: Settlement | SetAside | Purge | Expire, changes: Changes) -> object:
+    def _do(self, work: Settlement | SetAside | Purge, changes: Changes) -> object:
         """Do what needs no room, and return what it results in."""
         match work:
             case Settlement():
@@ -257,8 +260,6 @@ class Writer(Database):
                 self._set_aside(work, changes)
             case Purge():
                 return self._letters.purge(work, changes)
-            case Expire():
-                return self._letters.expire(changes)
         return None
 
     def _with_replayed(
