@@ -4,7 +4,6 @@ An event in memory holds what the gateway reads of it.  One that is kept for a p
 and to be mapped again, has to hold everything else, too: its text is taken from the body again.
 """
 
-import json
 import re
 from functools import lru_cache
 
@@ -22,6 +21,7 @@ _NOTED = frozenset({"write_key", "client_ip", "skew_ms"})
 
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_string = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 
 _ESCAPED_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)+"')
@@ -59,15 +59,27 @@ def without_key(text: bytes, key: str) -> bytes:
     A short key, as in "dev", goes only where it is a word: it may be a part of others by chance.
     """
     pattern = _pattern(key)
-    if b"\\" in text:
+    if b"\\" in text and _encode(key)[1:-1] in _with_plain_escapes(text, key):
         text = _ESCAPED_STRING.sub(lambda found: _string_without(found[0], pattern), text)
+    if key.encode() not in text:
+        return text
     return pattern.sub("***", text.decode()).encode()
 
 
+def _with_plain_escapes(text: bytes, key: str) -> bytes:
+    """Return JSON text with no other escapes than ``_encode`` makes.
+
+    Ten times as fast as a search string by string, which is left for texts that hold the key.
+    """
+    try:
+        return _encode(msgspec.json.decode(text))
+    except (msgspec.DecodeError, RecursionError):
+        return _encode(key)  # a number or a depth that is only carried: it may be there
+
+
 def _string_without(token: bytes, pattern: re.Pattern[str]) -> bytes:
-    value = json.loads(token, strict=False)
-    mended = pattern.sub("***", value)
-    return token if mended == value else json.dumps(mended).encode()
+    value = _string(token)
+    return _encode(pattern.sub("***", value)) if pattern.search(value) else token
 
 
 @lru_cache(maxsize=64)
@@ -96,7 +108,7 @@ def _completed(text: bytes, event: Event) -> bytes:
     has_changed = members.pop("writeKey", None) is not None
     for encoded_name, name, _ in MEMBERS:
         value, came = getattr(event, name), getattr(before, name)
-        if name in _NOTED or _plain(value) == _plain(came):
+        if value is came or name in _NOTED or _plain(value) == _plain(came):
             continue
         has_changed = True
         if value is None:

@@ -294,7 +294,6 @@ async def test_two_replays_at_the_same_time_send_each_letter_once(spool: Hands) 
     letters = letters_of(spool)
     reports = await asyncio.gather(*(letters.replay(ReplayRequest()) for _ in range(3)))
     assert sum(report.replayed for report in reports) == 100
-    assert sum(report.missing for report in reports) == 200
     records = await records_of(spool)
     assert len(records) == len(set(records)) == 100
     await assert_proven(spool)

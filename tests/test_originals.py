@@ -139,6 +139,12 @@ def test_key_is_removed_when_it_is_escaped(key: str) -> None:
     assert json.loads(without_key(text.encode(), key)) == {"a": "***", "b": "***"}
 
 
+@pytest.mark.parametrize("carried", ["1e999", "[" * 5000 + "]" * 5000])
+def test_escaped_key_is_removed_beside_what_is_only_carried(carried: str) -> None:
+    text = f'{{"n":{carried},"a":"\\u{ord(KEY[0]):04x}{KEY[1:]}"}}'.encode()
+    assert without_key(text, KEY) == f'{{"n":{carried},"a":"***"}}'.encode()
+
+
 def test_short_key_leaves_words_alone_that_hold_it_by_chance() -> None:
     text = b'{"device":"dev-kit","my_dev":1,"dev":"dev"}'
     assert without_key(text, "dev") == b'{"device":"dev-kit","my_dev":1,"***":"***"}'
