@@ -276,6 +276,21 @@ async def test_batch_is_bounded_by_letters_and_by_what_they_become(
     assert len(await records_of(spool)) == 9
 
 
+async def test_batch_ends_when_what_letters_become_is_too_large(
+    spool: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [{"event": "X", "userId": "u", "properties": {"text": "x" * 500}}] * 5
+    await accept(spool, {"batch": events}, WRONG)
+    size = sum(len(each.letter.payload) for each in await stored(spool))
+    monkeypatch.setattr(service, "BATCH_BYTES", size)
+    letters = letters_of(spool, ONE_TO_MANY)
+    first = await letters.replay(ReplayRequest())
+    assert 1 < first.replayed < len(events)
+    assert first.next == first.replayed
+    assert await replay_all(letters) == []
+    assert len(await records_of(spool)) == 2 * len(events)
+
+
 async def test_records_refused_again_are_not_replayed_twice_by_one_command(spool: Hands) -> None:
     await spool.append([], [record_letter(n) for n in range(3)])
     letters = letters_of(spool)
