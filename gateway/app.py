@@ -8,16 +8,43 @@ from pathlib import Path
 from gateway.admin import AdminServer
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
+from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
-from gateway.mapping import Mapper
+from gateway.mapping import Mapper, Remap
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
+from gateway.spool.dead_letters import Limits
 from gateway.telemetry import Telemetry
 
-__all__ = ["App"]
+__all__ = ["App", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
+
+
+def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
+    """Return the spool that a configuration names, closed."""
+    days = config.spool.dead_letter_max_age_days
+    return SqliteSpool(
+        Path(config.spool.path),
+        clock=clock,
+        telemetry=telemetry,
+        max_bytes=config.spool.max_bytes,
+        min_free_bytes=config.spool.min_free_bytes,
+        letter_limits=Limits(
+            max_bytes=config.spool.dead_letter_max_bytes, max_age_ms=int(days * 86_400_000)
+        ),
+    )
+
+
+def dead_letters_of(config: Config, spool: SqliteSpool) -> DeadLetters:
+    """Return what can be done with the dead letters of a spool."""
+    return DeadLetters(
+        spool.letters,
+        Remap(config.destinations),
+        destinations=[destination.name for destination in config.destinations],
+        limits=spool.letter_limits,
+    )
 
 
 class App:
@@ -37,13 +64,7 @@ class App:
         self.config = config
         clock = clock or SystemClock()
         telemetry = Telemetry()
-        self.spool = SqliteSpool(
-            Path(config.spool.path),
-            clock=clock,
-            telemetry=telemetry,
-            max_bytes=config.spool.max_bytes,
-            min_free_bytes=config.spool.min_free_bytes,
-        )
+        self.spool = spool_of(config, clock, telemetry)
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
         self.delivery = Delivery(
@@ -58,6 +79,7 @@ class App:
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,
+            dead_letters=dead_letters_of(config, self.spool),
             delivery_status=self.delivery.status,
             clock=clock,
             telemetry=telemetry,
@@ -65,6 +87,7 @@ class App:
         telemetry.watch(
             ledger=self.spool.ledger,
             queues=self.spool.queues,
+            kept=self.spool.letters.kept,
             dropped_fields=mapper.dropped_fields,
             now_ms=clock.now_ms,
         )

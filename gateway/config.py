@@ -125,6 +125,8 @@ class SpoolConfig(_Section, frozen=True, kw_only=True):
     path: NonEmpty = "./spool"
     max_bytes: Annotated[int, Meta(ge=1)] = 10 * 1024**3
     min_free_bytes: Count = 256 * 1024**2
+    dead_letter_max_bytes: Annotated[int, Meta(ge=1)] = 1024**3
+    dead_letter_max_age_days: Positive = 90.0
 
 
 class SourceConfig(_Section, frozen=True, kw_only=True):

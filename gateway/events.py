@@ -13,7 +13,17 @@ import msgspec
 from fastmap import is_utf8
 from gateway.errors import RequestError
 
-__all__ = ["MAX_EVENTS", "Event", "Received", "decode", "encode", "merge_objects", "plain_text"]
+__all__ = [
+    "MAX_EVENTS",
+    "MEMBERS",
+    "Event",
+    "Received",
+    "decode",
+    "decode_event",
+    "encode",
+    "merge_objects",
+    "plain_text",
+]
 
 MAX_EVENTS = 10_000
 """Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
@@ -75,14 +85,17 @@ class Received:
     :param shared: the event itself, or the members that belong to the batch (context, sentAt,
         integrations, writeKey); everything else of it is no event's.
     :param misfits: elements of the batch that are no objects, as JSON text.
+    :param body: what all this was decoded from; "" where that does not say it.
     """
 
     events: list[Event]
     shared: Event
     is_batch: bool
     misfits: list[bytes]
+    body: bytes = b""
 
 
+_decode_event = msgspec.json.Decoder(Event).decode
 _decode_payload = msgspec.json.Decoder(_Payload).decode
 _decode_loose_payload = msgspec.json.Decoder(_LoosePayload).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -113,6 +126,17 @@ def decode(body: bytes) -> Received:
         raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
+
+
+def decode_event(text: bytes) -> Event:
+    """Return the event that one JSON object is, odd members included.
+
+    :raises msgspec.DecodeError: it is no JSON object.
+    """
+    try:
+        return _decode_event(text)
+    except msgspec.ValidationError:
+        return _event_of(_decode_members(text))
 
 
 def encode(event: Event) -> bytes:
@@ -163,9 +187,9 @@ def _decode(body: bytes) -> Received:
     except msgspec.ValidationError:
         return _decode_loosely(body, is_list=False)
     if payload.batch is None:
-        return Received([payload], payload, is_batch=False, misfits=[])
+        return Received([payload], payload, is_batch=False, misfits=[], body=body)
     _check_count(len(payload.batch))
-    return Received(payload.batch, payload, is_batch=True, misfits=[])
+    return Received(payload.batch, payload, is_batch=True, misfits=[], body=body)
 
 
 def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
@@ -181,13 +205,13 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
                 400, "invalid_body", "the body must be a JSON object or a list of objects"
             ) from None
         if bytes(batch) in (b"", b"null"):
-            return Received([shared], shared, is_batch=False, misfits=[])
+            return Received([shared], shared, is_batch=False, misfits=[], body=body)
         try:
             items = _decode_list(batch)
         except msgspec.ValidationError:
             raise RequestError(400, "invalid_batch", "batch must be a list of events") from None
     _check_count(len(items))
-    received = Received([], shared, is_batch=True, misfits=[])
+    received = Received([], shared, is_batch=True, misfits=[], body=body)
     for item in items:
         try:
             received.events.append(_event_of(_decode_members(item)))
@@ -198,7 +222,7 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
 
 def _event_of(members: dict[str, msgspec.Raw]) -> Event:
     event = Event()
-    for encoded_name, name, kind in _MEMBERS:
+    for encoded_name, name, kind in MEMBERS:
         raw = members.get(encoded_name)
         if raw is None:
             continue
@@ -214,7 +238,8 @@ def _members() -> Iterator[tuple[str, str, type]]:
         yield field.encode_name, field.name, field.type
 
 
-_MEMBERS = tuple(_members())
+MEMBERS = tuple(_members())
+"""Names in JSON, names here and types of the members of an event."""
 
 
 def _check_count(count: int) -> None:

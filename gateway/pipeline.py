@@ -4,6 +4,7 @@ from gateway.clock import Clock
 from gateway.config import Config, SourceConfig
 from gateway.events import Received
 from gateway.mapping import Mapper, prepare
+from gateway.originals import Originals, without_key
 from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 
@@ -50,15 +51,15 @@ class Pipeline:
             is_retry=is_retry,
         )
         count = len(received.events) + len(received.misfits)
-        # Nothing is known of their structure, so the key is looked for as text.
-        write_key = source.write_key.reveal().encode()
-        misfits = [misfit.replace(write_key, b"***") for misfit in received.misfits]
+        write_key = source.write_key.reveal()
         mapped = self._mapper.map(
             self._destinations[source.name],
             received.events,
             received_ms=received_ms,
-            misfits=misfits,
+            misfits=[without_key(misfit, write_key) for misfit in received.misfits],
             source=source.name,
+            client_ip=client_ip,
+            original=Originals(received, write_key),
         )
         if mapped.entries or mapped.dead:
             await self._spool.append(mapped.entries, mapped.dead)

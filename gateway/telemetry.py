@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
     from gateway.spool.base import Ledger, Queue, QueueState
+    from gateway.spool.dead_letters import Kept
 
 __all__ = ["Telemetry"]
 
@@ -29,11 +30,13 @@ class _State(Collector):
         self,
         ledger: Callable[[], Mapping[str, Ledger]],
         queues: Callable[[], Mapping[Queue, QueueState]],
+        kept: Callable[[], Mapping[str, Kept]],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
         now_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._queues = queues
+        self._kept = kept
         self._dropped_fields = dropped_fields
         self._now_ms = now_ms
 
@@ -41,6 +44,7 @@ class _State(Collector):
         """Return the metrics as they are now."""
         yield from self._ledger_metrics()
         yield from self._queue_metrics()
+        yield from self._letter_metrics()
         dropped = CounterMetricFamily(
             "gateway_fields_dropped",
             "Values that could not be converted to their field's type; their events went on.",
@@ -86,6 +90,35 @@ class _State(Collector):
             age.add_metric(queue, max(0, now_ms - oldest) / 1000)
         yield pending
         yield age
+
+    def _letter_metrics(self) -> Iterable[Metric]:
+        letters = GaugeMetricFamily(
+            "gateway_dead_letters",
+            "Dead letters by what became of them; kept are those that are there now.",
+            labels=("destination", "state"),
+        )
+        size = GaugeMetricFamily(
+            "gateway_dead_letters_bytes",
+            "Room that the kept dead letters take, as spool.dead_letter_max_bytes counts it.",
+            labels=("destination",),
+        )
+        gap = GaugeMetricFamily(
+            "gateway_dead_letters_gap",
+            "Dead letters that the ledger counts and are not there, or the reverse; always 0.",
+            labels=("destination",),
+        )
+        kept = self._kept()
+        for destination, ledger in self._ledger().items():
+            here = kept.get(destination)
+            count, room = (here.letters, here.bytes) if here else (0, 0)
+            letters.add_metric((destination, "kept"), count)
+            for state in ("replayed", "purged", "dropped", "lost"):
+                letters.add_metric((destination, state), getattr(ledger, state))
+            size.add_metric((destination,), room)
+            gap.add_metric((destination,), ledger.kept - count)
+        yield letters
+        yield size
+        yield gap
 
 
 class Telemetry:
@@ -139,6 +172,11 @@ class Telemetry:
             "Chunks set aside because their checksum did not match.",
             registry=registry,
         )
+        self.letters_damaged = Counter(
+            "gateway_dead_letters_damaged_total",
+            "Dead letters found not to be as they were written; they are never sent.",
+            registry=registry,
+        )
         self.delivery_requests = Counter(
             "gateway_delivery_requests_total",
             "Requests to a destination, by endpoint and outcome.",
@@ -176,11 +214,12 @@ class Telemetry:
         *,
         ledger: Callable[[], Mapping[str, Ledger]],
         queues: Callable[[], Mapping[Queue, QueueState]],
+        kept: Callable[[], Mapping[str, Kept]],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
         now_ms: Callable[[], int],
     ) -> None:
         """Read these whenever the metrics are asked for."""
-        self.registry.register(_State(ledger, queues, dropped_fields, now_ms))
+        self.registry.register(_State(ledger, queues, kept, dropped_fields, now_ms))
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -303,6 +303,8 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("spool.path", "", "spool.path: expected a nonempty string in quotes (got '')"),
         ("spool.max_bytes", 0, "spool.max_bytes: expected an integer of at least 1 (got 0)"),
         ("spool.min_free_bytes", -1, "expected an integer of at least 0 (got -1)"),
+        ("spool.dead_letter_max_bytes", 0, "expected an integer of at least 1 (got 0)"),
+        ("spool.dead_letter_max_age_days", 0, "spool.dead_letter_max_age_days: expected"),
         ("sources", [], "sources: empty; accepted: at least one"),
         ("sources", {}, "sources: expected a list of tables (got a table)"),
         ("destinations", [], "destinations: empty; accepted: at least one"),

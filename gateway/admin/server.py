@@ -7,9 +7,12 @@ from typing import Any
 from aiohttp import web
 
 from gateway import __version__
+from gateway.admin.dead_letters import DeadLetterPages
 from gateway.clock import Clock
 from gateway.config import AdminConfig
+from gateway.dead_letters import DeadLetters
 from gateway.spool.base import Ledger, Spool
+from gateway.spool.dead_letters import Kept
 from gateway.telemetry import Telemetry
 
 __all__ = ["AdminServer"]
@@ -29,12 +32,14 @@ class AdminServer:
         config: AdminConfig,
         *,
         spool: Spool,
+        dead_letters: DeadLetters,
         delivery_status: Callable[[], Mapping[str, Any]],
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:
         self._config = config
         self._spool = spool
+        self._dead_letters = dead_letters
         self._delivery_status = delivery_status
         self._clock = clock
         self._telemetry = telemetry
@@ -47,11 +52,13 @@ class AdminServer:
 
         :raises OSError: the address cannot be used.
         """
-        app = web.Application(middlewares=[self._authorize])
+        pages = DeadLetterPages(self._dead_letters, self._config)
+        app = web.Application(middlewares=[self._authorize], client_max_size=pages.MAX_BODY_BYTES)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/statusz", self._statusz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_routes(pages.routes())
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._config.host, self._config.port).start()
@@ -82,14 +89,15 @@ class AdminServer:
         token = self._config.token
         if token is not None and request.path not in _OPEN:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), token.reveal().encode()):
+            given_bytes = given.encode("utf-8", "surrogateescape")  # any bytes may be sent
+            if not hmac.compare_digest(given_bytes, token.reveal().encode()):
                 return _problem(401, "send the admin token: Authorization: Bearer TOKEN")
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return _problem(404, "served here: /livez /readyz /statusz /metrics")
-        except web.HTTPMethodNotAllowed:
-            return _problem(405, "read this with GET")
+            return _problem(404, "served here: /livez /readyz /statusz /metrics /dead-letters")
+        except web.HTTPMethodNotAllowed as error:
+            return _problem(405, f"use {' or '.join(sorted(error.allowed_methods))}")
 
     async def _livez(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -106,6 +114,8 @@ class AdminServer:
         now_ms = self._clock.now_ms()
         by_destination = self._spool.ledger()
         total = sum(by_destination.values(), Ledger())
+        kept = self._dead_letters.kept()
+        limits = self._dead_letters.limits
         health = self._spool.health()
         delivery = self._delivery_status()
         return web.json_response(
@@ -113,9 +123,17 @@ class AdminServer:
                 "version": __version__,
                 "uptime_seconds": (now_ms - self._started_ms) // 1000,
                 "ledger": _ledger(total),
+                "dead_letters": {
+                    **_dead_letters(total, sum(kept.values(), Kept())),
+                    "max_bytes": limits.max_bytes,
+                    "max_age_days": limits.max_age_ms / 86_400_000,
+                },
                 "destinations": {
                     name: {
                         "ledger": _ledger(by_destination.get(name, Ledger())),
+                        "dead_letters": _dead_letters(
+                            by_destination.get(name, Ledger()), kept.get(name, Kept())
+                        ),
                         "endpoints": self._endpoints(name, delivery.get(name, {}), now_ms),
                     }
                     for name in sorted({*by_destination, *delivery})
@@ -150,6 +168,18 @@ def _ledger(ledger: Ledger) -> dict[str, int]:
         "dead_lettered": ledger.dead_lettered,
         "pending": ledger.pending,
         "gap": ledger.gap,
+    }
+
+
+def _dead_letters(ledger: Ledger, kept: Kept) -> dict[str, int]:
+    return {
+        "kept": kept.letters,
+        "bytes": kept.bytes,
+        "replayed": ledger.replayed,
+        "purged": ledger.purged,
+        "dropped": ledger.dropped,
+        "lost": ledger.lost,
+        "gap": ledger.kept - kept.letters,
     }
 
 

@@ -4,6 +4,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli.check import check
+from gateway.cli.dead_letters import dead_letters
 from gateway.cli.map import map_events
 from gateway.cli.run import run
 from gateway.cli.sandbox import sandbox
@@ -22,6 +23,7 @@ app.command()(check)
 app.command("map")(map_events)
 app.command()(sandbox)
 app.command()(send)
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def _version(wanted: bool) -> None:

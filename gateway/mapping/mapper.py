@@ -1,7 +1,7 @@
 """Mapping the events of one request for all destinations of its source."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import fastmap
@@ -9,7 +9,7 @@ from gateway.config import DestinationConfig
 from gateway.events import Event, encode
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.plans import SKIPPED, UNMATCHED, Plans, compile_plans
-from gateway.spool.base import DeadLetter, Entry, Queue
+from gateway.spool.base import DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
 __all__ = ["EXPLANATIONS", "Mapped", "Mapper"]
@@ -88,6 +88,8 @@ class Mapper:
         received_ms: int,
         misfits: Sequence[bytes] = (),
         source: str = "",
+        client_ip: str | None = None,
+        original: Callable[[Event], bytes] = encode,
     ) -> Mapped:
         """Return the records of events for some destinations.
 
@@ -95,24 +97,36 @@ class Mapper:
         :param received_ms: time of receipt, epoch milliseconds.
         :param misfits: JSON texts that stood where events should.
         :param source: name of the source they come from.
+        :param client_ip: the user's address where the request tells it.
+        :param original: returns the text of an event, to be kept when it is rejected.
         """
         entries: list[Entry] = []
         dead: list[DeadLetter] = []
         rejected: list[tuple[_Destination, Event, str]] = []
         for name in destinations:
             destination = self._destinations[name]
-            dead.extend(
-                self._letter(destination, "not_an_object", b'{"element":%b}' % misfit)
-                for misfit in misfits
-            )
+            for misfit in misfits:
+                origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
+                text = b'{"element":%b}' % misfit
+                dead.append(self._letter(destination, "not_an_object", text, origin))
             plans = destination.plans_for(source)
             self._map_for(destination, plans, events, received_ms, rejected)
             entries.extend(destination.take())
-        # Encoding an event strips its secrets, so it comes after all destinations have read it.
-        dead.extend(
-            self._letter(destination, reason, encode(event))
-            for destination, event, reason in rejected
-        )
+        # What an event came with is noted first: encoding strips it.
+        origins = [
+            Origin(
+                source=source,
+                received_ms=received_ms,
+                skew_ms=event.skew_ms,
+                client_ip=event.client_ip,
+            )
+            for _, event, _ in rejected
+        ]
+        texts: dict[int, bytes] = {}  # by event: that of several destinations is one
+        for (destination, event, reason), origin in zip(rejected, origins, strict=True):
+            if id(event) not in texts:
+                texts[id(event)] = original(event)
+            dead.append(self._letter(destination, reason, texts[id(event)], origin))
         return Mapped(entries, dead)
 
     def _map_for(
@@ -146,7 +160,9 @@ class Mapper:
         for reason, count in skipped.items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
-    def _letter(self, destination: _Destination, reason: str, payload: bytes) -> DeadLetter:
+    def _letter(
+        self, destination: _Destination, reason: str, payload: bytes, origin: Origin
+    ) -> DeadLetter:
         self._telemetry.events_rejected.labels(destination.name, reason).inc()
         return DeadLetter(
             queue=destination.rejections,
@@ -154,6 +170,7 @@ class Mapper:
             reason=reason,
             detail=EXPLANATIONS[reason],
             payload=payload,
+            origin=origin,
         )
 
     def dropped_fields(self) -> dict[tuple[str, str], int]:

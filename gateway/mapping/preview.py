@@ -55,6 +55,8 @@ class Preview:
         plan = self._plans.select(event.type)
         if plan is None:
             return Outcome(reason=UNMATCHED)
+        for buffer in self._buffers:
+            buffer.clear()  # of what an error may have left there
         try:
             outcome = plan.run(event, self._buffers, received_ms, event.skew_ms)
         except fastmap.MalformedInput:

@@ -4,10 +4,12 @@ A *queue* is one (destination, endpoint).  Ingest appends *entries* (the records
 for one queue); the spool groups them into *chunks* and makes them durable.  Delivery reads chunks
 and *settles* them.  Every change to chunks and to the ledger's counters happens in one transaction,
 so ``accepted = delivered + dead_lettered + pending`` holds after any crash.
+
+What can be done with dead letters is said in ``gateway.spool.dead_letters``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, Protocol
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Entry",
     "Health",
     "Ledger",
+    "Origin",
     "Queue",
     "QueueState",
     "Settlement",
@@ -53,6 +56,22 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What an event was received with, so that it can be mapped again as if it had just arrived.
+
+    :param source: name of the source that sent it.
+    :param received_ms: time of receipt, epoch milliseconds.
+    :param skew_ms: what its times are corrected by.
+    :param client_ip: the user's address where the request told it.
+    """
+
+    source: str
+    received_ms: int
+    skew_ms: int = 0
+    client_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """Something that will not be delivered, kept with the reason.
 
@@ -61,6 +80,7 @@ class DeadLetter:
     :param reason: stable word, e.g. ``missing_event_name`` or ``refused``.
     :param detail: for a person; Mixpanel's own message where there is one.
     :param payload: one JSON object.
+    :param origin: that of an event; None for a record.
     """
 
     queue: Queue
@@ -68,15 +88,20 @@ class DeadLetter:
     reason: str
     detail: str
     payload: bytes
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
-    """A dead letter with what the spool adds to it."""
+    """A dead letter with what the spool adds to it.
+
+    :param is_damaged: whether it is not as it was written; it must not be sent.
+    """
 
     id: int
     created_ms: int
     letter: DeadLetter
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,25 +140,40 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """Counts of records of one destination since the spool was created."""
+    """Counts of records of one destination since the spool was created.
+
+    :param dead_lettered: those that are kept, and what was purged, dropped and lost of them.
+    :param replayed: dead letters that were sent again: since then pending or delivered.
+    :param purged: dead letters that a person deleted.
+    :param dropped: dead letters deleted to stay within a limit.
+    :param lost: what damage to the storage destroyed.
+    """
 
     accepted: int = 0
     delivered: int = 0
     dead_lettered: int = 0
     pending: int = 0
+    replayed: int = 0
+    purged: int = 0
+    dropped: int = 0
+    lost: int = 0
 
     @property
     def gap(self) -> int:
         """Records that vanished or appeared from nowhere; always 0."""
         return self.accepted - self.delivered - self.dead_lettered - self.pending
 
+    @property
+    def kept(self) -> int:
+        """Dead letters that have to be there."""
+        return self.dead_lettered - self.purged - self.dropped - self.lost
+
     def __add__(self, other: "Ledger") -> "Ledger":
-        return Ledger(
-            accepted=self.accepted + other.accepted,
-            delivered=self.delivered + other.delivered,
-            dead_lettered=self.dead_lettered + other.dead_lettered,
-            pending=self.pending + other.pending,
-        )
+        sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in _COUNTS}
+        return Ledger(**sums)
+
+
+_COUNTS = fields(Ledger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Set
 
-from gateway.spool.base import Chunk, DeadLetter, Queue, StoredDeadLetter
+from gateway.spool.base import Chunk, Queue
 from gateway.spool.chunks import checksum
 from gateway.spool.database import Database, is_damage
 from gateway.spool.work import SetAside
@@ -75,26 +75,3 @@ class Reader(Database):
             encoding=encoding,
             payload=payload,
         )
-
-    def dead_letters(self, after: int, limit: int) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first."""
-        rows = self._execute(
-            "SELECT dead_letters.id, created_ms, destination, endpoint, kind, reason, detail,"
-            " payload FROM dead_letters JOIN queues ON queues.id = queue_id"
-            " WHERE dead_letters.id > ? ORDER BY dead_letters.id LIMIT ?",
-            (after, limit),
-        )
-        return [
-            StoredDeadLetter(
-                id=letter_id,
-                created_ms=created_ms,
-                letter=DeadLetter(
-                    queue=Queue(destination, endpoint),
-                    kind=kind,
-                    reason=reason,
-                    detail=detail,
-                    payload=payload,
-                ),
-            )
-            for letter_id, created_ms, destination, endpoint, kind, reason, detail, payload in rows
-        ]

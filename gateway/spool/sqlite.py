@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.clock import Clock
 from gateway.errors import SpoolUnavailable
@@ -32,7 +32,9 @@ from gateway.spool.base import (
     StoredDeadLetter,
 )
 from gateway.spool.database import connect
+from gateway.spool.dead_letters import Filter, Limits
 from gateway.spool.reader import Reader
+from gateway.spool.sqlite_letters import SqliteDeadLetters
 from gateway.spool.work import Append, Outcome, SetAside, Totals, Work
 from gateway.spool.writer import Writer
 from gateway.telemetry import Telemetry
@@ -53,6 +55,8 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 REQUEST_BYTES = 1024
 """What a waiting request takes besides its records."""
 
+_DEFAULT_LIMITS = Limits()
+
 _T = TypeVar("_T")
 
 
@@ -62,7 +66,7 @@ class _Request:
 
     work: Work
     size: int
-    done: asyncio.Future[None]
+    done: asyncio.Future[Any]
 
 
 class SqliteSpool:
@@ -74,6 +78,8 @@ class SqliteSpool:
     :param min_free_bytes: what the disk has to have left for an append to be accepted.
     :param name: tells the spools of several workers in one directory apart.
     :param max_waiting_bytes: raw bytes in memory that may wait for a commit.
+    :param letter_limits: of dead letters; those that are kept have a quarter of ``max_bytes`` at
+        most, so that they never keep new records out.
     :param connect: opens the database; tests give one that fails.
     """
 
@@ -87,12 +93,15 @@ class SqliteSpool:
         min_free_bytes: int,
         name: str = "worker-0",
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        letter_limits: Limits = _DEFAULT_LIMITS,
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         path = directory / f"{name}.db"
-        self._path = path
+        self.path = self._path = path
         self._telemetry = telemetry
         self._max_waiting_bytes = max_waiting_bytes
+        letter_bytes = min(letter_limits.max_bytes, max_bytes // 4)
+        self.letter_limits = replace(letter_limits, max_bytes=letter_bytes)
         self._writer = Writer(
             path,
             connect,
@@ -100,6 +109,7 @@ class SqliteSpool:
             telemetry=telemetry,
             max_bytes=max_bytes,
             min_free_bytes=min_free_bytes,
+            letter_limits=self.letter_limits,
         )
         self._reader = Reader(path, connect)
         self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix=f"spool-write-{name}")
@@ -114,6 +124,13 @@ class SqliteSpool:
         self._waiting_bytes = 0  # with those in the running commit
         self._committer: asyncio.Task[None] | None = None  # while there is something to commit
         self._skipped: set[int] = set()  # damaged chunks, whether or not they could be moved
+        self.letters = SqliteDeadLetters(
+            path,
+            connect,
+            submit=self._submit,
+            totals=lambda: self._totals,
+            telemetry=telemetry,
+        )
 
     async def open(self) -> None:
         """Find everything an earlier process left, and accept records from now on.
@@ -131,11 +148,13 @@ class SqliteSpool:
             self._stop_threads(wait=False)
             raise
         self._is_open = self._accepting = True
+        self.letters.start()
 
     async def close(self) -> None:
         """Commit what was appended, then release the storage.  Idempotent."""
         self._accepting = False
         async with self._closing:
+            await self.letters.stop()
             if not self._is_open:
                 return
             if self._committer is not None:
@@ -196,7 +215,7 @@ class SqliteSpool:
 
         :raises SpoolUnavailable: the file cannot be read now.
         """
-        return await self._in_reader(partial(self._reader.dead_letters, after, limit))
+        return await self.letters.page(Filter(), after=after, limit=limit, max_bytes=1 << 40)
 
     def ledger(self) -> Mapping[str, Ledger]:
         """Return the committed counters by destination."""
@@ -229,10 +248,10 @@ class SqliteSpool:
         """Call ``listener`` on the event loop after each commit that added chunks to queues."""
         self._listeners.append(listener)
 
-    def _submit(self, work: Work, size: int = 0) -> asyncio.Future[None]:
+    def _submit(self, work: Work, size: int = 0) -> asyncio.Future[Any]:
         if not self._accepting:
             return _failed_future(SpoolUnavailable(f"the spool {self._path} is not open"))
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(work, size, done))
         self._waiting_bytes += size
         self._start_commit()
@@ -287,7 +306,7 @@ class SqliteSpool:
                 continue  # its caller went away
             error = outcome.refused.get(index)
             if error is None:
-                request.done.set_result(None)
+                request.done.set_result(outcome.results.get(index))
             else:
                 request.done.set_exception(error)
         if grown:

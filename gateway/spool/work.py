@@ -8,8 +8,19 @@ from dataclasses import dataclass, field, replace
 
 from gateway.errors import SpoolError
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
+from gateway.spool.dead_letters import Kept, Replacement
 
-__all__ = ["Append", "Changes", "Outcome", "SetAside", "Totals", "Work"]
+__all__ = [
+    "Append",
+    "Changes",
+    "Expire",
+    "Outcome",
+    "Purge",
+    "Replay",
+    "SetAside",
+    "Totals",
+    "Work",
+]
 
 EMPTY = QueueState(pending=0, chunks=0, oldest_ms=None)
 
@@ -31,7 +42,29 @@ class SetAside:
     reason: str
 
 
-Work = Append | Settlement | SetAside
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Records in the place of dead letters; results in the ids of those that were there."""
+
+    replacements: Sequence[Replacement]
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """The end of dead letters; results in how many were there."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """A step towards the limits of dead letters; results in whether there is more to do.
+
+    Every transaction takes such a step; this is for when there is none.
+    """
+
+
+Work = Append | Settlement | SetAside | Replay | Purge | Expire
 
 
 @dataclass(slots=True)
@@ -42,10 +75,15 @@ class Changes:
     queues: dict[Queue, QueueState] = field(default_factory=dict)  # differences, except oldest_ms
     grown: set[Queue] = field(default_factory=set)
     damaged: list[SetAside] = field(default_factory=list)
+    kept: dict[str, Kept] = field(default_factory=dict)
 
     def count(self, destination: str, delta: Ledger) -> None:
         """Add to the ledger of a destination."""
         self.ledger[destination] = self.ledger.get(destination, Ledger()) + delta
+
+    def keep(self, destination: str, delta: Kept) -> None:
+        """Add to the dead letters that a destination has."""
+        self.kept[destination] = self.kept.get(destination, Kept()) + delta
 
     def move(self, queue: Queue, *, chunks: int = 0, records: int = 0) -> None:
         """Add to what waits in a queue."""
@@ -61,6 +99,7 @@ class Totals:
 
     ledger: dict[str, Ledger] = field(default_factory=dict)
     queues: dict[Queue, QueueState] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
 
     def apply(self, changes: Changes) -> None:
         """Add what a transaction did."""
@@ -73,6 +112,8 @@ class Totals:
                 chunks=before.chunks + moved.chunks,
                 oldest_ms=moved.oldest_ms,
             )
+        for destination, more in changes.kept.items():
+            self.kept[destination] = self.kept.get(destination, Kept()) + more
 
 
 @dataclass(slots=True)
@@ -80,11 +121,13 @@ class Outcome:
     """What became of a group.
 
     :param refused: by position, why a request was not kept; all others are on disk.
+    :param results: by position, what those that have one resulted in.
     :param totals: replaces the counters, in place of adding ``changes`` to them.
     :param problem: why the next append is likely to fail, "" when it is not.
     """
 
     refused: dict[int, SpoolError] = field(default_factory=dict)
+    results: dict[int, object] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     totals: Totals | None = None
     problem: str = ""

@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +16,19 @@ from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
 from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.database import Database, is_damage
-from gateway.spool.work import Append, Changes, Outcome, SetAside, Totals, Work
+from gateway.spool.dead_letters import Limits
+from gateway.spool.letterbox import Letterbox
+from gateway.spool.work import (
+    Append,
+    Changes,
+    Expire,
+    Outcome,
+    Purge,
+    Replay,
+    SetAside,
+    Totals,
+    Work,
+)
 from gateway.telemetry import Telemetry
 
 __all__ = ["FORMAT", "Writer"]
@@ -44,6 +57,15 @@ _PRAGMAS = (
     "journal_size_limit = 16777216",  # a log that something held open shrinks afterwards
 )
 
+_COUNTED = tuple(each.name for each in fields(Ledger) if each.name != "pending")
+_COLUMNS = ", ".join(_COUNTED)
+_READ_LEDGER = f"SELECT destination, {_COLUMNS} FROM ledger"  # noqa: S608  # our own names
+_ADD_TO_LEDGER = (
+    f"INSERT INTO ledger (destination, {_COLUMNS}) VALUES (?{', ?' * len(_COUNTED)})"  # noqa: S608
+    " ON CONFLICT (destination) DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTED)
+)
+
 
 class Writer(Database):
     """The only connection that changes the file."""
@@ -57,6 +79,7 @@ class Writer(Database):
         telemetry: Telemetry,
         max_bytes: int,
         min_free_bytes: int,
+        letter_limits: Limits,
     ) -> None:
         super().__init__(path, connect)
         self._clock = clock
@@ -65,6 +88,7 @@ class Writer(Database):
         self._min_free_bytes = min_free_bytes
         self._lock: int | None = None
         self._queue_ids: dict[Queue, int] = {}
+        self._letters = Letterbox(self._execute, clock=clock, limits=letter_limits)
 
     def open(self) -> Totals:
         """Take the lock, find what is there, and return the counters."""
@@ -109,6 +133,7 @@ class Writer(Database):
             if not isinstance(error, sqlite3.Error | OSError | SpoolError):
                 log.exception("a bug in the spool")  # and still everyone gets an answer
             return self._refuse(works, error)
+        self._letters.committed(outcome)
         self._telemetry.spool_commits.inc()
         self._telemetry.spool_commit_seconds.observe(self._clock.monotonic() - started)
         for chunk in outcome.changes.damaged:
@@ -173,16 +198,13 @@ class Writer(Database):
 
     def _read_totals(self) -> Totals:
         totals = Totals()
-        for destination, accepted, delivered, dead_lettered in self._execute(
-            "SELECT destination, accepted, delivered, dead_lettered FROM ledger"
-        ):
-            totals.ledger[destination] = Ledger(
-                accepted=accepted, delivered=delivered, dead_lettered=dead_lettered
-            )
-        counts = self._execute(
+        for destination, *counts in self._execute(_READ_LEDGER):
+            totals.ledger[destination] = Ledger(**dict(zip(_COUNTED, counts, strict=True)))
+        totals.kept = self._letters.count()
+        sums = self._execute(
             "SELECT queue_id, COUNT(*), SUM(records) FROM chunks GROUP BY queue_id"
         )
-        waiting = {queue_id: (chunks, records) for queue_id, chunks, records in counts}
+        waiting = {queue_id: (chunks, records) for queue_id, chunks, records in sums}
         for queue, queue_id in self._queue_ids.items():
             if queue.endpoint:  # "" is for dead letters: nothing ever waits there
                 chunks, records = waiting.get(queue_id, (0, 0))
@@ -203,16 +225,16 @@ class Writer(Database):
     def _apply(self, works: Sequence[Work]) -> Outcome:
         """Do everything of a transaction but beginning and ending it."""
         outcome = Outcome()
-        appends: dict[int, Append] = {}
+        appends: dict[int, Append | Replay] = {}
+        written = self._row("SELECT total_changes()")
         for index, work in enumerate(works):
+            if isinstance(work, Append | Replay):
+                appends[index] = work
+                continue
+            if isinstance(work, Expire):
+                continue  # every transaction goes such a step, below
             try:
-                match work:
-                    case Append():
-                        appends[index] = work
-                    case Settlement():
-                        self._settle(work, outcome.changes)
-                    case SetAside():
-                        self._set_aside(work, outcome.changes)
+                outcome.results[index] = self._do(work, outcome.changes)
             except SpoolError as error:
                 outcome.refused[index] = error
         outcome.problem = self._lack_of_space()  # after settlements, which make room
@@ -220,11 +242,38 @@ class Writer(Database):
             for index in appends:
                 outcome.refused[index] = SpoolUnavailable(outcome.problem, retry_after_s=30)
         else:
-            self._append(list(appends.values()), outcome.changes)
-        if not works:
-            self._execute(f"PRAGMA user_version = {FORMAT}")  # the same, but it has to be written
+            self._append(self._with_replayed(appends, outcome), outcome.changes)
+        more = self._letters.expire(outcome.changes)
+        outcome.results.update((i, more) for i, work in enumerate(works) if work == Expire())
+        if self._row("SELECT total_changes()") == written:
+            # What writes nothing tells nothing.  It is the same format, but it has to be written.
+            self._execute(f"PRAGMA user_version = {FORMAT}")
         self._write_ledger(outcome.changes)
         return outcome
+
+    def _do(self, work: Settlement | SetAside | Purge, changes: Changes) -> object:
+        """Do what needs no room, and return what it results in."""
+        match work:
+            case Settlement():
+                self._settle(work, changes)
+            case SetAside():
+                self._set_aside(work, changes)
+            case Purge():
+                return self._letters.purge(work, changes)
+        return None
+
+    def _with_replayed(
+        self, appends: Mapping[int, Append | Replay], outcome: Outcome
+    ) -> list[Append]:
+        """Take the letters that are replayed, and return what is to be appended."""
+        found = []
+        for index, work in appends.items():
+            if isinstance(work, Append):
+                found.append(work)
+                continue
+            outcome.results[index], entries = self._letters.take(work, outcome.changes)
+            found.append(Append(entries, ()))
+        return found
 
     def _append(self, appends: Sequence[Append], changes: Changes) -> None:
         now_ms = self._clock.now_ms()
@@ -239,9 +288,8 @@ class Writer(Database):
             changes.move(chunk.queue, chunks=1, records=chunk.records)
             changes.grown.add(chunk.queue)
         for append in appends:
-            for letter in append.dead:
-                self._keep_dead_letter(letter, now_ms, changes)
-                changes.count(letter.queue.destination, Ledger(accepted=1, dead_lettered=1))
+            for destination, count in self._keep(append.dead, now_ms, changes).items():
+                changes.count(destination, Ledger(accepted=count, dead_lettered=count))
 
     def _settle(self, settlement: Settlement, changes: Changes) -> None:
         queue, remaining = settlement.queue, settlement.remaining
@@ -270,9 +318,7 @@ class Writer(Database):
             "DELETE FROM chunks WHERE id IN (SELECT value FROM json_each(?)) AND id != ?",
             (ids, first_id if remaining else 0),
         )
-        now_ms = self._clock.now_ms()
-        for letter in settlement.dead:
-            self._keep_dead_letter(letter, now_ms, changes)
+        self._keep(settlement.dead, self._clock.now_ms(), changes)
         dead = len(settlement.dead)
         changes.count(queue.destination, Ledger(delivered=settlement.delivered, dead_lettered=dead))
         changes.move(queue, chunks=bool(remaining) - found, records=kept - records)
@@ -299,17 +345,13 @@ class Writer(Database):
             changes.damaged.append(chunk)
         self._execute("RELEASE set_aside")
 
-    def _keep_dead_letter(self, letter: DeadLetter, now_ms: int, changes: Changes) -> None:
-        # A client's text may hold half of a surrogate pair, which SQLite cannot store.
-        detail = letter.detail.encode("utf-8", "replace").decode("utf-8")
-        self._execute(
-            "INSERT INTO dead_letters (created_ms, queue_id, kind, reason, detail, payload)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                *(now_ms, self._queue_id(letter.queue, changes)),
-                *(letter.kind, letter.reason, detail, letter.payload),
-            ),
-        )
+    def _keep(self, letters: Sequence[DeadLetter], now_ms: int, changes: Changes) -> Counter[str]:
+        """Keep dead letters; return how many each destination got."""
+        counts: Counter[str] = Counter()
+        for letter in letters:
+            self._letters.keep(letter, self._queue_id(letter.queue, changes), now_ms, changes)
+            counts[letter.queue.destination] += 1
+        return counts
 
     def _queue_id(self, queue: Queue, changes: Changes) -> int:
         queue_id = self._queue_ids.get(queue)
@@ -323,14 +365,8 @@ class Writer(Database):
 
     def _write_ledger(self, changes: Changes) -> None:
         for destination, delta in changes.ledger.items():
-            self._execute(
-                "INSERT INTO ledger (destination, accepted, delivered, dead_lettered)"
-                " VALUES (?, ?, ?, ?) ON CONFLICT (destination) DO UPDATE SET"
-                " accepted = accepted + excluded.accepted,"
-                " delivered = delivered + excluded.delivered,"
-                " dead_lettered = dead_lettered + excluded.dead_lettered",
-                (destination, delta.accepted, delta.delivered, delta.dead_lettered),
-            )
+            counts = [getattr(delta, name) for name in _COUNTED]
+            self._execute(_ADD_TO_LEDGER, (destination, *counts))
         if changes.damaged:
             # A damaged chunk cannot be trusted to say how many records it held, or whose.  The
             # ledger knows: those that were accepted and are nowhere else.

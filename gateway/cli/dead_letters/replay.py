@@ -1,0 +1,163 @@
+"""``gateway dead-letters replay``: send again."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from gateway.cli.common import fail, say
+from gateway.cli.dead_letters import options
+from gateway.cli.dead_letters.access import Access, Failed, access
+from gateway.cli.dead_letters.edits import batches, edited, read_edits
+from gateway.cli.dead_letters.tables import progress, show_groups, show_problems, show_would
+from gateway.dead_letters.model import Edit, Problem, Replayed, ReplayReport, ReplayRequest
+from gateway.spool.dead_letters import Filter
+
+__all__ = ["replay_letters"]
+
+_EXAMPLES = 10
+
+
+def replay_letters(
+    edited_file: Annotated[
+        Path | None,
+        typer.Option("--edited", metavar="FILE", help="An export, with payloads to send instead."),
+    ] = None,
+    edit_id: Annotated[
+        int | None,
+        typer.Option("--edit", metavar="ID", min=0, help="Edit this one, then send it."),
+    ] = None,
+    editor: Annotated[
+        str, typer.Option(envvar=["VISUAL", "EDITOR"], help="The editor for --edit.")
+    ] = "vi",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the letters would become.")
+    ] = False,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+    destination: options.Destination = None,
+    endpoint: options.Endpoint = None,
+    reason: options.Reason = None,
+    kind: options.KindOption = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    ids: options.Ids = None,
+    config: options.Config = None,
+    admin: options.Admin = None,
+    token: options.Token = None,
+) -> None:
+    """Send dead letters again: events as they are mapped now, records as they are or as edited.
+
+    Without a filter, all of them. What cannot be sent stays as it is, and the exit code is 1. A
+    letter is never sent twice, also when this is stopped and run again.
+    """
+    wanted = options.chosen(destination, endpoint, reason, kind, since, until, ids)
+    if sum((wanted != Filter(), edited_file is not None, edit_id is not None)) > 1:
+        raise fail("give filters, or --edited FILE, or --edit ID: only one of them", 2)
+    # All of them are read before any is sent: a mistake in the last stops the first.
+    edits = sum(1 for _ in read_edits(edited_file)) if edited_file else 0
+
+    async def run() -> bool:
+        async with access(options.where(config, admin, token)) as (letters, place):
+            plan = _Plan(letters, dry_run=dry_run, as_json=as_json)
+            if edit_id is not None:
+                letter = await letters.get(edit_id)
+                if letter is None:
+                    raise Failed(f"there is no dead letter {edit_id} in {place}")
+                edit = edited(letter, editor)
+                plan.of_edits(1, lambda: iter([edit]))
+            elif edited_file is not None:
+                plan.of_edits(edits, lambda: read_edits(edited_file))
+            else:
+                await plan.of_filter(wanted)
+            if not plan.total:
+                say("gateway: no dead letters to replay")
+                return True
+            if not dry_run:
+                options.ask(f"replay {plan.total} dead letters of {place}?", yes=yes)
+            return await plan.carry_out()
+
+    if not options.do(run()):
+        raise typer.Exit(1)
+
+
+class _Plan:
+    """What is to be replayed, and what has become of it so far."""
+
+    def __init__(self, letters: Access, *, dry_run: bool, as_json: bool) -> None:
+        self._letters = letters
+        self._dry_run = dry_run
+        self._as_json = as_json
+        self._edits: Callable[[], Iterator[Edit]] | None = None
+        self._filter = Filter()
+        self.total = 0
+        self._replayed = self._records = self._missing = 0
+        self._problems: list[Problem] = []
+        self._would: list[Replayed] = []
+
+    def of_edits(self, total: int, edits: Callable[[], Iterator[Edit]]) -> None:
+        """Replay these letters as edited."""
+        self.total, self._edits = total, edits
+
+    async def of_filter(self, wanted: Filter) -> None:
+        """Replay what there is now of these letters."""
+        summary = await self._letters.summary(wanted)
+        self.total = sum(group.letters for group in summary.groups)
+        self._filter = msgspec.structs.replace(wanted, up_to=summary.up_to)
+        if summary.groups and not self._as_json:
+            show_groups(summary.groups, to_stderr=True)
+
+    async def carry_out(self) -> bool:
+        """Replay batch after batch, and report; return whether everything could be done."""
+        with progress() as bar:
+            task = bar.add_task("looked at" if self._dry_run else "replayed", total=self.total)
+            if self._edits is not None:
+                for edits in batches(self._edits()):
+                    request = ReplayRequest(edits=tuple(edits), dry_run=self._dry_run)
+                    self._note(await self._letters.replay(request))
+                    bar.update(task, advance=len(edits))
+            else:
+                after: int | None = 0
+                while after is not None:
+                    request = ReplayRequest(filter=self._filter, after=after, dry_run=self._dry_run)
+                    report = await self._letters.replay(request)
+                    self._note(report)
+                    after = report.next
+                    bar.update(task, completed=self._replayed + len(self._problems) + self._missing)
+        self._tell()
+        return not self._problems
+
+    def _note(self, report: ReplayReport) -> None:
+        self._replayed += report.replayed
+        self._records += report.records
+        self._missing += report.missing
+        self._problems += report.problems
+        if self._dry_run and self._as_json:
+            for each in (*report.would, *report.problems):
+                typer.echo(msgspec.json.encode(each).decode())
+        else:
+            self._would += report.would[: _EXAMPLES - len(self._would)]
+
+    def _tell(self) -> None:
+        if self._as_json:
+            if not self._dry_run:
+                report = {
+                    "replayed": self._replayed,
+                    "records": self._records,
+                    "missing": self._missing,
+                    "problems": self._problems,
+                }
+                typer.echo(msgspec.json.encode(report).decode())
+            return
+        show_would(self._would, self._replayed)
+        show_problems(self._problems)
+        verb = "would become" if self._dry_run else "became"
+        say(f"gateway: {self._replayed} dead letters {verb} {self._records} pending records")
+        if self._missing:
+            say(f"gateway: {self._missing} were not there any more: replayed or purged by others")
+        if self._problems:
+            say(f"gateway: {len(self._problems)} stay dead letters, for the reasons above")
+        if self._dry_run:
+            say("gateway: nothing was done")

@@ -1,0 +1,82 @@
+"""Mapping an event again that was rejected when it was received."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.config import DestinationConfig
+from gateway.events import decode_event, plain_text
+from gateway.mapping.mapper import EXPLANATIONS
+from gateway.mapping.preview import Preview
+from gateway.spool.base import Entry, Origin, Queue
+
+__all__ = ["Remap", "Remapped"]
+
+_ELEMENT = {"element"}
+"""The only member of what stands for an element of a batch that is no event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remapped:
+    """What becomes of an event now.
+
+    :param entries: one for each record; none when it is rejected or nothing is made of it.
+    :param reason: why there are none; a word of its own for each cause.
+    :param detail: the same for a person.
+    """
+
+    entries: Sequence[Entry] = ()
+    reason: str = ""
+    detail: str = ""
+
+
+class Remap:
+    """The current mappings of all destinations, for one event at a time.
+
+    The records are those that the event would have become when it was received: the same times,
+    ids and address.
+    """
+
+    def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
+        self._destinations = {destination.name: destination for destination in destinations}
+        self._previews: dict[tuple[str, str], Preview] = {}
+
+    def __call__(self, destination: str, text: bytes, origin: Origin) -> Remapped:
+        """Return what a destination would be sent for an event.
+
+        :param destination: the name of one that is configured.
+        :param text: one JSON object, as ``gateway.originals`` keeps it.
+        """
+        try:
+            event = decode_event(text)
+            members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Remapped(reason="malformed", detail=f"it is no JSON object: {error}")
+        if members.keys() == _ELEMENT:
+            return _rejected("not_an_object")
+        if not plain_text(event.message_id):
+            event.message_id = str(uuid.uuid4())  # the person who edited it has removed it
+        event.client_ip = origin.client_ip
+        event.skew_ms = origin.skew_ms
+        outcome = self._preview(destination, origin.source).map(event, origin.received_ms)
+        if outcome.reason is not None:
+            return _rejected(outcome.reason)
+        entries = [
+            Entry(Queue(destination, endpoint), record + b"\n", 1)
+            for endpoint, record in outcome.records
+        ]
+        return Remapped(entries)
+
+    def _preview(self, destination: str, source: str) -> Preview:
+        preview = self._previews.get((destination, source))
+        if preview is None:
+            preview = Preview(self._destinations[destination], source)
+            self._previews[destination, source] = preview
+        return preview
+
+
+def _rejected(reason: str) -> Remapped:
+    detail = EXPLANATIONS.get(reason, "the current mapping makes nothing of it")
+    return Remapped(reason=reason, detail=detail)

@@ -1,0 +1,165 @@
+"""What can be done with dead letters, whichever storage keeps them.
+
+An operator lists, replays and purges them; limits drop the oldest.  Each of these is one
+transaction with the ledger's counters, so a dead letter is never in two places or in none.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from gateway.spool.base import Entry, StoredDeadLetter
+
+__all__ = [
+    "LETTER_BYTES",
+    "MAX_IDS",
+    "DeadLetterStore",
+    "Filter",
+    "Group",
+    "Kept",
+    "Limits",
+    "Number",
+    "Replacement",
+]
+
+LETTER_BYTES = 256
+"""What keeping a letter takes besides its payload and detail: its row, its place in the index."""
+
+MAX_IDS = 10_000
+"""Ids in one filter."""
+
+# What the storage can compare: a signed number of 64 bits.
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters are meant: those that fit everything that is given.
+
+    :param since_ms: kept at this time or later, epoch milliseconds.
+    :param until_ms: kept before this time.
+    :param ids: one of these; None for any.
+    :param up_to: no newer one than the one with this id.
+    """
+
+    destination: str | None = None
+    endpoint: str | None = None
+    kind: Literal["event", "record"] | None = None
+    reason: str | None = None
+    since_ms: Number | None = None
+    until_ms: Number | None = None
+    ids: Annotated[tuple[Number, ...], Meta(max_length=MAX_IDS)] | None = None
+    up_to: Number | None = None
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters that have the same cause.
+
+    :param bytes: of their payloads and details.
+    :param example: detail of the newest.
+    """
+
+    destination: str
+    endpoint: str
+    kind: str
+    reason: str
+    letters: int
+    bytes: int
+    oldest_ms: int
+    newest_ms: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The dead letters of a destination that are there now, counted from the storage itself.
+
+    :param bytes: the room they take, as ``Limits.max_bytes`` counts it.
+    """
+
+    letters: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Kept") -> "Kept":
+        return Kept(self.letters + other.letters, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Beyond these, the oldest dead letters are dropped.
+
+    :param max_bytes: payloads, details, and ``LETTER_BYTES`` for each letter.
+    """
+
+    max_bytes: int = 1024**3
+    max_age_ms: int = 90 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What takes the place of a dead letter.
+
+    :param entries: records for queues of the letter's own destination; at least one.
+    """
+
+    letter_id: int
+    entries: Sequence[Entry]
+
+
+class DeadLetterStore(Protocol):
+    """The dead letters of a spool."""
+
+    async def page(
+        self, wanted: Filter, *, after: int = 0, limit: int = 100, max_bytes: int = 1 << 20
+    ) -> list[StoredDeadLetter]:
+        """Return dead letters with ``id > after``, oldest first, within both limits.
+
+        The first is returned even when it alone exceeds ``max_bytes``.
+
+        :raises SpoolUnavailable: the storage cannot be read now.
+        """
+        ...
+
+    async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
+        """Return the ids of dead letters with ``id > after``, oldest first.
+
+        :raises SpoolUnavailable: the storage cannot be read now.
+        """
+        ...
+
+    async def groups(self, wanted: Filter) -> list[Group]:
+        """Return counts by destination, endpoint, kind and reason, the most frequent first.
+
+        :raises SpoolUnavailable: the storage cannot be read now.
+        """
+        ...
+
+    async def newest_id(self) -> int:
+        """Return the id of the newest dead letter, 0 when there is none.
+
+        :raises SpoolUnavailable: the storage cannot be read now.
+        """
+        ...
+
+    async def replay(self, replacements: Sequence[Replacement]) -> frozenset[int]:
+        """Put records in the place of dead letters, in one transaction; return whose was taken.
+
+        A letter that is not there any more is passed over with its records: whoever took it has
+        counted it.
+
+        :raises SpoolUnavailable: nothing changed; the caller may try again.
+        """
+        ...
+
+    async def purge(self, ids: Collection[int]) -> int:
+        """Delete dead letters for good, in one transaction; return how many of them were there.
+
+        :raises SpoolUnavailable: nothing changed; the caller may try again.
+        """
+        ...
+
+    def kept(self) -> Mapping[str, Kept]:
+        """Return what is kept, by destination."""
+        ...
