@@ -19,6 +19,7 @@ cdef enum OpKind:
     FIELD = 0
     OBJECT = 1
     SPREAD = 2
+    STRETCH = 3
 
 cdef enum TestKind:
     HAS = 0
@@ -69,6 +70,9 @@ cdef struct Op:
     const Table* known
     bint is_number  # SPREAD: values become numbers
     int label
+    int fields       # STRETCH: how many operations after this one belong to it
+    int first_input  # STRETCH: offset into Code.inputs of what its fields read
+    int inputs
 
 cdef struct Shape:
     int keys
@@ -110,6 +114,8 @@ cdef class Code:
     cdef Node* nodes
     cdef int* children  # of nodes, then of tests
     cdef Op* ops
+    cdef int* inputs  # of stretches
+    cdef Py_ssize_t stretch_count
     cdef Shape* shapes
     cdef Py_ssize_t written  # keys of all shapes
     cdef Part* parts

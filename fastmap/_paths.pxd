@@ -1,7 +1,6 @@
 """Finding the wanted places of an event's inputs."""
 
-from libc.stdint cimport uint8_t
-
+from fastmap._inputs cimport Inputs
 from fastmap._scan cimport Slot, Table
 
 cdef enum:
@@ -40,21 +39,14 @@ cdef class Paths:
     cdef int* roots
     cdef Py_ssize_t root_count
     cdef Py_ssize_t item_root
-    cdef Py_ssize_t* offsets  # of the inputs in an event_type, 0 where that is not known
-    cdef Py_buffer* views
-    cdef uint8_t* viewed
-    cdef object event_type
-    cdef tuple inputs
-    cdef list held
+    cdef Inputs inputs
     cdef list tables
 
     cdef int load(self, event) except -1
-    cdef int release(self) except -1
     cdef const char* load_item(self, const char* p, const char* end) noexcept
     cdef void forget_item(self) noexcept
     cdef int _build(self, program) except -1
-    cdef int _learn_type(self, event_type) except -1
-    cdef int _load(self, Py_ssize_t i, value) except -1
+    cdef int _load(self, Py_ssize_t i) except -1
     cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept
     cdef const char* _take(self, const Place* target, const char* start, const char* end) noexcept
     cdef const char* _search_object(

@@ -4,43 +4,18 @@ A tree of places, made of all paths of a mapping, is followed through the raw JS
 once.  Where a path ends the value's span becomes a slot; nothing is decoded.
 """
 
-from math import isfinite
-from types import MemberDescriptorType
-
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
-from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from fastmap._inputs cimport Input, Inputs
 from fastmap._memory cimport allocate
 from fastmap._scan cimport (
-    HASH_SEED, JSON, TEXT, KeyTable, Slot, Table, find_hashed, fm_equal, fm_hash, skip_space,
-    skip_value, slot_of_token, string_end, unescape,
+    HASH_SEED, JSON, TEXT, KeyTable, Slot, Table, find_hashed, fm_equal, fm_hash,
+    skip_space, skip_value, slot_of_token, string_end, unescape,
 )
 
 from fastmap.errors import MalformedInput
-
-cdef extern from "structmember.h":
-    ctypedef struct PyMemberDef:
-        int type
-        Py_ssize_t offset
-    int T_OBJECT_EX
-
-cdef extern from "Python.h":
-    ctypedef struct PyMemberDescrObject:
-        PyMemberDef* d_member
-
-
-cdef bytes token_of(value):
-    """Return the JSON of a number or boolean, nothing for what JSON cannot express."""
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
-    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
-        return str(value).encode()
-    return b""
 
 
 cdef inline int find(
@@ -64,15 +39,11 @@ cdef class Paths:
 
     def __cinit__(self, program):
         self.tables = []
-        self.held = []
-        self.inputs = tuple(program.inputs)
-        self.root_count = len(self.inputs)
+        self.inputs = Inputs(program)
+        self.root_count = len(program.roots)
         self.item_root = program.item_root
         self.slot_count = program.slots
         self.slots = <Slot*>allocate(program.slots, sizeof(Slot))
-        self.offsets = <Py_ssize_t*>allocate(self.root_count, sizeof(Py_ssize_t))
-        self.views = <Py_buffer*>allocate(self.root_count, sizeof(Py_buffer))
-        self.viewed = <uint8_t*>allocate(self.root_count, 1)
         self._build(program)
 
     def __dealloc__(self):
@@ -84,9 +55,6 @@ cdef class Paths:
         free(self.items)
         free(self.roots)
         free(self.slots)
-        free(self.offsets)
-        free(self.views)
-        free(self.viewed)
 
     cdef int _build(self, program) except -1:
         cdef Py_ssize_t i, target, index
@@ -123,31 +91,16 @@ cdef class Paths:
         return 0
 
     cdef int load(self, event) except -1:
-        """Fill the slots from the inputs of an event; ``release`` has to follow."""
-        cdef Py_ssize_t i, offset
-        cdef PyObject* attribute
-        if type(event) is not self.event_type:
-            self._learn_type(type(event))
-        memset(self.slots, 0, self.slot_count * sizeof(Slot))
-        for i in range(self.root_count):
-            offset = self.offsets[i]
-            attribute = NULL
-            if offset:
-                attribute = (<PyObject**>(<char*><PyObject*>event + offset))[0]
-            if attribute != NULL:
-                self._load(i, <object>attribute)
-            else:
-                self._load(i, getattr(event, <str>self.inputs[i]))
-        return 0
+        """Fill the slots from the inputs of an event; ``inputs.release`` has to follow.
 
-    cdef int release(self) except -1:
-        """Let go of the event; its slots are no longer valid."""
+        Inputs that are the same as in the event before keep their slots.
+        """
         cdef Py_ssize_t i
+        self.forget_item()
+        self.inputs.begin(event)
         for i in range(self.root_count):
-            if self.viewed[i]:
-                PyBuffer_Release(&self.views[i])
-                self.viewed[i] = 0
-        self.held.clear()
+            if self.inputs.read(i, event):
+                self._load(i)
         return 0
 
     cdef const char* load_item(self, const char* p, const char* end) noexcept:
@@ -160,59 +113,30 @@ cdef class Paths:
         cdef const Place* root = self.places + self.item_root
         memset(self.slots + root.first, 0, (root.last - root.first) * sizeof(Slot))
 
-    cdef int _learn_type(self, event_type) except -1:
-        """Note where objects of a type keep the inputs.
-
-        Types with slots, such as structs, keep each attribute at a fixed place, and reading it
-        there costs a tenth of asking for it by name.
-        """
-        cdef Py_ssize_t i
-        for i in range(self.root_count):
-            descriptor = getattr(event_type, <str>self.inputs[i], None)
-            self.offsets[i] = 0
-            if type(descriptor) is MemberDescriptorType \
-                    and issubclass(event_type, descriptor.__objclass__) \
-                    and (<PyMemberDescrObject*>descriptor).d_member.type == T_OBJECT_EX:
-                self.offsets[i] = (<PyMemberDescrObject*>descriptor).d_member.offset
-        self.event_type = event_type
-        return 0
-
-    cdef int _load(self, Py_ssize_t i, value) except -1:
-        """Take one input: text becomes a slot, raw JSON is searched for the wanted places."""
-        cdef Place* place = self.places + self.roots[i]
-        cdef const char* p
-        cdef const char* end
+    cdef int _load(self, Py_ssize_t i) except -1:
+        """Fill the slots of one input: text becomes one, raw JSON is searched for all of them."""
+        cdef const Place* place = self.places + self.roots[i]
+        cdef Input* given = self.inputs.items + i
+        cdef const char* p = given.ptr
+        cdef const char* end = given.ptr + given.len
         cdef const char* stop
         cdef Slot* slot
-        cdef Py_ssize_t length
-        if value is None:
-            return 0
-        if type(value) is str:
-            if place.slot >= 0:
-                slot = self.slots + place.slot
-                try:
-                    slot.ptr = PyUnicode_AsUTF8AndSize(value, &slot.len)
-                except UnicodeEncodeError:
-                    raise MalformedInput(f"{self.inputs[i]} holds half a surrogate pair") from None
-                self.held.append(value)  # the slot points into it
-                slot.kind = TEXT
-                slot.first = c'"'
-            return 0
-        if not PyObject_CheckBuffer(value):
-            value = token_of(value)
-        PyObject_GetBuffer(value, &self.views[i], PyBUF_SIMPLE)
-        self.viewed[i] = 1
-        p = <const char*>self.views[i].buf
-        length = self.views[i].len
-        end = p + length
-        p = skip_space(p, end)
-        if p == end:
-            return 0
-        stop = self._search(place, p, end)
-        if stop == NULL or skip_space(stop, end) != end:
-            raise MalformedInput(f"{self.inputs[i]} is not JSON")
-        if place.slot >= 0:
-            slot_of_token(self.slots + place.slot, p, stop)
+        memset(self.slots + place.first, 0, (place.last - place.first) * sizeof(Slot))
+        if given.kind == TEXT and place.slot >= 0:
+            slot = self.slots + place.slot
+            slot.kind = TEXT
+            slot.first = c'"'
+            slot.ptr = given.ptr
+            slot.len = given.len
+        elif given.kind == JSON:
+            p = skip_space(p, end)
+            if p != end:
+                stop = self._search(place, p, end)
+                if stop == NULL or skip_space(stop, end) != end:
+                    raise MalformedInput(f"{self.inputs.names[i]} is not JSON")
+                if place.slot >= 0:
+                    slot_of_token(self.slots + place.slot, p, stop)
+        given.is_searched = True
         return 0
 
     cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept:

@@ -3,13 +3,13 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastmap._buffer cimport Buffer
 from fastmap._code cimport (
     AT_MOST, CONST, CONTAINS, CONVERTED, EQUALS_BOOLEAN, EQUALS_NUMBER, EQUALS_TEXT, EVERY, EXISTS,
     FILLED, FIRST, GREATER, HAS, IS_OBJECT, JOIN, LESS, LOOKUP, MATCHES, MORE_THAN, NOT, NOT_EMPTY,
-    OBJECT, SOME, SPREAD, TEXT_FUNCTION, VALUE, Branch, Code, Node, Op, Part, Shape, Test,
+    OBJECT, SOME, SPREAD, STRETCH, TEXT_FUNCTION, VALUE, Branch, Code, Node, Op, Part, Shape, Test,
 )
 from fastmap._convert cimport (
     TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, Run, contains_text,
@@ -17,8 +17,9 @@ from fastmap._convert cimport (
     numeric_value, put_boolean, put_ip, put_json, put_number, put_string, put_time, put_unique_id,
     text_of,
 )
+from fastmap._inputs cimport Input
 from fastmap._members cimport Members, key_end, value_of
-from fastmap._memory cimport allocate
+from fastmap._memory cimport allocate, enlarge
 from fastmap._paths cimport Paths
 from fastmap._scan cimport (
     ABSENT, JSON, Member, Slot, find_hashed, skip_space, skip_value, slot_of_token,
@@ -30,12 +31,20 @@ cdef enum:
     MAX_ITEMS = 1000                 # records that one array can become
     MAX_EXPANDED = 32 * 1024 * 1024  # bytes in a buffer beyond which arrays are not expanded
     MAX_REMEMBERED = 1024            # bytes of an input that a derivation's memory keeps
+    MAX_FRAGMENT = 8192              # bytes of a stretch of fields that are kept
     OMITTED = -2
 
 cdef struct Mark:
     # Where a buffer stood before a run.
     Py_ssize_t size
     Py_ssize_t records
+
+cdef struct Fragment:
+    # What a stretch of fields was when it was last written, a comma before each.
+    char* data
+    Py_ssize_t len
+    Py_ssize_t capacity
+    uint64_t event  # the number of that event, 0 when there is none
 
 cdef struct Drops:
     uint64_t count
@@ -54,6 +63,7 @@ cdef class Plan:
     cdef Paths paths
     cdef Members members
     cdef Slot* slots      # of paths
+    cdef const Input* inputs  # of paths
     cdef Node* nodes      # of code, as the next three
     cdef const Op* ops
     cdef const Shape* shapes
@@ -61,6 +71,8 @@ cdef class Plan:
     cdef const int* children
     cdef Mark* marks      # of the output of each part
     cdef uint8_t* written  # which keys of each shape are written
+    cdef Fragment* fragments  # of stretches
+    cdef bint has_dropped     # whether a value could not be converted since this was last reset
     cdef Drops* drops
     cdef uint64_t events  # how many were run; a label is counted once in each
     cdef uint64_t items   # how many items of arrays were; a label is counted once in each
@@ -79,6 +91,7 @@ cdef class Plan:
         self.members = Members()
         self.scratch = Buffer()
         self.slots = self.paths.slots
+        self.inputs = self.paths.inputs.items
         self.nodes = self.code.nodes
         self.ops = self.code.ops
         self.shapes = self.code.shapes
@@ -92,8 +105,14 @@ cdef class Plan:
         self.marks = <Mark*>allocate(self.code.part_count, sizeof(Mark))
         self.written = <uint8_t*>allocate(self.code.written, 1)
         self.drops = <Drops*>allocate(len(self.labels), sizeof(Drops))
+        self.fragments = <Fragment*>allocate(self.code.stretch_count, sizeof(Fragment))
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.fragments != NULL:
+            for i in range(self.code.stretch_count):
+                free(self.fragments[i].data)
+        free(self.fragments)
         free(self.marks)
         free(self.written)
         free(self.drops)
@@ -124,7 +143,7 @@ cdef class Plan:
             result = self._write(outputs)
             return result
         finally:
-            self.paths.release()
+            self.paths.inputs.release()
             if type(result) is not int:
                 self._rewind(outputs)
 
@@ -348,16 +367,26 @@ cdef class Plan:
         return stop
 
     cdef int _put_object(self, Buffer out, const Shape* shape) except -1:
-        cdef int i
-        cdef const Op* op
-        cdef Py_ssize_t mark
-        cdef Py_ssize_t start
         cdef uint8_t* written = self.written + shape.first_written
         memset(written, 0, shape.keys)
         out.put_byte(c"{")
-        start = out.size
-        for i in range(shape.first_op, shape.first_op + shape.ops):
-            op = self.ops + i
+        self._put_ops(out, shape.first_op, shape.first_op + shape.ops, written, out.size)
+        out.put_byte(c"}")
+        return 0
+
+    cdef int _put_ops(
+        self, Buffer out, int first, int last, uint8_t* written, Py_ssize_t start
+    ) except -1:
+        """Do some operations of an object whose first member is or will be at start."""
+        cdef const Op* op
+        cdef Py_ssize_t mark
+        while first < last:
+            op = self.ops + first
+            first += 1
+            if op.kind == STRETCH:
+                self._put_stretch(out, op, first, written, start)
+                first += op.fields
+                continue
             if op.kind == SPREAD:
                 self._put_members(out, op, written, start)
                 continue
@@ -377,7 +406,56 @@ cdef class Plan:
                 out.size = mark
                 continue
             written[op.key] = 1
-        out.put_byte(c"}")
+        return 0
+
+    cdef int _put_stretch(
+        self, Buffer out, const Op* op, int first, uint8_t* written, Py_ssize_t start
+    ) except -1:
+        """Write the fields of a stretch, as before when nothing that they read has changed.
+
+        Nothing is kept, or taken from there, where a field is left out because its key is written
+        already, or where a value could not be converted: that has to be counted each time.
+        """
+        cdef Fragment* fragment = self.fragments + op.ref
+        cdef bint is_whole = memchr(written + op.key, 1, op.fields) == NULL
+        cdef Py_ssize_t mark = out.size
+        if is_whole and self._is_current(op, fragment):
+            if mark == start and fragment.len:
+                out.put(fragment.data + 1, fragment.len - 1)
+            else:
+                out.put(fragment.data, fragment.len)
+            return 0
+        self.has_dropped = False
+        self._put_ops(out, first, first + op.fields, written, start)
+        if is_whole and not self.has_dropped and out.size - mark < MAX_FRAGMENT:
+            self._keep(fragment, out, mark, start)
+        return 0
+
+    cdef bint _is_current(self, const Op* op, const Fragment* fragment) noexcept:
+        """Whether no input of a stretch has changed since it was kept."""
+        cdef int i
+        for i in range(op.first_input, op.first_input + op.inputs):
+            if self.inputs[self.code.inputs[i]].changed > fragment.event:
+                return False
+        return fragment.event > 0
+
+    cdef int _keep(
+        self, Fragment* fragment, Buffer out, Py_ssize_t mark, Py_ssize_t start
+    ) except -1:
+        """Keep the fields that were written since mark."""
+        cdef Py_ssize_t length = out.size - mark
+        fragment.event = 0
+        fragment.len = 0
+        if length:
+            if fragment.capacity <= length:
+                fragment.data = <char*>enlarge(fragment.data, 2 * length + 1, 1)
+                fragment.capacity = 2 * length + 1
+            if mark == start:  # the first member came without its comma
+                fragment.data[0] = c","
+                fragment.len = 1
+            memcpy(fragment.data + fragment.len, out.data + mark, length)
+            fragment.len += length
+        fragment.event = self.paths.inputs.events
         return 0
 
     cdef int _put(self, const Node* node, Buffer out) except -1:
@@ -461,6 +539,7 @@ cdef class Plan:
     cdef int _count_drop(self, Drops* drops) noexcept:
         if self.is_trial:
             return 0
+        self.has_dropped = True
         if self.now.item >= 0:
             drops.count += drops.item != self.items
             drops.item = self.items

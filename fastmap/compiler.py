@@ -123,6 +123,7 @@ class OpKind(IntEnum):
     FIELD = 0
     OBJECT = 1
     SPREAD = 2
+    STRETCH = 3
 
 
 class TestKind(IntEnum):
@@ -193,12 +194,21 @@ class Test:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
-    """One step of writing an object."""
+    """One step of writing an object.
+
+    A stretch is said before the fields that belong to it: neighbours that read the same inputs and
+    nothing else, so that they are written as before as long as these inputs stay the same.
+
+    :param inputs: of a stretch or a field, by number; None when it depends on more than inputs.
+    :param fields: how many belong to the stretch.
+    """
 
     kind: OpKind
     key: int = -1
     prefix: bytes = b""
-    ref: int
+    ref: int = -1
+    inputs: tuple[int, ...] | None = None
+    fields: int = 0
     known: dict[bytes, int] = field(default_factory=dict)
     is_number: bool = False
     label: int = -1
@@ -243,6 +253,7 @@ class Program:
     slots: int = 0
     nodes: list[Node] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
+    stretches: int = 0
     tests: list[Test] = field(default_factory=list)
     skip: list[tuple[int, str]] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
@@ -270,15 +281,19 @@ def _inputs(case: tuple[Condition | None, Mapping]) -> tuple[str, ...]:
     return mapping.inputs
 
 
-def _paths(part: object) -> Iterator[Path]:
-    if isinstance(part, Path):
-        yield part
-    elif isinstance(part, tuple):
+def _parts(part: object) -> Iterator[object]:
+    """Yield everything that a part of a mapping consists of, and itself."""
+    if isinstance(part, tuple):
         for item in part:
-            yield from _paths(item)
+            yield from _parts(item)
     elif is_dataclass(part) and not isinstance(part, type):
+        yield part
         for each in fields(part):
-            yield from _paths(getattr(part, each.name))
+            yield from _parts(getattr(part, each.name))
+
+
+def _paths(part: object) -> Iterator[Path]:
+    return (each for each in _parts(part) if isinstance(each, Path))
 
 
 def _json(value: object) -> bytes:
@@ -442,14 +457,70 @@ class _Compiler:
                 )
             else:
                 ops.extend(self._member(key, number_of[key], value) for key, value in layer.members)
-        self.program.shapes.append(Shape(len(number_of), tuple(ops)))
+        self.program.shapes.append(Shape(len(number_of), tuple(self._with_stretches(ops))))
         return len(self.program.shapes) - 1
 
     def _member(self, key: str, number: int, value: Expression | Object) -> Op:
         prefix = b"," + _json(key) + b":"
         if isinstance(value, Object):
             return Op(kind=OpKind.OBJECT, key=number, prefix=prefix, ref=self._shape(value))
-        return Op(kind=OpKind.FIELD, key=number, prefix=prefix, ref=self._node(value))
+        return Op(
+            kind=OpKind.FIELD,
+            key=number,
+            prefix=prefix,
+            ref=self._node(value),
+            inputs=self._inputs_of(value),
+        )
+
+    def _inputs_of(self, expression: Expression) -> tuple[int, ...] | None:
+        """Return the inputs that decide a value, None when something else does, too."""
+        roots = set()
+        for part in _parts(expression):
+            if isinstance(part, Path):
+                roots.add(part.root)
+            elif isinstance(part, Time | UniqueId):  # by the time of receipt, or the item's number
+                return None
+        if ITEM in roots:
+            return None
+        return tuple(sorted(map(self.program.inputs.index, roots)))
+
+    def _with_stretches(self, ops: list[Op]) -> Iterator[Op]:
+        """Yield operations with their stretches, which are what comes behind a spread.
+
+        In front of one they would have to remember, too, which keys the spread must leave out.
+        """
+        spread = max((i for i, op in enumerate(ops) if op.kind is OpKind.SPREAD), default=-1)
+        yield from ops[: spread + 1]
+        times = Counter(op.key for op in ops)
+        stretch: list[Op] = []
+        for op in ops[spread + 1 :]:
+            belongs = op.inputs is not None and times[op.key] == 1
+            continues = (
+                belongs
+                and stretch
+                and op.inputs in (stretch[0].inputs, ())
+                and op.key == stretch[-1].key + 1
+            )
+            if not continues:
+                yield from self._stretch(stretch)
+                stretch = []
+            if belongs:
+                stretch.append(op)
+            else:
+                yield op
+        yield from self._stretch(stretch)
+
+    def _stretch(self, members: list[Op]) -> Iterator[Op]:
+        if members:
+            yield Op(
+                kind=OpKind.STRETCH,
+                key=members[0].key,
+                ref=self.program.stretches,
+                inputs=members[0].inputs,
+                fields=len(members),
+            )
+            self.program.stretches += 1
+        yield from members
 
     def _node(self, expression: Expression) -> int:
         node = self._node_of(expression)
