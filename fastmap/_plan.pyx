@@ -18,11 +18,11 @@ from fastmap._convert cimport (
     text_of,
 )
 from fastmap._inputs cimport Input
-from fastmap._members cimport Members, key_end, value_of
+from fastmap._members cimport Member, Members, key_end, value_of
 from fastmap._memory cimport allocate, enlarge
 from fastmap._paths cimport Paths
 from fastmap._scan cimport (
-    ABSENT, JSON, Member, Slot, find_hashed, skip_space, skip_value, slot_of_token,
+    ABSENT, JSON, Slot, find_hashed, skip_space, skip_value, slot_of_token,
 )
 
 from fastmap.errors import MalformedInput
@@ -61,7 +61,6 @@ cdef class Plan:
 
     cdef Code code
     cdef Paths paths
-    cdef Members members
     cdef Slot* slots      # of paths
     cdef const Input* inputs  # of paths
     cdef Node* nodes      # of code, as the next three
@@ -88,7 +87,6 @@ cdef class Plan:
     def __cinit__(self, program):
         self.code = Code(program)
         self.paths = Paths(program)
-        self.members = Members()
         self.scratch = Buffer()
         self.slots = self.paths.slots
         self.inputs = self.paths.inputs.items
@@ -269,7 +267,8 @@ cdef class Plan:
     cdef bint _has_members(self, const Test* test) except -1:
         cdef const Slot* slot = self.slots + test.ref
         cdef const char* p
-        cdef Py_ssize_t i, count
+        cdef Members members
+        cdef Py_ssize_t i, count = 0
         if slot.kind != JSON or slot.first != c"{":
             return False
         if test.kind == IS_OBJECT:
@@ -277,9 +276,11 @@ cdef class Plan:
         if test.kind == NOT_EMPTY:
             p = skip_space(slot.ptr + 1, slot.ptr + slot.len)
             return p < slot.ptr + slot.len and p[0] != c"}"
-        count = self.members.find(slot)
-        self.members.skip_repeated(count)
-        return sum([not self.members.items[i].skipped for i in range(count)]) > test.number
+        members = self.paths.members_of(test.ref)
+        members.skip_repeated()
+        for i in range(members.count):
+            count += not members.items[i].is_repeated
+        return count > test.number
 
     cdef bint _compares(self, const Test* test, const Slot* slot) except -1:
         """Whether a condition on one value holds."""
@@ -618,7 +619,8 @@ cdef class Plan:
         cdef const Slot* slot = self.slots + node.slot
         cdef Slot key, found
         cdef bytes _alive, wanted
-        cdef Py_ssize_t i, count
+        cdef Members members
+        cdef Py_ssize_t i
         found.kind = ABSENT
         if slot.kind != JSON or slot.first != c"{":
             return 0
@@ -626,11 +628,11 @@ cdef class Plan:
         if not is_string(&key):
             return 0
         wanted = text_of(&key)
-        count = self.members.find(slot)
-        for i in range(count):
-            if self.members.items[i].key_len == len(wanted) \
-                    and memcmp(self.members.items[i].key, <const char*>wanted, len(wanted)) == 0:
-                value_of(&self.members.items[i], &found)
+        members = self.paths.members_of(node.slot)
+        for i in range(members.count):
+            if members.items[i].key_len == len(wanted) \
+                    and memcmp(members.items[i].key, <const char*>wanted, len(wanted)) == 0:
+                value_of(&members.items[i], &found)
         return put_json(out, &found, node.flags)
 
     cdef int _put_members(
@@ -640,50 +642,55 @@ cdef class Plan:
 
         Neighbours are copied together, with the white space and commas between them.
         """
-        cdef Slot* slot = self.slots + op.ref
-        cdef Py_ssize_t i, count, first
+        cdef const Slot* slot = self.slots + op.ref
+        cdef Members members
         cdef const Member* member
+        cdef const Member* last
+        cdef const char* first = NULL  # of the neighbours that are to be copied
         cdef int known
         if slot.kind != JSON or slot.first != c"{":
             return 0
-        count = self.members.find(slot)
-        self.members.skip_repeated(count)
-        for i in range(count):
-            if self.members.items[i].skipped:
-                continue
-            member = self.members.items + i
-            known = find_hashed(op.known, member.key, member.key_len, member.hash)
-            if known == OMITTED or (known >= 0 and written[known]):
-                self.members.items[i].skipped = True
-            elif known >= 0 and not op.is_number:
-                written[known] = 1
+        members = self.paths.members_of(op.ref)
+        members.skip_repeated()
         if op.is_number:
-            return self._put_numbers(out, op, written, count, start)
-        i = 0
-        while i < count:
-            if self.members.items[i].skipped:
-                i += 1
-                continue
-            first = i
-            while i < count and not self.members.items[i].skipped:
-                i += 1
-            if out.size != start:
-                out.put_byte(c",")
-            member = self.members.items + first
-            out.put(member.start, self.members.items[i - 1].end - member.start)
+            return self._put_numbers(out, op, members, written, start)
+        member = members.items
+        last = member + members.count
+        while member < last:
+            known = find_hashed(op.known, member.key, member.key_len, member.hash)
+            if member.is_repeated or known == OMITTED or (known >= 0 and written[known]):
+                if first != NULL:
+                    self._put_neighbours(out, first, (member - 1).end, start)
+                    first = NULL
+            else:
+                if first == NULL:
+                    first = member.start
+                if known >= 0:
+                    written[known] = 1
+            member += 1
+        if first != NULL:
+            self._put_neighbours(out, first, (member - 1).end, start)
         return 0
 
-    cdef int _put_numbers(
-        self, Buffer out, const Op* op, uint8_t* written, Py_ssize_t count, Py_ssize_t start
+    cdef inline int _put_neighbours(
+        self, Buffer out, const char* first, const char* end, Py_ssize_t start
     ) except -1:
-        """Copy members whose values are numbers."""
+        if out.size != start:
+            out.put_byte(c",")
+        return out.put(first, end - first)
+
+    cdef int _put_numbers(
+        self, Buffer out, const Op* op, Members members, uint8_t* written, Py_ssize_t start
+    ) except -1:
+        """Copy members whose values are numbers, but for omitted, written and repeated keys."""
         cdef Slot slot
         cdef Py_ssize_t i, mark
-        cdef Member* member
+        cdef const Member* member
         cdef int known
-        for i in range(count):
-            member = self.members.items + i
-            if member.skipped:
+        for i in range(members.count):
+            member = members.items + i
+            known = find_hashed(op.known, member.key, member.key_len, member.hash)
+            if member.is_repeated or known == OMITTED or (known >= 0 and written[known]):
                 continue
             value_of(member, &slot)
             mark = out.size
@@ -692,7 +699,6 @@ cdef class Plan:
             out.put(member.start, key_end(member) - member.start)
             out.put_byte(c":")
             if put_number(out, &slot):
-                known = find_hashed(op.known, member.key, member.key_len, member.hash)
                 if known >= 0:
                     written[known] = 1
                 continue

@@ -120,6 +120,23 @@ cdef extern from *:
         return memcmp(a, b, (size_t)n) == 0;
     }
 
+    /* Whether [p, end) begins with the first n, at most 32, bytes of a text of 32. */
+    static inline int fm_begins_with(const char* p, const char* end, const char* text, int n)
+    {
+    #ifdef __SSE2__
+        if (end - p >= 32) {
+            unsigned low = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(
+                _mm_loadu_si128((const __m128i*)p), _mm_loadu_si128((const __m128i*)text)));
+            unsigned high = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(
+                _mm_loadu_si128((const __m128i*)(p + 16)),
+                _mm_loadu_si128((const __m128i*)(text + 16))));
+            unsigned wanted = ~0u >> (32 - n);
+            return ((low | high << 16) & wanted) == wanted;
+        }
+    #endif
+        return end - p >= n && memcmp(p, text, (size_t)n) == 0;
+    }
+
     /* Whether a byte can stand behind a number, true, false or null. */
     static inline int fm_ends_scalar(char c)
     {
@@ -132,6 +149,7 @@ cdef extern from *:
     const char* fm_quote_or_backslash(const char* p, const char* end) noexcept nogil
     const char* fm_not_ascii(const char* p, const char* end) noexcept nogil
     const char* fm_must_escape(const char* p, const char* end) noexcept nogil
+    bint fm_begins_with(const char* p, const char* end, const char* text, int n) noexcept nogil
     bint fm_equal(const char* a, const char* b, Py_ssize_t n) noexcept nogil
     bint fm_ends_scalar(char c) noexcept nogil
     uint64_t fm_hash(const char* p, Py_ssize_t n, uint64_t seed) noexcept nogil
@@ -150,15 +168,6 @@ cdef struct Slot:
     char kind       # a Kind
     char first      # first byte of a JSON token: " { [ t f n - or a digit
     char escaped    # whether a JSON string has at least one backslash
-
-cdef struct Member:
-    # One member of an object that is copied.
-    const char* start      # the key's opening quote
-    const char* end        # past the value
-    const char* key        # unescaped
-    Py_ssize_t key_len
-    uint64_t hash
-    bint skipped
 
 cdef struct Entry:
     uint64_t hash

@@ -151,11 +151,15 @@ class TestKind(IntEnum):
 
 @dataclass(slots=True)
 class Place:
-    """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there."""
+    """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there.
+
+    :param is_listed: whether all members of the object there are wanted.
+    """
 
     members: dict[bytes, int] = field(default_factory=dict)
     items: dict[int, int] = field(default_factory=dict)
     wanted: bool = False
+    is_listed: bool = False
     slot: int = -1
     first: int = 0
     last: int = 0
@@ -380,6 +384,11 @@ class _Compiler:
     def _slot(self, path: Path) -> int:
         return self.program.places[self._place(path)].slot
 
+    def _listed(self, path: Path) -> int:
+        """Return the slot of an object whose members are wanted."""
+        self.program.places[self._place(path)].is_listed = True
+        return self._slot(path)
+
     def _part(self, record: Record) -> Part:
         if record.output < 0:
             raise SpecError(f"Record.output counts from 0 (got {record.output})")
@@ -411,7 +420,7 @@ class _Compiler:
             case NotEmpty(path):
                 return Test(kind=TestKind.NOT_EMPTY, ref=self._slot(path))
             case MoreThan(path, members):
-                return Test(kind=TestKind.MORE_THAN, ref=self._slot(path), number=members)
+                return Test(kind=TestKind.MORE_THAN, ref=self._listed(path), number=members)
             case Exists(of):
                 return Test(kind=TestKind.EXISTS, ref=self._node(of))
             case Filled(of):
@@ -449,7 +458,7 @@ class _Compiler:
                 ops.append(
                     Op(
                         kind=OpKind.SPREAD,
-                        ref=self._slot(layer.path),
+                        ref=self._listed(layer.path),
                         known=known,
                         is_number=layer.convert is not None,
                         label=self._label(layer.label),
@@ -544,7 +553,7 @@ class _Compiler:
             case Lookup(path, key, convert):
                 return Node(
                     kind=NodeKind.LOOKUP,
-                    slot=self._slot(path),
+                    slot=self._listed(path),
                     children=(self._node(key),),
                     flags=_flags(convert),
                 )
