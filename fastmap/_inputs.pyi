@@ -1,5 +1,6 @@
-from fastmap.compiler import Program
 from typing import final
+
+from fastmap.compiler import Program
 
 @final
 class Inputs:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import fastmap
 from gateway.config import DestinationConfig
@@ -27,8 +27,7 @@ EXPLANATIONS = {
 """What the reasons of rejections mean."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(NamedTuple):
     """What is to be made durable for one request."""
 
     entries: Sequence[Entry]
@@ -38,15 +37,16 @@ class Mapped:
 class _Destination:
     """One destination's plans and the buffers its records are written into."""
 
-    __slots__ = ("_limited", "_plans", "buffers", "name", "queues", "rejections")
+    __slots__ = ("_limited", "_outputs", "_plans", "buffers", "name", "rejections")
 
     def __init__(self, config: DestinationConfig) -> None:
         self.name = config.name
         self._plans = compile_plans(config)
         limits = {source for each in config.subscriptions for source in each.sources}
         self._limited = {source: compile_plans(config, source) for source in limits}
-        self.queues = [Queue(config.name, endpoint) for endpoint in ENDPOINTS]
         self.buffers = [fastmap.Buffer() for _ in ENDPOINTS]
+        queues = (Queue(config.name, endpoint) for endpoint in ENDPOINTS)
+        self._outputs = tuple(zip(queues, self.buffers, strict=True))
         self.rejections = Queue(config.name, "")
 
     def plans_for(self, source: str) -> Plans:
@@ -62,12 +62,11 @@ class _Destination:
 
     def take(self) -> list[Entry]:
         """Return what was written since the last call."""
-        entries = []
-        for queue, buffer in zip(self.queues, self.buffers, strict=True):
-            records = buffer.records
-            if records:
-                entries.append(Entry(queue, buffer.take(), records))
-        return entries
+        return [
+            Entry(queue, buffer.take(), records)
+            for queue, buffer in self._outputs
+            if (records := buffer.records)
+        ]
 
 
 class Mapper:
@@ -101,18 +100,15 @@ class Mapper:
         rejected: list[tuple[_Destination, Event, str]] = []
         for name in destinations:
             destination = self._destinations[name]
-            dead.extend(
-                self._letter(destination, "not_an_object", b'{"element":%b}' % misfit)
-                for misfit in misfits
-            )
+            for misfit in misfits:
+                payload = b'{"element":%b}' % misfit
+                dead.append(self._letter(destination, "not_an_object", payload))
             plans = destination.plans_for(source)
             self._map_for(destination, plans, events, received_ms, rejected)
             entries.extend(destination.take())
         # Encoding an event strips its secrets, so it comes after all destinations have read it.
-        dead.extend(
-            self._letter(destination, reason, encode(event))
-            for destination, event, reason in rejected
-        )
+        for destination, event, reason in rejected:
+            dead.append(self._letter(destination, reason, encode(event)))
         return Mapped(entries, dead)
 
     def _map_for(
@@ -123,27 +119,28 @@ class Mapper:
         received_ms: int,
         rejected: list[tuple[_Destination, Event, str]],
     ) -> None:
-        select, buffers = plans.select, destination.buffers
-        skipped: Counter[str] = Counter()
+        by_type, other, buffers = plans.by_type, plans.other, destination.buffers
+        skipped: list[str] = []
         for buffer in buffers:
             buffer.clear()  # of what an error may have left there
         for event in events:
-            plan = select(event.type)
+            kind = event.type
+            plan = by_type.get(kind, other) if type(kind) is str else other
             if plan is None:
-                skipped[UNMATCHED] += 1
+                skipped.append(UNMATCHED)
                 continue
             try:
                 outcome = plan.run(event, buffers, received_ms, event.skew_ms)
             except fastmap.MalformedInput:
                 outcome = "malformed"
             if isinstance(outcome, int):
-                if outcome == 0:
-                    skipped["empty"] += 1
+                if not outcome:
+                    skipped.append("empty")
             elif outcome in SKIPPED:
-                skipped[outcome] += 1
+                skipped.append(outcome)
             else:
                 rejected.append((destination, event, outcome))
-        for reason, count in skipped.items():
+        for reason, count in Counter(skipped).items() if skipped else ():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
     def _letter(self, destination: _Destination, reason: str, payload: bytes) -> DeadLetter:
