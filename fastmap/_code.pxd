@@ -67,6 +67,7 @@ cdef struct Op:
     Py_ssize_t prefix_len
     int ref
     int slot  # without which the field has no value, or -1
+    bint is_plain_string  # the field is what is in the slot, as a string
     const Table* known
     bint is_number  # SPREAD: values become numbers
     int label

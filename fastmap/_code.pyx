@@ -124,6 +124,7 @@ cdef class Code:
                     node = self.nodes + op.ref
                     if node.kind == VALUE and node.convert != TO_TIME:
                         op.slot = node.slot
+                        op.is_plain_string = node.is_plain_string
                 op.known = self._table(given.known)
                 op.is_number = given.is_number
                 op.label = given.label

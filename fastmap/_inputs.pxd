@@ -32,7 +32,6 @@ cdef class Inputs:
     cdef int begin(self, event) except -1
     cdef bint read(self, Py_ssize_t i, event) except -1
     cdef int release(self) except -1
-    cdef bint _take(self, Py_ssize_t i, value) except -1
-    cdef bint _note_text(self, Input* given, text, const char* ptr, Py_ssize_t length) except -1
-    cdef bint _note(self, Input* given, Kind kind, const char* ptr, Py_ssize_t length) except -1
+    cdef bint _take(self, Input* given, Py_ssize_t i, value) except -1
+    cdef const char* _utf8(self, Py_ssize_t i, value, Py_ssize_t* length) except NULL
     cdef int _learn_type(self, event_type) except -1

@@ -11,6 +11,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
@@ -40,6 +41,27 @@ cdef bytes token_of(value):
     if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
         return str(value).encode()
     return b""
+
+
+cdef inline bint note(
+    Input* given, uint64_t event, Kind kind, const char* ptr, Py_ssize_t length
+) except -1:
+    """Compare an input with the one before, and keep it when it is short; whether it is another."""
+    if given.is_searched and given.kind == kind and given.len == length \
+            and (not length or (given.ptr == given.kept and memcmp(given.ptr, ptr, length) == 0)):
+        return False
+    given.is_searched = False
+    given.changed = event
+    given.kind = kind
+    given.len = length
+    given.ptr = ptr
+    if length <= KEPT_BYTES:
+        if given.capacity <= length:
+            given.kept = <char*>enlarge(given.kept, 2 * length + 1, 1)
+            given.capacity = 2 * length + 1
+        memcpy(given.kept, ptr, length)
+        given.ptr = given.kept
+    return True
 
 
 @cython.final
@@ -75,12 +97,15 @@ cdef class Inputs:
 
     cdef bint read(self, Py_ssize_t i, event) except -1:
         """Read an input; returns whether it has to be searched."""
-        cdef PyObject* attribute
+        cdef Input* given = self.items + i
+        cdef PyObject* attribute = NULL
         if self.offsets[i]:
             attribute = (<PyObject**>(<char*><PyObject*>event + self.offsets[i]))[0]
-            if attribute != NULL:
-                return self._take(i, <object>attribute)
-        return self._take(i, getattr(event, <str>self.names[i]))
+        if attribute == NULL:
+            return self._take(given, i, getattr(event, <str>self.names[i]))
+        if attribute == <PyObject*>None:
+            return note(given, self.events, ABSENT, NULL, 0)
+        return self._take(given, i, <object>attribute)
 
     cdef int release(self) except -1:
         """Let go of the event; of its inputs only those that are kept can still be read."""
@@ -108,55 +133,36 @@ cdef class Inputs:
         self.event_type = event_type
         return 0
 
-    cdef bint _take(self, Py_ssize_t i, value) except -1:
-        cdef Input* given = self.items + i
+    cdef bint _take(self, Input* given, Py_ssize_t i, value) except -1:
         cdef Py_buffer* view
         cdef const char* ptr
         cdef Py_ssize_t length
-        cdef bint changed
+        cdef bint is_other
         if value is None:
-            return self._note(given, ABSENT, NULL, 0)
+            return note(given, self.events, ABSENT, NULL, 0)
         if type(value) is str:
             if PyUnicode_IS_COMPACT_ASCII(value):
-                return self._note_text(given, value, PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value))
-            try:
-                ptr = PyUnicode_AsUTF8AndSize(value, &length)
-            except UnicodeEncodeError:
-                raise MalformedInput(f"{self.names[i]} holds half a surrogate pair") from None
-            return self._note_text(given, value, ptr, length)
+                ptr = PyUnicode_DATA(value)
+                length = PyUnicode_GET_LENGTH(value)
+            else:
+                ptr = self._utf8(i, value, &length)
+            is_other = note(given, self.events, TEXT, ptr, length)
+            if given.ptr != given.kept:
+                self.held.append(value)
+            return is_other
         if not PyObject_CheckBuffer(value):
             value = token_of(value)
         view = self.views + self.viewed
         PyObject_GetBuffer(value, view, PyBUF_SIMPLE)
         self.viewed += 1
-        changed = self._note(given, JSON, <const char*>view.buf, view.len)
+        is_other = note(given, self.events, JSON, <const char*>view.buf, view.len)
         if given.ptr == given.kept:
             self.viewed -= 1
             PyBuffer_Release(view)
-        return changed
+        return is_other
 
-    cdef inline bint _note_text(
-        self, Input* given, text, const char* ptr, Py_ssize_t length
-    ) except -1:
-        cdef bint changed = self._note(given, TEXT, ptr, length)
-        if given.ptr != given.kept:
-            self.held.append(text)
-        return changed
-
-    cdef bint _note(self, Input* given, Kind kind, const char* ptr, Py_ssize_t length) except -1:
-        """Compare an input with the one before, and keep it when it is short."""
-        if given.is_searched and given.ptr == given.kept and given.kind == kind \
-                and given.len == length and memcmp(given.ptr, ptr, length) == 0:
-            return False
-        given.is_searched = False
-        given.changed = self.events
-        given.kind = kind
-        given.len = length
-        given.ptr = ptr
-        if length <= KEPT_BYTES:
-            if given.capacity <= length:
-                given.kept = <char*>enlarge(given.kept, 2 * length + 1, 1)
-                given.capacity = 2 * length + 1
-            memcpy(given.kept, ptr, length)
-            given.ptr = given.kept
-        return True
+    cdef const char* _utf8(self, Py_ssize_t i, value, Py_ssize_t* length) except NULL:
+        try:
+            return PyUnicode_AsUTF8AndSize(value, length)
+        except UnicodeEncodeError:
+            raise MalformedInput(f"{self.names[i]} holds half a surrogate pair") from None

@@ -52,6 +52,16 @@ cdef struct Drops:
     uint64_t item   # likewise, of an array that is expanded
 
 
+cdef inline bint is_json_text(const Slot* slot) noexcept:
+    """Whether a slot holds a string, other than "", as it was sent."""
+    return slot.kind == JSON and slot.first == c'"' and slot.len
+
+
+cdef inline int put_json_text(Buffer out, const Slot* slot) except -1:
+    out.put(slot.ptr - 1, slot.len + 2)  # with its quotes
+    return 1
+
+
 @cython.final
 cdef class Plan:
     """A mapping ready to run.  Not for use by two threads at once.
@@ -219,8 +229,13 @@ cdef class Plan:
         cdef Py_ssize_t mark = self.scratch.size
         cdef bint was_trial = self.is_trial
         cdef bint found
-        if node.kind == VALUE and self.slots[node.slot].kind == ABSENT and node.convert != TO_TIME:
-            return False
+        cdef const Slot* slot
+        if node.kind == VALUE and node.convert != TO_TIME:
+            slot = self.slots + node.slot
+            if slot.kind == ABSENT:
+                return False
+            if node.is_plain_string and is_string(slot) and slot.len:
+                return True
         self.is_trial = True
         found = self._put(node, self.scratch) > 0
         self.is_trial = was_trial
@@ -401,7 +416,9 @@ cdef class Plan:
                 out.put_padded(op.prefix, op.prefix_len)
             else:
                 out.put_padded(op.prefix + 1, op.prefix_len - 1)
-            if op.kind == OBJECT:
+            if op.is_plain_string and is_json_text(self.slots + op.slot):
+                put_json_text(out, self.slots + op.slot)
+            elif op.kind == OBJECT:
                 self._put_object(out, self.shapes + op.ref)
             elif not self._put(self.nodes + op.ref, out):
                 out.size = mark
@@ -512,9 +529,8 @@ cdef class Plan:
         cdef int done
         if slot.kind == ABSENT and node.convert != TO_TIME:
             return 0
-        if node.is_plain_string and slot.kind == JSON and slot.first == c'"' and slot.len:
-            out.put(slot.ptr - 1, slot.len + 2)  # with its quotes
-            return 1
+        if node.is_plain_string and is_json_text(slot):
+            return put_json_text(out, slot)
         if node.convert == TO_STRING:
             done = put_string(out, slot, node.flags, node.none_of, node.one_of)
         elif node.convert == TO_JSON:

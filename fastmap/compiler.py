@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum
-from itertools import chain
+from itertools import chain, groupby
 from typing import TypeVar
 
 from fastmap.errors import SpecError
@@ -78,6 +78,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+_SHORT = 3
+"""Fields of a stretch that is not worth the check whether its inputs have changed."""
 
 OMITTED = -2
 """In an operation's ``known`` keys: never copied."""
@@ -501,35 +504,27 @@ class _Compiler:
         spread = max((i for i, op in enumerate(ops) if op.kind is OpKind.SPREAD), default=-1)
         yield from ops[: spread + 1]
         times = Counter(op.key for op in ops)
-        stretch: list[Op] = []
-        for op in ops[spread + 1 :]:
-            belongs = op.inputs is not None and times[op.key] == 1
-            continues = (
-                belongs
-                and stretch
-                and op.inputs in (stretch[0].inputs, ())
-                and op.key == stretch[-1].key + 1
-            )
-            if not continues:
-                yield from self._stretch(stretch)
-                stretch = []
-            if belongs:
-                stretch.append(op)
-            else:
-                yield op
-        yield from self._stretch(stretch)
 
-    def _stretch(self, members: list[Op]) -> Iterator[Op]:
-        if members:
-            yield Op(
-                kind=OpKind.STRETCH,
-                key=members[0].key,
-                ref=self.program.stretches,
-                inputs=members[0].inputs,
-                fields=len(members),
-            )
-            self.program.stretches += 1
-        yield from members
+        def may_belong(numbered: tuple[int, Op]) -> tuple[bool, int]:
+            i, op = numbered  # the difference is the same for keys in sequence
+            return op.inputs is not None and times[op.key] == 1, op.key - i
+
+        for (may, _), several in groupby(enumerate(ops[spread + 1 :]), may_belong):
+            neighbours = [op for _, op in several]
+            for fields_ in _stretches(neighbours) if may else [neighbours]:
+                if may and len(fields_) > 1:
+                    yield self._stretch(fields_)
+                yield from fields_
+
+    def _stretch(self, members: list[Op]) -> Op:
+        self.program.stretches += 1
+        return Op(
+            kind=OpKind.STRETCH,
+            key=members[0].key,
+            ref=self.program.stretches - 1,
+            inputs=tuple(sorted(set(chain.from_iterable(op.inputs or () for op in members)))),
+            fields=len(members),
+        )
 
     def _node(self, expression: Expression) -> int:
         node = self._node_of(expression)
@@ -626,6 +621,21 @@ class _Compiler:
 
     def _label(self, label: str) -> int:
         return _index(self.program.labels, label) if label else -1
+
+
+def _stretches(members: list[Op]) -> list[list[Op]]:
+    """Split neighbours where what they read changes, but keep short stretches together."""
+    stretches: list[list[Op]] = []
+    was_short = False
+    for _, several in groupby(members, lambda op: op.inputs):
+        fields_ = list(several)
+        is_short = len(fields_) <= _SHORT
+        if is_short and was_short:
+            stretches[-1] += fields_
+        else:
+            stretches.append(fields_)
+        was_short = is_short
+    return stretches
 
 
 def _index(items: list[_T], item: _T) -> int:
