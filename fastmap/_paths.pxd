@@ -38,6 +38,7 @@ cdef class Paths:
     cdef int* roots
     cdef Py_ssize_t root_count
     cdef Py_ssize_t item_root
+    cdef bint has_item    # whether slots of paths into an item are filled
     cdef Inputs inputs
     cdef PyObject** listed  # by slot, the Members of the object in it
     cdef list alive

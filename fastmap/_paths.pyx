@@ -93,7 +93,8 @@ cdef class Paths:
         Inputs that are the same as in the event before keep their slots.
         """
         cdef Py_ssize_t i
-        self.forget_item()
+        if self.has_item:  # of an event that failed
+            self.forget_item()
         self.inputs.begin(event)
         for i in range(self.root_count):
             if self.inputs.read(i, event):
@@ -103,11 +104,13 @@ cdef class Paths:
     cdef const char* load_item(self, const char* p, const char* end) except? NULL:
         """Fill the slots of paths into an item; returns the place past it, NULL when malformed."""
         self.forget_item()
+        self.has_item = True
         return self._take(self.places + self.item_root, p, end)
 
     cdef void forget_item(self) noexcept:
         """Empty the slots of paths into an item: outside of the array there is none."""
         cdef const Place* root = self.places + self.item_root
+        self.has_item = False
         memset(self.slots + root.first, 0, (root.last - root.first) * sizeof(Slot))
 
     cdef int _load(self, Py_ssize_t i) except -1:

@@ -70,6 +70,35 @@ cdef extern from *:
         return p;
     }
 
+    /* Whether [p, end) holds only ASCII letters, digits and hyphens. */
+    static inline int fm_is_id_text(const char* p, const char* end)
+    {
+    #ifdef __SSE2__
+        /* Signed comparisons: bytes that are not ASCII are below all others. */
+        const char* last = end - 16;
+        if (p <= last) {
+            int mask = 0xFFFF;
+            for (;;) {
+                __m128i block = _mm_loadu_si128((const __m128i*)p);
+                __m128i lower = _mm_or_si128(block, _mm_set1_epi8(0x20));
+                __m128i letter = _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8('a' - 1)),
+                                               _mm_cmplt_epi8(lower, _mm_set1_epi8('z' + 1)));
+                __m128i digit = _mm_and_si128(_mm_cmpgt_epi8(block, _mm_set1_epi8('0' - 1)),
+                                              _mm_cmplt_epi8(block, _mm_set1_epi8('9' + 1)));
+                __m128i hyphen = _mm_cmpeq_epi8(block, _mm_set1_epi8('-'));
+                mask &= _mm_movemask_epi8(_mm_or_si128(letter, _mm_or_si128(digit, hyphen)));
+                if (p == last)
+                    return mask == 0xFFFF;
+                p = last - p < 16 ? last : p + 16;
+            }
+        }
+    #endif
+        while (p < end && ((*p >= '0' && *p <= '9') || ((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z')
+                           || *p == '-'))
+            p++;
+        return p == end;
+    }
+
     static inline uint64_t fm_word(const char* p)
     {
         uint64_t word;
@@ -150,6 +179,7 @@ cdef extern from *:
     const char* fm_not_ascii(const char* p, const char* end) noexcept nogil
     const char* fm_must_escape(const char* p, const char* end) noexcept nogil
     bint fm_begins_with(const char* p, const char* end, const char* text, int n) noexcept nogil
+    bint fm_is_id_text(const char* p, const char* end) noexcept nogil
     bint fm_equal(const char* a, const char* b, Py_ssize_t n) noexcept nogil
     bint fm_ends_scalar(char c) noexcept nogil
     uint64_t fm_hash(const char* p, Py_ssize_t n, uint64_t seed) noexcept nogil
