@@ -59,7 +59,8 @@ cdef inline bint note(
         if given.capacity <= length:
             given.kept = <char*>enlarge(given.kept, 2 * length + 1, 1)
             given.capacity = 2 * length + 1
-        memcpy(given.kept, ptr, length)
+        if length:
+            memcpy(given.kept, ptr, length)
         given.ptr = given.kept
     return True
 
