@@ -438,9 +438,9 @@ cdef class Plan:
         cdef bint is_whole = memchr(written + op.key, 1, op.fields) == NULL
         cdef Py_ssize_t mark = out.size
         if is_whole and self._is_current(op, fragment):
-            if mark == start and fragment.len:
+            if fragment.len and mark == start:
                 out.put(fragment.data + 1, fragment.len - 1)
-            else:
+            elif fragment.len:
                 out.put(fragment.data, fragment.len)
             return 0
         self.has_dropped = False
