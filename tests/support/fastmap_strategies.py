@@ -82,7 +82,7 @@ def case_of(data: bytes) -> Case:
     dice = Dice(data)
     wanted = _any_mapping(dice)
     sent = dice.several(lambda: _event(dice), 1, 3)
-    return wanted, sent + dice.several(lambda: _repetitive_event(dice, sent), 2, 6)
+    return wanted, sent + dice.several(lambda: _repetitive_event(dice, sent), 1, 3)
 
 
 # -- events ------------------------------------------------------------------------------------
