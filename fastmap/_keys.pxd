@@ -4,7 +4,7 @@ SDKs and apps write the members of an object in the same order each time.  So ea
 that came after it last: comparing with that is all it takes to recognise a key, nearly always.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 from fastmap._scan cimport fm_begins_with
 
 cdef enum:
@@ -24,7 +24,9 @@ cdef struct Keys:
     Key* items
     int count
     int capacity
-    uint8_t[512] index  # of items by hash, plus one; 0 where there is none
+    int most        # that capacity may become
+    uint16_t* index  # of items by hash, plus one; 0 where there is none
+    uint64_t mask   # of index
     bint is_full    # so that a key could not be remembered
     uint64_t objects
 
@@ -34,9 +36,10 @@ cdef inline bint follows(const Key* last, const char* p, const char* end) noexce
     return last.next != NULL and fm_begins_with(p, end, last.next.text, last.next.len)
 
 
-cdef Keys* new_keys(int capacity) except NULL
+cdef Keys* new_keys(int most) except NULL
 cdef void free_keys(Keys* keys) noexcept nogil
-cdef Key* begin_object(Keys* keys) noexcept nogil
+cdef Key* begin_object(Keys* keys) except NULL
+cdef int start_anew(Keys* keys, int capacity) except -1
 cdef Key* remember(
     Keys* keys, Key* last, const char* text, Py_ssize_t length, uint64_t hashed, int found
 ) noexcept nogil

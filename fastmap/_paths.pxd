@@ -8,8 +8,8 @@ from fastmap._members cimport Member, Members
 from fastmap._scan cimport Slot, Table
 
 cdef enum:
-    LISTED_KEYS = 240  # that are remembered of a place whose members are listed
-    OTHER_KEYS = 32
+    LISTED_KEYS = 1024  # that are remembered at most of a place whose members are listed
+    OTHER_KEYS = 64
     MAX_ESCAPED_KEY = 1536  # bytes of a key of 256 characters when every one is escaped
 
 cdef struct Place:

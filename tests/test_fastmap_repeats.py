@@ -209,9 +209,9 @@ class TestKeys:
         )
 
     def test_that_are_more_than_are_remembered(self) -> None:
-        many = {f"key_{i}": i for i in range(400)} | {"a": 1}
+        many = {f"key_{i}": i for i in range(2000)} | {"a": 1}
         self.assert_copied('{"a":0}', json.dumps(many), '{"a":1,"key_7":2,"b":3}')
-        for i in range(0, 400, 20):
+        for i in range(0, 2000, 100):
             self.assert_copied(json.dumps(dict(list(many.items())[i:])), '{"b":1}')
 
     def test_that_differ_only_in_their_last_character(self) -> None:
