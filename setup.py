@@ -14,7 +14,9 @@ from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
 
-MODULES = ("_buffer", "_scan", "_convert", "_code", "_members", "_paths", "_plan")
+MODULES = (
+    *("_buffer", "_scan", "_convert", "_code", "_inputs", "_keys", "_members", "_paths", "_plan"),
+)
 
 CFLAGS = {
     "release": ["-O3", "-g0", "-DNDEBUG"],

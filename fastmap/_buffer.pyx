@@ -89,13 +89,18 @@ cdef class Buffer:
     cdef int put_integer(self, long long value) except -1:
         cdef char digits[20]  # of the largest 64-bit number
         cdef int i = 20
+        cdef int pair
         cdef unsigned long long left = value
         if value < 0:
             self.put_byte(c"-")
             left = -left
-        while True:
+        while left >= 10:
+            pair = <int>(left % 100)
+            left //= 100
+            i -= 2
+            digits[i] = <char>(c"0" + pair // 10)
+            digits[i + 1] = <char>(c"0" + pair % 10)
+        if left or i == 20:
             i -= 1
-            digits[i] = <char>(c"0" + left % 10)
-            left //= 10
-            if not left:
-                return self.put(digits + i, 20 - i)
+            digits[i] = <char>(c"0" + left)
+        return self.put(digits + i, 20 - i)

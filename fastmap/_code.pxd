@@ -19,6 +19,7 @@ cdef enum OpKind:
     FIELD = 0
     OBJECT = 1
     SPREAD = 2
+    STRETCH = 3
 
 cdef enum TestKind:
     HAS = 0
@@ -66,9 +67,13 @@ cdef struct Op:
     Py_ssize_t prefix_len
     int ref
     int slot  # without which the field has no value, or -1
+    bint is_plain_string  # the field is what is in the slot, as a string
     const Table* known
     bint is_number  # SPREAD: values become numbers
     int label
+    int fields       # STRETCH: how many operations after this one belong to it
+    int first_input  # STRETCH: offset into Code.inputs of what its fields read
+    int inputs
 
 cdef struct Shape:
     int keys
@@ -110,6 +115,8 @@ cdef class Code:
     cdef Node* nodes
     cdef int* children  # of nodes, then of tests
     cdef Op* ops
+    cdef int* inputs  # of stretches
+    cdef Py_ssize_t stretch_count
     cdef Shape* shapes
     cdef Py_ssize_t written  # keys of all shapes
     cdef Part* parts

@@ -29,6 +29,7 @@ cdef class Code:
         free(self.nodes)
         free(self.children)
         free(self.ops)
+        free(self.inputs)
         free(self.shapes)
         free(self.parts)
         free(self.tests)
@@ -99,8 +100,10 @@ cdef class Code:
     cdef int _build_shapes(self, program) except -1:
         cdef Py_ssize_t i
         cdef int next_op = 0, next_written = 0
+        cdef int number
         cdef const Node* node
         cdef Op* op
+        cdef list inputs = []
         self.shapes = <Shape*>allocate(len(program.shapes), sizeof(Shape))
         self.ops = <Op*>allocate(sum(len(shape.ops) for shape in program.shapes), sizeof(Op))
         for i, shape in enumerate(program.shapes):
@@ -121,11 +124,21 @@ cdef class Code:
                     node = self.nodes + op.ref
                     if node.kind == VALUE and node.convert != TO_TIME:
                         op.slot = node.slot
+                        op.is_plain_string = node.is_plain_string
                 op.known = self._table(given.known)
                 op.is_number = given.is_number
                 op.label = given.label
+                op.fields = given.fields
+                if op.kind == STRETCH:
+                    op.first_input = len(inputs)
+                    op.inputs = len(given.inputs)
+                    inputs.extend(given.inputs)
                 next_op += 1
         self.written = next_written
+        self.stretch_count = program.stretches
+        self.inputs = <int*>allocate(len(inputs), sizeof(int))
+        for i, number in enumerate(inputs):
+            self.inputs[i] = number
         return 0
 
     cdef int _build_tests(self, program) except -1:

@@ -13,7 +13,9 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport strtod
 from libc.string cimport memchr, memcmp, memcpy
 
-from fastmap._scan cimport JSON, TEXT, fm_must_escape, skip_space, skip_value, slot_of_token, unescape
+from fastmap._scan cimport (
+    JSON, TEXT, fm_is_id_text, fm_must_escape, skip_space, skip_value, slot_of_token, unescape,
+)
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char* text, void* address)
@@ -154,6 +156,9 @@ cdef int put_string(
     """Write a string; numbers and booleans become their text, a list of one its item."""
     cdef Slot scalar, plain
     cdef bytes _alive
+    if slot.kind == TEXT and slot.len and none_of == NULL and one_of == NULL:
+        put_text_quoted(out, slot)
+        return 1
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return 0
     if scalar.kind == JSON and scalar.first == c"n":
@@ -504,17 +509,9 @@ cdef int put_time(Buffer out, const Slot* slot, const Run* run) except -1:
     return 2 if not readable and not is_blank(slot) else 1
 
 
-cdef unsigned char[256] ID_BYTES  # nonzero for the characters of a unique id
-ID_BYTES[:] = [chr(i).isascii() and (chr(i).isalnum() or chr(i) == "-") for i in range(256)]
-
-
 cdef bint is_unique_id(const char* p, Py_ssize_t length, const Words* none_of) noexcept nogil:
-    cdef Py_ssize_t i
-    if not 1 <= length <= MAX_ID:
+    if not 1 <= length <= MAX_ID or not fm_is_id_text(p, p + length):
         return False
-    for i in range(length):
-        if not ID_BYTES[<unsigned char>p[i]]:
-            return False
     return none_of == NULL or not is_word(none_of, p, length)
 
 

@@ -1,21 +1,42 @@
-"""The members of one object at a time."""
+"""The members of an object, for copying it or looking into it."""
 
-from fastmap._scan cimport Member, Slot, skip_space, slot_of_token, string_end
+from fastmap._scan cimport Slot, skip_space, slot_of_token, string_end
+
+from libc.stdint cimport uint64_t
+
+
+cdef struct Member:
+    const char* start      # the key's opening quote
+    const char* end        # past the value
+    const char* key        # unescaped
+    Py_ssize_t key_len
+    uint64_t hash
+    bint is_repeated       # by a later one, which counts
 
 
 cdef class Members:
     cdef Member* items
+    cdef Py_ssize_t count
     cdef Py_ssize_t capacity
-    cdef int* index  # of members by hash
+    cdef bint may_repeat   # whether two of them may have the same key
+    cdef int* index        # of members by hash
     cdef Py_ssize_t index_capacity
-    cdef bytearray arena  # of keys without their escapes
+    cdef char* arena       # of keys without their escapes
+    cdef Py_ssize_t arena_used
+    cdef Py_ssize_t arena_capacity
 
-    cdef Py_ssize_t find(self, const Slot* slot) except -1
-    cdef int skip_repeated(self, Py_ssize_t count) except -1
-    cdef int _skip_by_table(self, Py_ssize_t count) except -1
-    cdef const char* _find_one(
-        self, Member* member, const char* p, const char* end, char** arena
-    ) except NULL
+    cdef int begin(self) except -1
+    cdef int grow(self) except -1
+    cdef int unescape_key(self, Member* member, const char* end) except -1
+    cdef int skip_repeated(self) except -1
+    cdef int _skip_by_table(self) except -1
+
+    cdef inline int add(self, const Member* member) except -1:
+        if self.count == self.capacity:
+            self.grow()
+        self.items[self.count] = member[0]
+        self.count += 1
+        return 0
 
 
 cdef inline const char* key_end(const Member* member) noexcept:

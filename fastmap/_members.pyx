@@ -1,4 +1,4 @@
-"""The members of one object at a time, for copying an object or looking into it."""
+"""The members of an object, for copying it or looking into it."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -6,14 +6,11 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from fastmap._memory cimport enlarge
-from fastmap._scan cimport (
-    HASH_SEED, Member, Slot, fm_equal, fm_hash, skip_space, skip_value, string_end, unescape,
-)
-
-from fastmap.errors import MalformedInput
+from fastmap._scan cimport fm_equal, unescape
 
 cdef enum:
-    FEW_MEMBERS = 8  # compared pair by pair; more go through a table
+    FEW_MEMBERS = 8      # compared pair by pair; more go through a table
+    KEPT_MEMBERS = 4096  # a rare giant must not keep its memory for ever
 
 
 cdef inline bint same_key(const Member* a, const Member* b) noexcept:
@@ -22,94 +19,78 @@ cdef inline bint same_key(const Member* a, const Member* b) noexcept:
 
 @cython.final
 cdef class Members:
-    """Finds the members of an object; what was found before is forgotten."""
-
-    def __cinit__(self):
-        self.arena = bytearray(256)
+    """The members of one object at a time, in order."""
 
     def __dealloc__(self):
         free(self.items)
         free(self.index)
+        free(self.arena)
 
-    cdef Py_ssize_t find(self, const Slot* slot) except -1:
-        """Find the members of an object, in order; returns how many."""
-        cdef const char* p = slot.ptr + 1
-        cdef const char* end = slot.ptr + slot.len
-        cdef Py_ssize_t count = 0
-        cdef char* arena
-        if len(self.arena) < slot.len:  # keys without escapes are never longer than with them
-            self.arena = bytearray(2 * slot.len)
-        arena = self.arena
-        p = skip_space(p, end)
-        if p < end and p[0] == c"}":
-            return 0
-        while True:
-            if count == self.capacity:
-                self.capacity = max(64, 2 * self.capacity)
-                self.items = <Member*>enlarge(self.items, self.capacity, sizeof(Member))
-            p = self._find_one(self.items + count, skip_space(p, end), end, &arena)
-            count += 1
-            p = skip_space(p, end)
-            if p < end and p[0] == c"}":
-                return count
-            if p >= end or p[0] != c",":
-                raise MalformedInput("an object that is copied is not JSON")
-            p += 1
+    cdef int begin(self) except -1:
+        """Forget the members of the object before."""
+        if self.capacity > KEPT_MEMBERS:
+            free(self.items)
+            free(self.index)
+            free(self.arena)
+            self.items = NULL
+            self.index = NULL
+            self.arena = NULL
+            self.capacity = self.index_capacity = self.arena_capacity = 0
+        self.count = 0
+        self.arena_used = 0
+        self.may_repeat = False
+        return 0
 
-    cdef const char* _find_one(
-        self, Member* member, const char* p, const char* end, char** arena
-    ) except NULL:
-        """Fill in the member that starts at p; returns the place past it."""
-        cdef bint escaped = False
-        if p >= end or p[0] != c'"':
-            raise MalformedInput("an object that is copied is not JSON")
-        member.start = p
-        member.key = p + 1
-        member.skipped = False
-        p = string_end(p + 1, end, &escaped)
-        if p == NULL:
-            raise MalformedInput("an object that is copied is not JSON")
-        member.key_len = p - member.key
-        if escaped:
-            member.key_len = unescape(member.key, member.key_len, arena[0])
-            member.key = arena[0]
-            arena[0] += member.key_len
-        member.hash = fm_hash(member.key, member.key_len, HASH_SEED)
-        p = skip_space(p + 1, end)
-        if p >= end or p[0] != c":":
-            raise MalformedInput("an object that is copied is not JSON")
-        p = skip_value(skip_space(p + 1, end), end)
-        if p == NULL:
-            raise MalformedInput("an object that is copied is not JSON")
-        member.end = p
-        return p
+    cdef int grow(self) except -1:
+        cdef Py_ssize_t capacity = max(64, 2 * self.capacity)
+        self.items = <Member*>enlarge(self.items, capacity, sizeof(Member))
+        self.capacity = capacity
+        return 0
 
-    cdef int skip_repeated(self, Py_ssize_t count) except -1:
-        """Keep the last of members with the same key."""
+    cdef int unescape_key(self, Member* member, const char* end) except -1:
+        """Undo the escapes in a member's key.
+
+        :param end: of the object, behind which none of its keys can lie.
+        """
+        if not self.arena_used and self.arena_capacity < end - member.key:
+            # Without escapes they are never longer than with them, so that this holds them all.
+            self.arena_capacity = 0
+            self.arena = <char*>enlarge(self.arena, end - member.key, 1)
+            self.arena_capacity = end - member.key
+        member.key_len = unescape(member.key, member.key_len, self.arena + self.arena_used)
+        member.key = self.arena + self.arena_used
+        self.arena_used += member.key_len
+        return 0
+
+    cdef int skip_repeated(self) except -1:
+        """Mark all but the last of members with the same key."""
         cdef Py_ssize_t i, j
-        if count > FEW_MEMBERS:
-            return self._skip_by_table(count)
-        for i in range(count):
-            for j in range(i + 1, count):
+        if not self.may_repeat:
+            return 0
+        self.may_repeat = False
+        if self.count > FEW_MEMBERS:
+            return self._skip_by_table()
+        for i in range(self.count):
+            for j in range(i + 1, self.count):
                 if same_key(self.items + i, self.items + j):
-                    self.items[i].skipped = True
+                    self.items[i].is_repeated = True
                     break
         return 0
 
-    cdef int _skip_by_table(self, Py_ssize_t count) except -1:
+    cdef int _skip_by_table(self) except -1:
         cdef Py_ssize_t size = 32
         cdef Py_ssize_t i, place
-        while size < 2 * count:
+        while size < 2 * self.count:
             size *= 2
         if size > self.index_capacity:
             self.index = <int*>enlarge(self.index, size, sizeof(int))
             self.index_capacity = size
         memset(self.index, 0xFF, size * sizeof(int))
-        for i in range(count - 1, -1, -1):
+        for i in range(self.count - 1, -1, -1):
             place = <Py_ssize_t>(self.items[i].hash & <uint64_t>(size - 1))
             while self.index[place] != -1:
                 if same_key(self.items + i, self.items + self.index[place]):
-                    self.items[i].skipped = True
+                    self.items[i].is_repeated = True
                     break
                 place = (place + 1) & (size - 1)
             else:

@@ -1,25 +1,23 @@
 """Finding the wanted places of an event's inputs."""
 
-from libc.stdint cimport uint8_t
+from cpython.object cimport PyObject
 
+from fastmap._inputs cimport Inputs
+from fastmap._keys cimport Key, Keys
+from fastmap._members cimport Member, Members
 from fastmap._scan cimport Slot, Table
 
 cdef enum:
-    GUESSES = 32      # members of an object that are recognised by position
-    GUESSED_KEY = 32  # bytes of a key, with its closing quote
+    LISTED_KEYS = 1024  # that are remembered at most of a place whose members are listed
+    OTHER_KEYS = 64
     MAX_ESCAPED_KEY = 1536  # bytes of a key of 256 characters when every one is escaped
 
-cdef struct Guess:
-    # A key where it was seen last: SDKs write the members of an object in the same order each time.
-    char key[GUESSED_KEY]  # with its closing quote
-    int len                # of that, 0 when nothing is known
-    int found              # what the table said of it
-
 cdef struct Place:
-    const Table* members  # NULL when no path names a member
-    Guess* guesses        # GUESSES of them, by the position of the member
-    int first_member      # offset into Plan.targets
-    int first_item        # offset into Plan.items
+    const Table* members  # NULL when its members are neither named nor listed
+    Keys* keys            # NULL until there was an object
+    PyObject* listed      # a Members, for copying the object or looking into it, or NULL
+    int first_member      # offset into Paths.targets
+    int first_item        # offset into Paths.items
     int items             # how many items of an array paths name
     int slot
     int first
@@ -40,26 +38,21 @@ cdef class Paths:
     cdef int* roots
     cdef Py_ssize_t root_count
     cdef Py_ssize_t item_root
-    cdef Py_ssize_t* offsets  # of the inputs in an event_type, 0 where that is not known
-    cdef Py_buffer* views
-    cdef uint8_t* viewed
-    cdef object event_type
-    cdef tuple inputs
-    cdef list held
-    cdef list tables
+    cdef bint has_item    # whether slots of paths into an item are filled
+    cdef Inputs inputs
+    cdef PyObject** listed  # by slot, the Members of the object in it
+    cdef list alive
 
     cdef int load(self, event) except -1
-    cdef int release(self) except -1
-    cdef const char* load_item(self, const char* p, const char* end) noexcept
+    cdef const char* load_item(self, const char* p, const char* end) except? NULL
     cdef void forget_item(self) noexcept
+    cdef Members members_of(self, int slot)
     cdef int _build(self, program) except -1
-    cdef int _learn_type(self, event_type) except -1
-    cdef int _load(self, Py_ssize_t i, value) except -1
-    cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept
-    cdef const char* _take(self, const Place* target, const char* start, const char* end) noexcept
-    cdef const char* _search_object(
-        self, const Place* place, const char* p, const char* end
-    ) noexcept
-    cdef const char* _search_array(
-        self, const Place* place, const char* p, const char* end
-    ) noexcept
+    cdef int _load(self, Py_ssize_t i) except -1
+    cdef const char* _search(self, Place* place, const char* p, const char* end) except? NULL
+    cdef const char* _take(self, Place* target, const char* start, const char* end) except? NULL
+    cdef const char* _search_object(self, Place* place, const char* p, const char* end) except? NULL
+    cdef Key* _read_key(
+        self, const Place* place, Key* last, Member* member, const char* end, int* found
+    ) except? NULL
+    cdef const char* _search_array(self, Place* place, const char* p, const char* end) except? NULL

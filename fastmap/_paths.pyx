@@ -4,55 +4,21 @@ A tree of places, made of all paths of a mapping, is followed through the raw JS
 once.  Where a path ends the value's span becomes a slot; nothing is decoded.
 """
 
-from math import isfinite
-from types import MemberDescriptorType
-
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from fastmap._inputs cimport Input, Inputs
+from fastmap._keys cimport Key, begin_object, follows, free_keys, new_keys, remember
+from fastmap._members cimport Member, Members
 from fastmap._memory cimport allocate
 from fastmap._scan cimport (
-    HASH_SEED, JSON, TEXT, KeyTable, Slot, Table, find_hashed, fm_equal, fm_hash, skip_space,
-    skip_value, slot_of_token, string_end, unescape,
+    HASH_SEED, JSON, TEXT, KeyTable, Slot, find_hashed, fm_hash, skip_space, skip_value,
+    slot_of_token, string_end, unescape,
 )
 
 from fastmap.errors import MalformedInput
-
-cdef extern from "structmember.h":
-    ctypedef struct PyMemberDef:
-        int type
-        Py_ssize_t offset
-    int T_OBJECT_EX
-
-cdef extern from "Python.h":
-    ctypedef struct PyMemberDescrObject:
-        PyMemberDef* d_member
-
-
-cdef bytes token_of(value):
-    """Return the JSON of a number or boolean, nothing for what JSON cannot express."""
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
-    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
-        return str(value).encode()
-    return b""
-
-
-cdef inline int find(
-    const Table* table, const char* key, Py_ssize_t length, bint escaped
-) noexcept:
-    cdef char plain[MAX_ESCAPED_KEY]
-    if escaped:
-        if length > MAX_ESCAPED_KEY:
-            return -1
-        length = unescape(key, length, plain)
-        key = plain
-    return find_hashed(table, key, length, fm_hash(key, length, HASH_SEED))
 
 
 @cython.final
@@ -63,36 +29,32 @@ cdef class Paths:
     """
 
     def __cinit__(self, program):
-        self.tables = []
-        self.held = []
-        self.inputs = tuple(program.inputs)
-        self.root_count = len(self.inputs)
+        self.alive = []
+        self.inputs = Inputs(program)
+        self.root_count = len(program.roots)
         self.item_root = program.item_root
         self.slot_count = program.slots
         self.slots = <Slot*>allocate(program.slots, sizeof(Slot))
-        self.offsets = <Py_ssize_t*>allocate(self.root_count, sizeof(Py_ssize_t))
-        self.views = <Py_buffer*>allocate(self.root_count, sizeof(Py_buffer))
-        self.viewed = <uint8_t*>allocate(self.root_count, 1)
+        self.listed = <PyObject**>allocate(program.slots, sizeof(PyObject*))
         self._build(program)
 
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.place_count):
-            free(self.places[i].guesses)
+            free_keys(self.places[i].keys)
         free(self.places)
+        free(self.listed)
         free(self.targets)
         free(self.items)
         free(self.roots)
         free(self.slots)
-        free(self.offsets)
-        free(self.views)
-        free(self.viewed)
 
     cdef int _build(self, program) except -1:
         cdef Py_ssize_t i, target, index
         cdef list targets = []
         cdef list items = []
         cdef KeyTable table
+        cdef Members members
         self.places = <Place*>allocate(len(program.places), sizeof(Place))
         self.place_count = len(program.places)
         for i, place in enumerate(program.places):
@@ -100,13 +62,16 @@ cdef class Paths:
             self.places[i].first = place.first
             self.places[i].last = place.last
             self.places[i].members = NULL
-            if place.members:
+            if place.members or place.is_listed:
                 self.places[i].first_member = len(targets)
                 table = KeyTable({key: number for number, key in enumerate(place.members)})
-                self.tables.append(table)
+                self.alive.append(table)
                 self.places[i].members = &table.table
                 targets.extend(place.members.values())
-                self.places[i].guesses = <Guess*>allocate(GUESSES, sizeof(Guess))
+            if place.is_listed:
+                members = Members()
+                self.alive.append(members)
+                self.places[i].listed = self.listed[<int>place.slot] = <PyObject*>members
             self.places[i].first_item = len(items)
             self.places[i].items = len(place.items)
             items.extend(place.items.items())
@@ -123,99 +88,62 @@ cdef class Paths:
         return 0
 
     cdef int load(self, event) except -1:
-        """Fill the slots from the inputs of an event; ``release`` has to follow."""
-        cdef Py_ssize_t i, offset
-        cdef PyObject* attribute
-        if type(event) is not self.event_type:
-            self._learn_type(type(event))
-        memset(self.slots, 0, self.slot_count * sizeof(Slot))
-        for i in range(self.root_count):
-            offset = self.offsets[i]
-            attribute = NULL
-            if offset:
-                attribute = (<PyObject**>(<char*><PyObject*>event + offset))[0]
-            if attribute != NULL:
-                self._load(i, <object>attribute)
-            else:
-                self._load(i, getattr(event, <str>self.inputs[i]))
-        return 0
+        """Fill the slots from the inputs of an event; ``inputs.release`` has to follow.
 
-    cdef int release(self) except -1:
-        """Let go of the event; its slots are no longer valid."""
+        Inputs that are the same as in the event before keep their slots.
+        """
         cdef Py_ssize_t i
+        if self.has_item:  # of an event that failed
+            self.forget_item()
+        self.inputs.begin(event)
         for i in range(self.root_count):
-            if self.viewed[i]:
-                PyBuffer_Release(&self.views[i])
-                self.viewed[i] = 0
-        self.held.clear()
+            if self.inputs.read(i, event):
+                self._load(i)
         return 0
 
-    cdef const char* load_item(self, const char* p, const char* end) noexcept:
+    cdef const char* load_item(self, const char* p, const char* end) except? NULL:
         """Fill the slots of paths into an item; returns the place past it, NULL when malformed."""
         self.forget_item()
+        self.has_item = True
         return self._take(self.places + self.item_root, p, end)
 
     cdef void forget_item(self) noexcept:
         """Empty the slots of paths into an item: outside of the array there is none."""
         cdef const Place* root = self.places + self.item_root
+        self.has_item = False
         memset(self.slots + root.first, 0, (root.last - root.first) * sizeof(Slot))
 
-    cdef int _learn_type(self, event_type) except -1:
-        """Note where objects of a type keep the inputs.
-
-        Types with slots, such as structs, keep each attribute at a fixed place, and reading it
-        there costs a tenth of asking for it by name.
-        """
-        cdef Py_ssize_t i
-        for i in range(self.root_count):
-            descriptor = getattr(event_type, <str>self.inputs[i], None)
-            self.offsets[i] = 0
-            if type(descriptor) is MemberDescriptorType \
-                    and issubclass(event_type, descriptor.__objclass__) \
-                    and (<PyMemberDescrObject*>descriptor).d_member.type == T_OBJECT_EX:
-                self.offsets[i] = (<PyMemberDescrObject*>descriptor).d_member.offset
-        self.event_type = event_type
-        return 0
-
-    cdef int _load(self, Py_ssize_t i, value) except -1:
-        """Take one input: text becomes a slot, raw JSON is searched for the wanted places."""
+    cdef int _load(self, Py_ssize_t i) except -1:
+        """Fill the slots of one input: text becomes one, raw JSON is searched for all of them."""
         cdef Place* place = self.places + self.roots[i]
-        cdef const char* p
-        cdef const char* end
+        cdef Input* given = self.inputs.items + i
+        cdef const char* p = given.ptr
+        cdef const char* end = given.ptr + given.len
         cdef const char* stop
         cdef Slot* slot
-        cdef Py_ssize_t length
-        if value is None:
-            return 0
-        if type(value) is str:
-            if place.slot >= 0:
-                slot = self.slots + place.slot
-                try:
-                    slot.ptr = PyUnicode_AsUTF8AndSize(value, &slot.len)
-                except UnicodeEncodeError:
-                    raise MalformedInput(f"{self.inputs[i]} holds half a surrogate pair") from None
-                self.held.append(value)  # the slot points into it
-                slot.kind = TEXT
-                slot.first = c'"'
-            return 0
-        if not PyObject_CheckBuffer(value):
-            value = token_of(value)
-        PyObject_GetBuffer(value, &self.views[i], PyBUF_SIMPLE)
-        self.viewed[i] = 1
-        p = <const char*>self.views[i].buf
-        length = self.views[i].len
-        end = p + length
-        p = skip_space(p, end)
-        if p == end:
-            return 0
-        stop = self._search(place, p, end)
-        if stop == NULL or skip_space(stop, end) != end:
-            raise MalformedInput(f"{self.inputs[i]} is not JSON")
-        if place.slot >= 0:
-            slot_of_token(self.slots + place.slot, p, stop)
+        memset(self.slots + place.first, 0, (place.last - place.first) * sizeof(Slot))
+        if given.kind == TEXT and place.slot >= 0:
+            slot = self.slots + place.slot
+            slot.kind = TEXT
+            slot.first = c'"'
+            slot.ptr = given.ptr
+            slot.len = given.len
+        elif given.kind == JSON:
+            p = skip_space(p, end)
+            if p != end:
+                stop = self._search(place, p, end)
+                if stop == NULL or skip_space(stop, end) != end:
+                    raise MalformedInput(f"{self.inputs.names[i]} is not JSON")
+                if place.slot >= 0:
+                    slot_of_token(self.slots + place.slot, p, stop)
+        given.is_searched = True
         return 0
 
-    cdef const char* _search(self, const Place* place, const char* p, const char* end) noexcept:
+    cdef Members members_of(self, int slot):
+        """Return the members of the object in a slot."""
+        return <Members>self.listed[slot]
+
+    cdef const char* _search(self, Place* place, const char* p, const char* end) except? NULL:
         """Fill the slots below a value; returns the place past it, NULL when malformed.
 
         Goes only as deep as paths go, not as deep as the input.
@@ -226,7 +154,7 @@ cdef class Paths:
             return self._search_array(place, p, end)
         return skip_value(p, end)
 
-    cdef const char* _take(self, const Place* target, const char* start, const char* end) noexcept:
+    cdef const char* _take(self, Place* target, const char* start, const char* end) except? NULL:
         """Fill the slots of a value and below it; returns the place past it."""
         cdef const char* p
         cdef Slot* slot
@@ -251,14 +179,18 @@ cdef class Paths:
             slot_of_token(self.slots + target.slot, start, p)
         return p
 
-    cdef const char* _search_object(
-        self, const Place* place, const char* p, const char* end
-    ) noexcept:
-        cdef const char* key
-        cdef Guess* guess
-        cdef bint escaped
+    cdef const char* _search_object(self, Place* place, const char* p, const char* end) except? NULL:
+        cdef Members members = None
+        cdef Member member
+        cdef Key* key
         cdef int found
-        cdef int index = 0
+        if place.keys == NULL:
+            place.keys = new_keys(OTHER_KEYS if place.listed == NULL else LISTED_KEYS)
+        key = begin_object(place.keys)
+        if place.listed != NULL:
+            members = <Members>place.listed
+            members.begin()
+        member.is_repeated = False
         p = skip_space(p + 1, end)
         if p < end and p[0] == c"}":
             return p + 1
@@ -266,24 +198,19 @@ cdef class Paths:
             p = skip_space(p, end)
             if p >= end or p[0] != c'"':
                 return NULL
-            key = p + 1
-            guess = place.guesses + index if index < GUESSES else NULL
-            index += 1
-            if guess != NULL and guess.len and guess.len < end - key \
-                    and fm_equal(key, guess.key, guess.len):
-                found = guess.found
-                p = key + guess.len
+            member.start = p
+            if follows(key, p + 1, end):
+                key = key.next
+                found = key.found
+                member.key = p + 1
+                member.key_len = key.len - 1
+                member.hash = key.hash
+                p += key.len + 1
             else:
-                escaped = False
-                p = string_end(key, end, &escaped)
-                if p == NULL:
+                key = self._read_key(place, key, &member, end, &found)
+                if key == NULL:
                     return NULL
-                found = find(place.members, key, p - key, escaped)
-                p += 1
-                if guess != NULL and not escaped and p - key <= GUESSED_KEY:
-                    memcpy(guess.key, key, p - key)
-                    guess.len = <int>(p - key)
-                    guess.found = found
+                p = member.end
             p = skip_space(p, end)
             if p >= end or p[0] != c":":
                 return NULL
@@ -294,6 +221,12 @@ cdef class Paths:
                 p = self._take(self.places + self.targets[place.first_member + found], p, end)
             if p == NULL:
                 return NULL
+            if members is not None:
+                member.end = p
+                members.add(&member)
+                if key.seen == place.keys.objects or key == &place.keys.stranger:
+                    members.may_repeat = True
+                key.seen = place.keys.objects
             p = skip_space(p, end)
             if p >= end:
                 return NULL
@@ -303,11 +236,43 @@ cdef class Paths:
                 return NULL
             p += 1
 
-    cdef const char* _search_array(
-        self, const Place* place, const char* p, const char* end
-    ) noexcept:
+    cdef Key* _read_key(
+        self, const Place* place, Key* last, Member* member, const char* end, int* found
+    ) except? NULL:
+        """Read the key of a member whose start is given, and remember that it follows the last one.
+
+        ``member.end`` becomes the place past the key.  NULL when it is malformed.
+        """
+        cdef char plain[MAX_ESCAPED_KEY]
+        cdef bint escaped = False
+        cdef const char* p = string_end(member.start + 1, end, &escaped)
+        if p == NULL:
+            return NULL
+        member.end = p + 1
+        member.key = member.start + 1
+        member.key_len = p - member.key
+        found[0] = -1
+        if not escaped:
+            member.hash = fm_hash(member.key, member.key_len, HASH_SEED)
+            found[0] = find_hashed(place.members, member.key, member.key_len, member.hash)
+            return remember(
+                place.keys, last, member.key, member.key_len, member.hash, found[0]
+            )
+        last.next = NULL
+        if place.listed != NULL:
+            (<Members>place.listed).unescape_key(member, end)
+        elif member.key_len <= MAX_ESCAPED_KEY:
+            member.key_len = unescape(member.key, member.key_len, plain)
+            member.key = plain
+        else:
+            return &place.keys.stranger
+        member.hash = fm_hash(member.key, member.key_len, HASH_SEED)
+        found[0] = find_hashed(place.members, member.key, member.key_len, member.hash)
+        return &place.keys.stranger
+
+    cdef const char* _search_array(self, Place* place, const char* p, const char* end) except? NULL:
         cdef const Item* item
-        cdef const Place* target
+        cdef Place* target
         cdef Py_ssize_t index = 0
         cdef int i
         p = skip_space(p + 1, end)

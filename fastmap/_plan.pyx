@@ -3,13 +3,13 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memchr, memcmp, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastmap._buffer cimport Buffer
 from fastmap._code cimport (
     AT_MOST, CONST, CONTAINS, CONVERTED, EQUALS_BOOLEAN, EQUALS_NUMBER, EQUALS_TEXT, EVERY, EXISTS,
     FILLED, FIRST, GREATER, HAS, IS_OBJECT, JOIN, LESS, LOOKUP, MATCHES, MORE_THAN, NOT, NOT_EMPTY,
-    OBJECT, SOME, SPREAD, TEXT_FUNCTION, VALUE, Branch, Code, Node, Op, Part, Shape, Test,
+    OBJECT, SOME, SPREAD, STRETCH, TEXT_FUNCTION, VALUE, Branch, Code, Node, Op, Part, Shape, Test,
 )
 from fastmap._convert cimport (
     TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, Run, contains_text,
@@ -17,11 +17,12 @@ from fastmap._convert cimport (
     numeric_value, put_boolean, put_ip, put_json, put_number, put_string, put_time, put_unique_id,
     text_of,
 )
-from fastmap._members cimport Members, key_end, value_of
-from fastmap._memory cimport allocate
+from fastmap._inputs cimport Input
+from fastmap._members cimport Member, Members, key_end, value_of
+from fastmap._memory cimport allocate, enlarge
 from fastmap._paths cimport Paths
 from fastmap._scan cimport (
-    ABSENT, JSON, Member, Slot, find_hashed, skip_space, skip_value, slot_of_token,
+    ABSENT, JSON, Slot, find_hashed, skip_space, skip_value, slot_of_token,
 )
 
 from fastmap.errors import MalformedInput
@@ -30,6 +31,7 @@ cdef enum:
     MAX_ITEMS = 1000                 # records that one array can become
     MAX_EXPANDED = 32 * 1024 * 1024  # bytes in a buffer beyond which arrays are not expanded
     MAX_REMEMBERED = 1024            # bytes of an input that a derivation's memory keeps
+    MAX_FRAGMENT = 8192              # bytes of a stretch of fields that are kept
     OMITTED = -2
 
 cdef struct Mark:
@@ -37,10 +39,27 @@ cdef struct Mark:
     Py_ssize_t size
     Py_ssize_t records
 
+cdef struct Fragment:
+    # What a stretch of fields was when it was last written, a comma before each.
+    char* data
+    Py_ssize_t len
+    Py_ssize_t capacity
+    uint64_t event  # the number of that event, 0 when there is none
+
 cdef struct Drops:
     uint64_t count
     uint64_t event  # in which the last one was counted
     uint64_t item   # likewise, of an array that is expanded
+
+
+cdef inline bint is_json_text(const Slot* slot) noexcept:
+    """Whether a slot holds a string, other than "", as it was sent."""
+    return slot.kind == JSON and slot.first == c'"' and slot.len
+
+
+cdef inline int put_json_text(Buffer out, const Slot* slot) except -1:
+    out.put(slot.ptr - 1, slot.len + 2)  # with its quotes
+    return 1
 
 
 @cython.final
@@ -52,8 +71,8 @@ cdef class Plan:
 
     cdef Code code
     cdef Paths paths
-    cdef Members members
     cdef Slot* slots      # of paths
+    cdef const Input* inputs  # of paths
     cdef Node* nodes      # of code, as the next three
     cdef const Op* ops
     cdef const Shape* shapes
@@ -61,6 +80,8 @@ cdef class Plan:
     cdef const int* children
     cdef Mark* marks      # of the output of each part
     cdef uint8_t* written  # which keys of each shape are written
+    cdef Fragment* fragments  # of stretches
+    cdef bint has_dropped     # whether a value could not be converted since this was last reset
     cdef Drops* drops
     cdef uint64_t events  # how many were run; a label is counted once in each
     cdef uint64_t items   # how many items of arrays were; a label is counted once in each
@@ -76,9 +97,9 @@ cdef class Plan:
     def __cinit__(self, program):
         self.code = Code(program)
         self.paths = Paths(program)
-        self.members = Members()
         self.scratch = Buffer()
         self.slots = self.paths.slots
+        self.inputs = self.paths.inputs.items
         self.nodes = self.code.nodes
         self.ops = self.code.ops
         self.shapes = self.code.shapes
@@ -92,8 +113,14 @@ cdef class Plan:
         self.marks = <Mark*>allocate(self.code.part_count, sizeof(Mark))
         self.written = <uint8_t*>allocate(self.code.written, 1)
         self.drops = <Drops*>allocate(len(self.labels), sizeof(Drops))
+        self.fragments = <Fragment*>allocate(self.code.stretch_count, sizeof(Fragment))
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.fragments != NULL:
+            for i in range(self.code.stretch_count):
+                free(self.fragments[i].data)
+        free(self.fragments)
         free(self.marks)
         free(self.written)
         free(self.drops)
@@ -124,7 +151,7 @@ cdef class Plan:
             result = self._write(outputs)
             return result
         finally:
-            self.paths.release()
+            self.paths.inputs.release()
             if type(result) is not int:
                 self._rewind(outputs)
 
@@ -202,8 +229,13 @@ cdef class Plan:
         cdef Py_ssize_t mark = self.scratch.size
         cdef bint was_trial = self.is_trial
         cdef bint found
-        if node.kind == VALUE and self.slots[node.slot].kind == ABSENT and node.convert != TO_TIME:
-            return False
+        cdef const Slot* slot
+        if node.kind == VALUE and node.convert != TO_TIME:
+            slot = self.slots + node.slot
+            if slot.kind == ABSENT:
+                return False
+            if node.is_plain_string and is_string(slot) and slot.len:
+                return True
         self.is_trial = True
         found = self._put(node, self.scratch) > 0
         self.is_trial = was_trial
@@ -250,7 +282,8 @@ cdef class Plan:
     cdef bint _has_members(self, const Test* test) except -1:
         cdef const Slot* slot = self.slots + test.ref
         cdef const char* p
-        cdef Py_ssize_t i, count
+        cdef Members members
+        cdef Py_ssize_t i, count = 0
         if slot.kind != JSON or slot.first != c"{":
             return False
         if test.kind == IS_OBJECT:
@@ -258,9 +291,11 @@ cdef class Plan:
         if test.kind == NOT_EMPTY:
             p = skip_space(slot.ptr + 1, slot.ptr + slot.len)
             return p < slot.ptr + slot.len and p[0] != c"}"
-        count = self.members.find(slot)
-        self.members.skip_repeated(count)
-        return sum([not self.members.items[i].skipped for i in range(count)]) > test.number
+        members = self.paths.members_of(test.ref)
+        members.skip_repeated()
+        for i in range(members.count):
+            count += not members.items[i].is_repeated
+        return count > test.number
 
     cdef bint _compares(self, const Test* test, const Slot* slot) except -1:
         """Whether a condition on one value holds."""
@@ -348,16 +383,26 @@ cdef class Plan:
         return stop
 
     cdef int _put_object(self, Buffer out, const Shape* shape) except -1:
-        cdef int i
-        cdef const Op* op
-        cdef Py_ssize_t mark
-        cdef Py_ssize_t start
         cdef uint8_t* written = self.written + shape.first_written
         memset(written, 0, shape.keys)
         out.put_byte(c"{")
-        start = out.size
-        for i in range(shape.first_op, shape.first_op + shape.ops):
-            op = self.ops + i
+        self._put_ops(out, shape.first_op, shape.first_op + shape.ops, written, out.size)
+        out.put_byte(c"}")
+        return 0
+
+    cdef int _put_ops(
+        self, Buffer out, int first, int last, uint8_t* written, Py_ssize_t start
+    ) except -1:
+        """Do some operations of an object whose first member is or will be at start."""
+        cdef const Op* op
+        cdef Py_ssize_t mark
+        while first < last:
+            op = self.ops + first
+            first += 1
+            if op.kind == STRETCH:
+                self._put_stretch(out, op, first, written, start)
+                first += op.fields
+                continue
             if op.kind == SPREAD:
                 self._put_members(out, op, written, start)
                 continue
@@ -371,13 +416,64 @@ cdef class Plan:
                 out.put_padded(op.prefix, op.prefix_len)
             else:
                 out.put_padded(op.prefix + 1, op.prefix_len - 1)
-            if op.kind == OBJECT:
+            if op.is_plain_string and is_json_text(self.slots + op.slot):
+                put_json_text(out, self.slots + op.slot)
+            elif op.kind == OBJECT:
                 self._put_object(out, self.shapes + op.ref)
             elif not self._put(self.nodes + op.ref, out):
                 out.size = mark
                 continue
             written[op.key] = 1
-        out.put_byte(c"}")
+        return 0
+
+    cdef int _put_stretch(
+        self, Buffer out, const Op* op, int first, uint8_t* written, Py_ssize_t start
+    ) except -1:
+        """Write the fields of a stretch, as before when nothing that they read has changed.
+
+        Nothing is kept, or taken from there, where a field is left out because its key is written
+        already, or where a value could not be converted: that has to be counted each time.
+        """
+        cdef Fragment* fragment = self.fragments + op.ref
+        cdef bint is_whole = memchr(written + op.key, 1, op.fields) == NULL
+        cdef Py_ssize_t mark = out.size
+        if is_whole and self._is_current(op, fragment):
+            if fragment.len and mark == start:
+                out.put(fragment.data + 1, fragment.len - 1)
+            elif fragment.len:
+                out.put(fragment.data, fragment.len)
+            return 0
+        self.has_dropped = False
+        self._put_ops(out, first, first + op.fields, written, start)
+        if is_whole and not self.has_dropped and out.size - mark < MAX_FRAGMENT:
+            self._keep(fragment, out, mark, start)
+        return 0
+
+    cdef bint _is_current(self, const Op* op, const Fragment* fragment) noexcept:
+        """Whether no input of a stretch has changed since it was kept."""
+        cdef int i
+        for i in range(op.first_input, op.first_input + op.inputs):
+            if self.inputs[self.code.inputs[i]].changed > fragment.event:
+                return False
+        return fragment.event > 0
+
+    cdef int _keep(
+        self, Fragment* fragment, Buffer out, Py_ssize_t mark, Py_ssize_t start
+    ) except -1:
+        """Keep the fields that were written since mark."""
+        cdef Py_ssize_t length = out.size - mark
+        fragment.event = 0
+        fragment.len = 0
+        if length:
+            if fragment.capacity <= length:
+                fragment.data = <char*>enlarge(fragment.data, 2 * length + 1, 1)
+                fragment.capacity = 2 * length + 1
+            if mark == start:  # the first member came without its comma
+                fragment.data[0] = c","
+                fragment.len = 1
+            memcpy(fragment.data + fragment.len, out.data + mark, length)
+            fragment.len += length
+        fragment.event = self.paths.inputs.events
         return 0
 
     cdef int _put(self, const Node* node, Buffer out) except -1:
@@ -433,9 +529,8 @@ cdef class Plan:
         cdef int done
         if slot.kind == ABSENT and node.convert != TO_TIME:
             return 0
-        if node.is_plain_string and slot.kind == JSON and slot.first == c'"' and slot.len:
-            out.put(slot.ptr - 1, slot.len + 2)  # with its quotes
-            return 1
+        if node.is_plain_string and is_json_text(slot):
+            return put_json_text(out, slot)
         if node.convert == TO_STRING:
             done = put_string(out, slot, node.flags, node.none_of, node.one_of)
         elif node.convert == TO_JSON:
@@ -461,6 +556,7 @@ cdef class Plan:
     cdef int _count_drop(self, Drops* drops) noexcept:
         if self.is_trial:
             return 0
+        self.has_dropped = True
         if self.now.item >= 0:
             drops.count += drops.item != self.items
             drops.item = self.items
@@ -539,7 +635,8 @@ cdef class Plan:
         cdef const Slot* slot = self.slots + node.slot
         cdef Slot key, found
         cdef bytes _alive, wanted
-        cdef Py_ssize_t i, count
+        cdef Members members
+        cdef Py_ssize_t i
         found.kind = ABSENT
         if slot.kind != JSON or slot.first != c"{":
             return 0
@@ -547,11 +644,11 @@ cdef class Plan:
         if not is_string(&key):
             return 0
         wanted = text_of(&key)
-        count = self.members.find(slot)
-        for i in range(count):
-            if self.members.items[i].key_len == len(wanted) \
-                    and memcmp(self.members.items[i].key, <const char*>wanted, len(wanted)) == 0:
-                value_of(&self.members.items[i], &found)
+        members = self.paths.members_of(node.slot)
+        for i in range(members.count):
+            if members.items[i].key_len == len(wanted) \
+                    and memcmp(members.items[i].key, <const char*>wanted, len(wanted)) == 0:
+                value_of(&members.items[i], &found)
         return put_json(out, &found, node.flags)
 
     cdef int _put_members(
@@ -561,50 +658,55 @@ cdef class Plan:
 
         Neighbours are copied together, with the white space and commas between them.
         """
-        cdef Slot* slot = self.slots + op.ref
-        cdef Py_ssize_t i, count, first
+        cdef const Slot* slot = self.slots + op.ref
+        cdef Members members
         cdef const Member* member
+        cdef const Member* last
+        cdef const char* first = NULL  # of the neighbours that are to be copied
         cdef int known
         if slot.kind != JSON or slot.first != c"{":
             return 0
-        count = self.members.find(slot)
-        self.members.skip_repeated(count)
-        for i in range(count):
-            if self.members.items[i].skipped:
-                continue
-            member = self.members.items + i
-            known = find_hashed(op.known, member.key, member.key_len, member.hash)
-            if known == OMITTED or (known >= 0 and written[known]):
-                self.members.items[i].skipped = True
-            elif known >= 0 and not op.is_number:
-                written[known] = 1
+        members = self.paths.members_of(op.ref)
+        members.skip_repeated()
         if op.is_number:
-            return self._put_numbers(out, op, written, count, start)
-        i = 0
-        while i < count:
-            if self.members.items[i].skipped:
-                i += 1
-                continue
-            first = i
-            while i < count and not self.members.items[i].skipped:
-                i += 1
-            if out.size != start:
-                out.put_byte(c",")
-            member = self.members.items + first
-            out.put(member.start, self.members.items[i - 1].end - member.start)
+            return self._put_numbers(out, op, members, written, start)
+        member = members.items
+        last = member + members.count
+        while member < last:
+            known = find_hashed(op.known, member.key, member.key_len, member.hash)
+            if member.is_repeated or known == OMITTED or (known >= 0 and written[known]):
+                if first != NULL:
+                    self._put_neighbours(out, first, (member - 1).end, start)
+                    first = NULL
+            else:
+                if first == NULL:
+                    first = member.start
+                if known >= 0:
+                    written[known] = 1
+            member += 1
+        if first != NULL:
+            self._put_neighbours(out, first, (member - 1).end, start)
         return 0
 
-    cdef int _put_numbers(
-        self, Buffer out, const Op* op, uint8_t* written, Py_ssize_t count, Py_ssize_t start
+    cdef inline int _put_neighbours(
+        self, Buffer out, const char* first, const char* end, Py_ssize_t start
     ) except -1:
-        """Copy members whose values are numbers."""
+        if out.size != start:
+            out.put_byte(c",")
+        return out.put(first, end - first)
+
+    cdef int _put_numbers(
+        self, Buffer out, const Op* op, Members members, uint8_t* written, Py_ssize_t start
+    ) except -1:
+        """Copy members whose values are numbers, but for omitted, written and repeated keys."""
         cdef Slot slot
         cdef Py_ssize_t i, mark
-        cdef Member* member
+        cdef const Member* member
         cdef int known
-        for i in range(count):
-            member = self.members.items + i
-            if member.skipped:
+        for i in range(members.count):
+            member = members.items + i
+            known = find_hashed(op.known, member.key, member.key_len, member.hash)
+            if member.is_repeated or known == OMITTED or (known >= 0 and written[known]):
                 continue
             value_of(member, &slot)
             mark = out.size
@@ -613,7 +715,6 @@ cdef class Plan:
             out.put(member.start, key_end(member) - member.start)
             out.put_byte(c":")
             if put_number(out, &slot):
-                known = find_hashed(op.known, member.key, member.key_len, member.hash)
                 if known >= 0:
                     written[known] = 1
                 continue

@@ -70,6 +70,35 @@ cdef extern from *:
         return p;
     }
 
+    /* Whether [p, end) holds only ASCII letters, digits and hyphens. */
+    static inline int fm_is_id_text(const char* p, const char* end)
+    {
+    #ifdef __SSE2__
+        /* Signed comparisons: bytes that are not ASCII are below all others. */
+        const char* last = end - 16;
+        if (p <= last) {
+            int mask = 0xFFFF;
+            for (;;) {
+                __m128i block = _mm_loadu_si128((const __m128i*)p);
+                __m128i lower = _mm_or_si128(block, _mm_set1_epi8(0x20));
+                __m128i letter = _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8('a' - 1)),
+                                               _mm_cmplt_epi8(lower, _mm_set1_epi8('z' + 1)));
+                __m128i digit = _mm_and_si128(_mm_cmpgt_epi8(block, _mm_set1_epi8('0' - 1)),
+                                              _mm_cmplt_epi8(block, _mm_set1_epi8('9' + 1)));
+                __m128i hyphen = _mm_cmpeq_epi8(block, _mm_set1_epi8('-'));
+                mask &= _mm_movemask_epi8(_mm_or_si128(letter, _mm_or_si128(digit, hyphen)));
+                if (p == last)
+                    return mask == 0xFFFF;
+                p = last - p < 16 ? last : p + 16;
+            }
+        }
+    #endif
+        while (p < end && ((*p >= '0' && *p <= '9') || ((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z')
+                           || *p == '-'))
+            p++;
+        return p == end;
+    }
+
     static inline uint64_t fm_word(const char* p)
     {
         uint64_t word;
@@ -120,6 +149,23 @@ cdef extern from *:
         return memcmp(a, b, (size_t)n) == 0;
     }
 
+    /* Whether [p, end) begins with the first n, at most 32, bytes of a text of 32. */
+    static inline int fm_begins_with(const char* p, const char* end, const char* text, int n)
+    {
+    #ifdef __SSE2__
+        if (end - p >= 32) {
+            unsigned low = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(
+                _mm_loadu_si128((const __m128i*)p), _mm_loadu_si128((const __m128i*)text)));
+            unsigned high = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(
+                _mm_loadu_si128((const __m128i*)(p + 16)),
+                _mm_loadu_si128((const __m128i*)(text + 16))));
+            unsigned wanted = ~0u >> (32 - n);
+            return ((low | high << 16) & wanted) == wanted;
+        }
+    #endif
+        return end - p >= n && memcmp(p, text, (size_t)n) == 0;
+    }
+
     /* Whether a byte can stand behind a number, true, false or null. */
     static inline int fm_ends_scalar(char c)
     {
@@ -132,6 +178,8 @@ cdef extern from *:
     const char* fm_quote_or_backslash(const char* p, const char* end) noexcept nogil
     const char* fm_not_ascii(const char* p, const char* end) noexcept nogil
     const char* fm_must_escape(const char* p, const char* end) noexcept nogil
+    bint fm_begins_with(const char* p, const char* end, const char* text, int n) noexcept nogil
+    bint fm_is_id_text(const char* p, const char* end) noexcept nogil
     bint fm_equal(const char* a, const char* b, Py_ssize_t n) noexcept nogil
     bint fm_ends_scalar(char c) noexcept nogil
     uint64_t fm_hash(const char* p, Py_ssize_t n, uint64_t seed) noexcept nogil
@@ -150,15 +198,6 @@ cdef struct Slot:
     char kind       # a Kind
     char first      # first byte of a JSON token: " { [ t f n - or a digit
     char escaped    # whether a JSON string has at least one backslash
-
-cdef struct Member:
-    # One member of an object that is copied.
-    const char* start      # the key's opening quote
-    const char* end        # past the value
-    const char* key        # unescaped
-    Py_ssize_t key_len
-    uint64_t hash
-    bint skipped
 
 cdef struct Entry:
     uint64_t hash

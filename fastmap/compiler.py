@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum
-from itertools import chain
+from itertools import chain, groupby
 from typing import TypeVar
 
 from fastmap.errors import SpecError
@@ -79,6 +79,9 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_SHORT = 3
+"""Fields of a stretch that is not worth the check whether its inputs have changed."""
+
 OMITTED = -2
 """In an operation's ``known`` keys: never copied."""
 
@@ -123,6 +126,7 @@ class OpKind(IntEnum):
     FIELD = 0
     OBJECT = 1
     SPREAD = 2
+    STRETCH = 3
 
 
 class TestKind(IntEnum):
@@ -150,11 +154,15 @@ class TestKind(IntEnum):
 
 @dataclass(slots=True)
 class Place:
-    """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there."""
+    """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there.
+
+    :param is_listed: whether all members of the object there are wanted.
+    """
 
     members: dict[bytes, int] = field(default_factory=dict)
     items: dict[int, int] = field(default_factory=dict)
     wanted: bool = False
+    is_listed: bool = False
     slot: int = -1
     first: int = 0
     last: int = 0
@@ -193,12 +201,21 @@ class Test:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
-    """One step of writing an object."""
+    """One step of writing an object.
+
+    A stretch is said before the fields that belong to it: neighbours that read the same inputs and
+    nothing else, so that they are written as before as long as these inputs stay the same.
+
+    :param inputs: of a stretch or a field, by number; None when it depends on more than inputs.
+    :param fields: how many belong to the stretch.
+    """
 
     kind: OpKind
     key: int = -1
     prefix: bytes = b""
-    ref: int
+    ref: int = -1
+    inputs: tuple[int, ...] | None = None
+    fields: int = 0
     known: dict[bytes, int] = field(default_factory=dict)
     is_number: bool = False
     label: int = -1
@@ -243,6 +260,7 @@ class Program:
     slots: int = 0
     nodes: list[Node] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
+    stretches: int = 0
     tests: list[Test] = field(default_factory=list)
     skip: list[tuple[int, str]] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
@@ -270,15 +288,19 @@ def _inputs(case: tuple[Condition | None, Mapping]) -> tuple[str, ...]:
     return mapping.inputs
 
 
-def _paths(part: object) -> Iterator[Path]:
-    if isinstance(part, Path):
-        yield part
-    elif isinstance(part, tuple):
+def _parts(part: object) -> Iterator[object]:
+    """Yield everything that a part of a mapping consists of, and itself."""
+    if isinstance(part, tuple):
         for item in part:
-            yield from _paths(item)
+            yield from _parts(item)
     elif is_dataclass(part) and not isinstance(part, type):
+        yield part
         for each in fields(part):
-            yield from _paths(getattr(part, each.name))
+            yield from _parts(getattr(part, each.name))
+
+
+def _paths(part: object) -> Iterator[Path]:
+    return (each for each in _parts(part) if isinstance(each, Path))
 
 
 def _json(value: object) -> bytes:
@@ -365,6 +387,11 @@ class _Compiler:
     def _slot(self, path: Path) -> int:
         return self.program.places[self._place(path)].slot
 
+    def _listed(self, path: Path) -> int:
+        """Return the slot of an object whose members are wanted."""
+        self.program.places[self._place(path)].is_listed = True
+        return self._slot(path)
+
     def _part(self, record: Record) -> Part:
         if record.output < 0:
             raise SpecError(f"Record.output counts from 0 (got {record.output})")
@@ -396,7 +423,7 @@ class _Compiler:
             case NotEmpty(path):
                 return Test(kind=TestKind.NOT_EMPTY, ref=self._slot(path))
             case MoreThan(path, members):
-                return Test(kind=TestKind.MORE_THAN, ref=self._slot(path), number=members)
+                return Test(kind=TestKind.MORE_THAN, ref=self._listed(path), number=members)
             case Exists(of):
                 return Test(kind=TestKind.EXISTS, ref=self._node(of))
             case Filled(of):
@@ -434,7 +461,7 @@ class _Compiler:
                 ops.append(
                     Op(
                         kind=OpKind.SPREAD,
-                        ref=self._slot(layer.path),
+                        ref=self._listed(layer.path),
                         known=known,
                         is_number=layer.convert is not None,
                         label=self._label(layer.label),
@@ -442,14 +469,62 @@ class _Compiler:
                 )
             else:
                 ops.extend(self._member(key, number_of[key], value) for key, value in layer.members)
-        self.program.shapes.append(Shape(len(number_of), tuple(ops)))
+        self.program.shapes.append(Shape(len(number_of), tuple(self._with_stretches(ops))))
         return len(self.program.shapes) - 1
 
     def _member(self, key: str, number: int, value: Expression | Object) -> Op:
         prefix = b"," + _json(key) + b":"
         if isinstance(value, Object):
             return Op(kind=OpKind.OBJECT, key=number, prefix=prefix, ref=self._shape(value))
-        return Op(kind=OpKind.FIELD, key=number, prefix=prefix, ref=self._node(value))
+        return Op(
+            kind=OpKind.FIELD,
+            key=number,
+            prefix=prefix,
+            ref=self._node(value),
+            inputs=self._inputs_of(value),
+        )
+
+    def _inputs_of(self, expression: Expression) -> tuple[int, ...] | None:
+        """Return the inputs that decide a value, None when something else does, too."""
+        roots = set()
+        for part in _parts(expression):
+            if isinstance(part, Path):
+                roots.add(part.root)
+            elif isinstance(part, Time | UniqueId):  # by the time of receipt, or the item's number
+                return None
+        if ITEM in roots:
+            return None
+        return tuple(sorted(map(self.program.inputs.index, roots)))
+
+    def _with_stretches(self, ops: list[Op]) -> Iterator[Op]:
+        """Yield operations with their stretches, which are what comes behind a spread.
+
+        In front of one they would have to remember, too, which keys the spread must leave out.
+        """
+        spread = max((i for i, op in enumerate(ops) if op.kind is OpKind.SPREAD), default=-1)
+        yield from ops[: spread + 1]
+        times = Counter(op.key for op in ops)
+
+        def may_belong(numbered: tuple[int, Op]) -> tuple[bool, int]:
+            i, op = numbered  # the difference is the same for keys in sequence
+            return op.inputs is not None and times[op.key] == 1, op.key - i
+
+        for (may, _), several in groupby(enumerate(ops[spread + 1 :]), may_belong):
+            neighbours = [op for _, op in several]
+            for fields_ in _stretches(neighbours) if may else [neighbours]:
+                if may and len(fields_) > 1:
+                    yield self._stretch(fields_)
+                yield from fields_
+
+    def _stretch(self, members: list[Op]) -> Op:
+        self.program.stretches += 1
+        return Op(
+            kind=OpKind.STRETCH,
+            key=members[0].key,
+            ref=self.program.stretches - 1,
+            inputs=tuple(sorted(set(chain.from_iterable(op.inputs or () for op in members)))),
+            fields=len(members),
+        )
 
     def _node(self, expression: Expression) -> int:
         node = self._node_of(expression)
@@ -473,7 +548,7 @@ class _Compiler:
             case Lookup(path, key, convert):
                 return Node(
                     kind=NodeKind.LOOKUP,
-                    slot=self._slot(path),
+                    slot=self._listed(path),
                     children=(self._node(key),),
                     flags=_flags(convert),
                 )
@@ -546,6 +621,21 @@ class _Compiler:
 
     def _label(self, label: str) -> int:
         return _index(self.program.labels, label) if label else -1
+
+
+def _stretches(members: list[Op]) -> list[list[Op]]:
+    """Split neighbours where what they read changes, but keep short stretches together."""
+    stretches: list[list[Op]] = []
+    was_short = False
+    for _, several in groupby(members, lambda op: op.inputs):
+        fields_ = list(several)
+        is_short = len(fields_) <= _SHORT
+        if is_short and was_short:
+            stretches[-1] += fields_
+        else:
+            stretches.append(fields_)
+        was_short = is_short
+    return stretches
 
 
 def _index(items: list[_T], item: _T) -> int:

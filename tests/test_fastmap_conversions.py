@@ -278,10 +278,10 @@ def test_derivation_of_a_long_text_is_not_remembered() -> None:
     counted = Counted()
     plan, out = derived(counted)
 
-    long = "x" * 2000
-    for _ in range(2):
-        assert derive(plan, out, f'"{long}"') == {"loud": long.upper(), "length": '2000 "letters"'}
-    assert counted.calls == [long] * 2
+    long, other = "x" * 2000, "y" * 2000
+    for text in (long, other, long):
+        assert derive(plan, out, f'"{text}"') == {"loud": text.upper(), "length": '2000 "letters"'}
+    assert counted.calls == [long, other, long]
 
 
 def test_derivation_that_fails_writes_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import fastmap
 from gateway.config import DestinationConfig
@@ -27,8 +27,7 @@ EXPLANATIONS = {
 """What the reasons of rejections mean."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(NamedTuple):
     """What is to be made durable for one request."""
 
     entries: Sequence[Entry]
@@ -38,15 +37,16 @@ class Mapped:
 class _Destination:
     """One destination's plans and the buffers its records are written into."""
 
-    __slots__ = ("_limited", "_plans", "buffers", "name", "queues", "rejections")
+    __slots__ = ("_limited", "_outputs", "_plans", "buffers", "name", "rejections")
 
     def __init__(self, config: DestinationConfig) -> None:
         self.name = config.name
         self._plans = compile_plans(config)
         limits = {source for each in config.subscriptions for source in each.sources}
         self._limited = {source: compile_plans(config, source) for source in limits}
-        self.queues = [Queue(config.name, endpoint) for endpoint in ENDPOINTS]
         self.buffers = [fastmap.Buffer() for _ in ENDPOINTS]
+        queues = (Queue(config.name, endpoint) for endpoint in ENDPOINTS)
+        self._outputs = tuple(zip(queues, self.buffers, strict=True))
         self.rejections = Queue(config.name, "")
 
     def plans_for(self, source: str) -> Plans:
@@ -62,12 +62,11 @@ class _Destination:
 
     def take(self) -> list[Entry]:
         """Return what was written since the last call."""
-        entries = []
-        for queue, buffer in zip(self.queues, self.buffers, strict=True):
-            records = buffer.records
-            if records:
-                entries.append(Entry(queue, buffer.take(), records))
-        return entries
+        return [
+            Entry(queue, buffer.take(), records)
+            for queue, buffer in self._outputs
+            if (records := buffer.records)
+        ]
 
 
 class Mapper:
@@ -113,6 +112,8 @@ class Mapper:
             self._map_for(destination, plans, events, received_ms, rejected)
             entries.extend(destination.take())
         # What an event came with is noted first: encoding strips it.
+        if not rejected:
+            return Mapped(entries, dead)
         origins = [
             Origin(
                 source=source,
@@ -137,27 +138,28 @@ class Mapper:
         received_ms: int,
         rejected: list[tuple[_Destination, Event, str]],
     ) -> None:
-        select, buffers = plans.select, destination.buffers
-        skipped: Counter[str] = Counter()
+        by_type, other, buffers = plans.by_type, plans.other, destination.buffers
+        skipped: list[str] = []
         for buffer in buffers:
             buffer.clear()  # of what an error may have left there
         for event in events:
-            plan = select(event.type)
+            kind = event.type
+            plan = by_type.get(kind, other) if type(kind) is str else other
             if plan is None:
-                skipped[UNMATCHED] += 1
+                skipped.append(UNMATCHED)
                 continue
             try:
                 outcome = plan.run(event, buffers, received_ms, event.skew_ms)
             except fastmap.MalformedInput:
                 outcome = "malformed"
             if isinstance(outcome, int):
-                if outcome == 0:
-                    skipped["empty"] += 1
+                if not outcome:
+                    skipped.append("empty")
             elif outcome in SKIPPED:
-                skipped[outcome] += 1
+                skipped.append(outcome)
             else:
                 rejected.append((destination, event, outcome))
-        for reason, count in skipped.items():
+        for reason, count in Counter(skipped).items() if skipped else ():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
     def _letter(

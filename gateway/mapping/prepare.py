@@ -23,9 +23,12 @@ _SKEW_STEP_MS = 10_000
 repeated event only when its time is the same, and the network's delay differs each time."""
 
 
+_READABLE = (str, int, float)
+
+
 def skew_of(sent_at: object, received_ms: int) -> int:
     """Return what to add to a client's times, in milliseconds; 0 when it cannot be told."""
-    if not isinstance(sent_at, str | int | float):
+    if not isinstance(sent_at, _READABLE):
         return 0
     sent_ms = parse_time(sent_at)
     if sent_ms is None or abs(received_ms - sent_ms) > MAX_SKEW_MS:
@@ -52,8 +55,9 @@ def prepare(
     """
     shared = received.shared
     batch_skew = 0 if is_retry else skew_of(shared.sent_at, received_ms)
-    context = bytes(shared.context) if received.is_batch else b""
-    integrations = bytes(shared.integrations) if received.is_batch else b""
+    is_shared = received.is_batch and (shared.context or shared.integrations)
+    context = bytes(shared.context) if is_shared else b""
+    integrations = bytes(shared.integrations) if is_shared else b""
     if (len(context) + len(integrations)) * len(received.events) > MAX_SHARED_BYTES:
         raise RequestError(
             400,
@@ -64,14 +68,18 @@ def prepare(
     for event in received.events:
         if event.type is None:
             event.type = default_type
-        if not plain_text(event.message_id):
+        given = event.message_id
+        if not given or (type(given) is not str and not plain_text(given)):
             event.message_id = str(uuid.uuid4())
         if context:
             event.context = merge_objects(context, event.context)
         if integrations:
             event.integrations = merge_objects(integrations, event.integrations)
         event.client_ip = client_ip
-        event.skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+        if event.original_timestamp is None and event.sent_at is None:
+            event.skew_ms = batch_skew  # as nearly always
+        else:
+            event.skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
 
 
 def _event_skew(event: Event, batch_skew: int, received_ms: int, *, is_retry: bool) -> int:

@@ -80,7 +80,9 @@ def cases() -> st.SearchStrategy[Case]:
 def case_of(data: bytes) -> Case:
     """Return the case that bytes stand for."""
     dice = Dice(data)
-    return _any_mapping(dice), dice.several(lambda: _event(dice), 1, 3)
+    wanted = _any_mapping(dice)
+    sent = dice.several(lambda: _event(dice), 1, 3)
+    return wanted, sent + dice.several(lambda: _repetitive_event(dice, sent), 1, 3)
 
 
 # -- events ------------------------------------------------------------------------------------
@@ -100,6 +102,11 @@ class Sent:
 def _event(dice: Dice) -> Sent:
     """Return an event with inputs of every kind that is allowed."""
     return Sent(_steering(dice), _steering(dice), _steering(dice), _carried(dice), _carried(dice))
+
+
+def _repetitive_event(dice: Dice, sent: Sequence[Sent]) -> Sent:
+    """Return an event whose inputs all came before."""
+    return Sent(*(getattr(dice.one_of(sent), name) for name in INPUTS))
 
 
 def _steering(dice: Dice) -> object:
