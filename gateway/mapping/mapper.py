@@ -34,6 +34,12 @@ class Mapped:
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
 
+    @property
+    def size(self) -> int:
+        """Bytes of it."""
+        size = sum(len(entry.lines) for entry in self.entries)
+        return size + sum(len(letter.payload) for letter in self.dead)
+
 
 class _Destination:
     """One destination's plans and the buffers its records are written into."""
@@ -102,7 +108,7 @@ class Mapper:
         for name in destinations:
             destination = self._destinations[name]
             dead.extend(
-                self._letter(destination, "not_an_object", b'{"element":%b}' % misfit)
+                _letter(destination, "not_an_object", b'{"element":%b}' % misfit)
                 for misfit in misfits
             )
             plans = destination.plans_for(source)
@@ -110,8 +116,7 @@ class Mapper:
             entries.extend(destination.take())
         # Encoding an event strips its secrets, so it comes after all destinations have read it.
         dead.extend(
-            self._letter(destination, reason, encode(event))
-            for destination, event, reason in rejected
+            _letter(destination, reason, encode(event)) for destination, event, reason in rejected
         )
         return Mapped(entries, dead)
 
@@ -146,16 +151,6 @@ class Mapper:
         for reason, count in skipped.items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
-    def _letter(self, destination: _Destination, reason: str, payload: bytes) -> DeadLetter:
-        self._telemetry.events_rejected.labels(destination.name, reason).inc()
-        return DeadLetter(
-            queue=destination.rejections,
-            kind="event",
-            reason=reason,
-            detail=EXPLANATIONS[reason],
-            payload=payload,
-        )
-
     def dropped_fields(self) -> dict[tuple[str, str], int]:
         """Return how many values could not be converted, by destination and field."""
         return {
@@ -163,3 +158,13 @@ class Mapper:
             for name, destination in self._destinations.items()
             for field, count in destination.dropped_fields().items()
         }
+
+
+def _letter(destination: _Destination, reason: str, payload: bytes) -> DeadLetter:
+    return DeadLetter(
+        queue=destination.rejections,
+        kind="event",
+        reason=reason,
+        detail=EXPLANATIONS[reason],
+        payload=payload,
+    )
