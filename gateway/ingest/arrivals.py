@@ -41,21 +41,20 @@ class Arrivals:
         """Stop watching it."""
         self._leases.pop(body, None)
 
-    def sweep(self, now: float) -> int:
-        """Cut off what takes too long; return how many that were.
+    def slow(self, now: float) -> list[StreamReader]:
+        """Return the bodies that take too long.
 
         :param now: in the time of the event loop.
         """
-        slow: list[StreamReader] = []
+        young = min(self._timeout_s, _GRACE_S)
+        found: list[StreamReader] = []
         for body, (began, _) in self._leases.items():
             age = now - began
-            if age > self._timeout_s or (
-                age > _GRACE_S and body.total_bytes < age * self._min_bytes_per_s
-            ):
-                slow.append(body)
-        for body in slow:
-            self._cut(body)
-        return len(slow)
+            if age <= young:
+                break
+            if age > self._timeout_s or body.total_bytes < age * self._min_bytes_per_s:
+                found.append(body)
+        return found
 
     def shed(self) -> int:
         """Cut off some of the oldest, so that others fit; return how many that were."""
@@ -66,10 +65,14 @@ class Arrivals:
                 break
             old.append(body)
         for body in old:
-            self._cut(body)
+            self.cut(body)
         return len(old)
 
-    def _cut(self, body: StreamReader) -> None:
-        _, lease = self._leases.pop(body)
+    def cut(self, body: StreamReader) -> bool:
+        """Give up a body and what it holds; return False when it has ended meanwhile."""
+        _, lease = self._leases.pop(body, (0.0, None))
+        if lease is None:
+            return False
         lease.release()
         body.set_exception(slow_body())
+        return True

@@ -28,7 +28,8 @@ _MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers that come in more than one packet; each line has a limit of its own."""
 
 _HEAD_BYTES = 1024
-"""What an unfinished head takes besides its bytes."""
+_LINE_BYTES = 400
+"""What an unfinished head and each line of it take besides their text, which is there thrice."""
 
 _MAX_UNSENT_BYTES = 16 * 1024
 """Answers that a client has not read yet; beyond it no more requests of it are handled."""
@@ -64,6 +65,7 @@ class Connection(web.RequestHandler):
         "_head_bytes",
         "_head_lease",
         "_head_since",
+        "_head_taken",
         "_hub",
         "_lingering",
         "_rests_until",
@@ -76,6 +78,7 @@ class Connection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._head_since = 0.0  # when an unfinished head began; 0 while there is none
         self._head_bytes = 0
+        self._head_taken = 0
         self._head_lease: Lease | None = None
         self._rests_until = 0.0
         self._unread_since = 0.0
@@ -102,7 +105,7 @@ class Connection(web.RequestHandler):
         if messages:
             self._take_requests()
         elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
-            self._take_part_of_head(len(data))
+            self._take_part_of_head(data)
 
     def _take_requests(self) -> None:
         messages = self._messages
@@ -122,22 +125,23 @@ class Connection(web.RequestHandler):
             messages.pop()
             self._body.set_exception(web.RequestPayloadError("malformed"))
 
-    def _take_part_of_head(self, size: int) -> None:
+    def _take_part_of_head(self, data: bytes) -> None:
         if not self._head_since:
             self._head_since = self._loop.time()
-        self._head_bytes += size
+        self._head_bytes += len(data)
+        self._head_taken += 3 * len(data) + _LINE_BYTES * data.count(b"\n")
         if self._head_bytes > _MAX_HEAD_BYTES:
             self._dismiss(_INVALID)
             return
         if self._head_lease is None:
             self._head_lease = self._hub.budget.lease()
-        if not self._head_lease.resize(self._head_bytes + _HEAD_BYTES, arriving=True):
+        if not self._head_lease.resize(_HEAD_BYTES + self._head_taken, arriving=True):
             self._hub.count_refusal("memory")
             self._dismiss(no_room())
 
     def _end_head(self) -> None:
         self._head_since = 0.0
-        self._head_bytes = 0
+        self._head_bytes = self._head_taken = 0
         if self._head_lease is not None:
             self._head_lease.release()
             self._head_lease = None
@@ -159,7 +163,9 @@ class Connection(web.RequestHandler):
         """Answer what is no whole request, and close."""
         self._end_head()
         self._deaf = True
-        if self._waiter is None or self.transport is None:
+        if self.transport is None:
+            return
+        if self._waiter is None and self._request_count:
             self.close()  # after the answer to the request before
             return
         self.transport.write(replies.raw(error))
@@ -218,31 +224,37 @@ class Connection(web.RequestHandler):
         super().resume_writing()
         self._unread_since = 0.0
 
-    def sweep(self, now: float, transport: asyncio.Transport) -> None:
-        """End what takes too long.
+    def sweep(self, now: float, transport: asyncio.Transport) -> bool:
+        """Go on after a rest; return whether something takes so long that it has to be ended.
 
         :param transport: of this connection, also while it is being closed.
         """
-        if self._head_since:
-            if now - self._head_since > self._hub.header_timeout_s:
-                self._end_slow_head()
-        elif self._rests_until and now > self._rests_until:
+        if self._rests_until and now > self._rests_until:
             self._rests_until = 0.0
             if not (self._reading_paused or self._buffer_paused):
                 self._resume_transport_reading()
-        if self._unread_since:
-            if now - self._unread_since > _READ_S:
-                self._hub.count_refusal("slow_reader")
-                transport.abort()
-        elif transport.is_closing():
+        if transport.is_closing() and not self._unread_since:
             self._unread_since = now  # it closes when everything is sent
+        return self._is_slow_head(now) or self._is_slow_reader(now)
 
-    def _end_slow_head(self) -> None:
-        self._hub.count_refusal("header_timeout")
-        if self._head_bytes:
-            self._dismiss(slow_head())
-        else:
-            self.force_close()
+    def _is_slow_head(self, now: float) -> bool:
+        return self._head_since > 0 and now - self._head_since > self._hub.header_timeout_s
+
+    def _is_slow_reader(self, now: float) -> bool:
+        return self._unread_since > 0 and now - self._unread_since > _READ_S
+
+    def end_slow(self, transport: asyncio.Transport) -> None:
+        """End what takes too long, if it still does."""
+        now = self._loop.time()
+        if self._is_slow_reader(now):
+            self._hub.count_refusal("slow_reader")
+            transport.abort()
+        elif self._is_slow_head(now):
+            self._hub.count_refusal("header_timeout")
+            if self._head_bytes:
+                self._dismiss(slow_head())
+            else:
+                self.force_close()
 
     @property
     def is_idle(self) -> bool:
