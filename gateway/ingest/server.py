@@ -31,7 +31,7 @@ __all__ = ["Accept", "IngestServer"]
 
 _log = logging.getLogger(__name__)
 
-_BACKLOG = 1024
+_BACKLOG = 512  # more would be accepted in one go, and everybody waits meanwhile
 _HEALTH = frozenset({"/health", "/"})
 
 
