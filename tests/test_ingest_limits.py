@@ -331,14 +331,16 @@ class TestTime:
 
 class TestRefused:
     async def test_client_that_was_sent_away_is_not_read_for_a_while(self, tmp_path: Path) -> None:
-        async with serving(tmp_path, min_free_bytes=2**60) as served:
-            async with served.connection() as connection:
-                began = time.monotonic()
-                for _ in range(3):
-                    await connection.send(message("/v1/t", EVENT, AUTH))
-                    assert_sent_away(await connection.answer(), "unavailable")
-                assert time.monotonic() - began > 1.5
-                assert (await served.post("/v1/t")).status == 503
+        async with (
+            serving(tmp_path, min_free_bytes=2**60) as served,
+            served.connection() as connection,
+        ):
+            began = time.monotonic()
+            for _ in range(3):
+                await connection.send(message("/v1/t", EVENT, AUTH))
+                assert_sent_away(await connection.answer(), "unavailable")
+            assert time.monotonic() - began > 1.5
+            assert (await served.post("/v1/t")).status == 503
 
     async def test_body_that_goes_on_after_a_refusal_is_not_read(self, tmp_path: Path) -> None:
         async with serving(tmp_path) as served:
@@ -347,10 +349,12 @@ class TestRefused:
             async with served.connection() as connection:
                 await connection.send(message("/v1/t", headers=headers, has_length=False))
                 answer = await connection.answer()
-                with pytest.raises(ConnectionError):
+                try:
                     while sent < 200 * 2**20:
                         await connection.send(bytes(65536))
                         sent += 65536
+                except ConnectionError:
+                    pass
             assert answer.status == 401
             assert sent < 16 * 2**20, "the buffers of the system, and a little more"
             assert await served.still_works()

@@ -71,7 +71,7 @@ class Connections(web.Server):
         self._telemetry = telemetry
         self._sweep_s = sweep_s
         self._sweeping: asyncio.Task[None] | None = None
-        self._turned_away = 0
+        self._turned_away: set[asyncio.Transport] = set()
         self.draining = False
 
     def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # aiohttp only calls it
@@ -125,6 +125,8 @@ class Connections(web.Server):
             now = self._loop.time()
         if self._sweeping is not None:
             self._sweeping.cancel()
+        for transport in list(self._turned_away):
+            self._let_go(transport)
         await self.shutdown(_POLL_S)
 
     def _close_idle(self) -> None:
@@ -144,16 +146,16 @@ class Connections(web.Server):
         """Tell a connection beyond the cap so, and close it."""
         transport.pause_reading()
         transport.write(replies.raw(too_many_connections()))
-        if self._turned_away >= _TURNED_AWAY or not transport.can_write_eof():
+        if len(self._turned_away) >= _TURNED_AWAY or not transport.can_write_eof():
             transport.close()
             return
         # Closing at once would discard the answer together with what the client has sent.
         transport.write_eof()
-        self._turned_away += 1
+        self._turned_away.add(transport)
         self._loop.call_later(_TURNED_AWAY_S, self._let_go, transport)
 
     def _let_go(self, transport: asyncio.Transport) -> None:
-        self._turned_away -= 1
+        self._turned_away.discard(transport)
         transport.abort()
 
 

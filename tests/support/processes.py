@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -160,6 +161,10 @@ class Running:
         status = Path(f"/proc/{self._alive().pid}/status").read_text()
         found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
         return {name: int(kilobytes) * 1024 for name, kilobytes in found}
+
+    def limit_files(self, number: int) -> None:
+        """Let it open no more files than that from now on."""
+        resource.prlimit(self._alive().pid, resource.RLIMIT_NOFILE, (number, number))
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal and wait for nothing."""
