@@ -81,6 +81,7 @@ class App:
             spool=self.spool,
             dead_letters=dead_letters_of(config, self.spool),
             delivery_status=self.delivery.status,
+            ingest_status=self.ingest.status,
             clock=clock,
             telemetry=telemetry,
         )
@@ -110,10 +111,13 @@ class App:
     async def stop(self, *, deliver: bool = True) -> None:
         """Answer what is being asked, try to deliver what is pending, and close the spool.
 
-        What cannot be delivered in time stays in the spool for the next start.
+        What cannot be delivered in time stays in the spool for the next start.  Idempotent.
+
+        :param deliver: otherwise everything is cut short, requests too; also after a stop that was
+            cancelled.
         """
         self.admin.drain()
-        await self.ingest.stop()
+        await self.ingest.stop(None if deliver else 0.0)
         await self.delivery.stop(self.config.server.shutdown_timeout_s if deliver else 0.0)
         await self.spool.close()
         await self.admin.stop()

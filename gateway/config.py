@@ -103,7 +103,11 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     port: Port = 8080
     workers: Count = 1
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
+    max_bytes_in_flight: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024  # of all requests
+    max_connections: Count = 0  # 0: as many as the system's limit of open files allows
+    header_timeout_s: Positive = 10.0
     body_timeout_s: Positive = 20.0
+    min_body_bytes_per_s: Count = 240
     shutdown_timeout_s: Positive = 10.0
     trusted_proxies: tuple[Network, ...] = ()  # networks, as in "10.0.0.0/8"
     tls_cert: NonEmpty | None = None
@@ -252,7 +256,10 @@ def load(
     else:
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
-    own = (_check_names, _check_references, _check_limits, _check_listeners, _check_available)
+    own = (
+        *(_check_names, _check_references, _check_limits),
+        *(_check_room, _check_listeners, _check_available),
+    )
     for check in (*own, *checks):
         check(config, reader)
     if reader.problems:
@@ -367,6 +374,17 @@ def _check_limits(config: Config, reader: Reader) -> None:
                     at = (*place, j, "sources", k)
                     got, accepted = reader.got(at, name), ", ".join(known.values())
                     reader.report(at, f"no source has this name{got}; accepted: {accepted}")
+
+
+def _check_room(config: Config, reader: Reader) -> None:
+    """Check that half the room, which arriving bodies share, has some to spare for the largest."""
+    largest: object = config.server.max_body_bytes
+    room: object = config.server.max_bytes_in_flight
+    if isinstance(largest, int) and isinstance(room, int) and room < 4 * largest:
+        reader.report(
+            ("server", "max_bytes_in_flight"),
+            f"too small for server.max_body_bytes; accepted: at least {4 * largest}",
+        )
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:

@@ -1,7 +1,10 @@
 """From received events to durable records: prepare, map, append."""
 
+from collections.abc import Callable
+
 from gateway.clock import Clock
 from gateway.config import Config, SourceConfig
+from gateway.errors import SpoolUnavailable
 from gateway.events import Received
 from gateway.mapping import Mapper, prepare
 from gateway.originals import Originals, without_key
@@ -34,12 +37,14 @@ class Pipeline:
         default_type: str | None,
         client_ip: str | None,
         is_retry: bool,
+        hold: Callable[[int], bool] = lambda _: True,
     ) -> None:
         """Make the records of a request durable; returns when they are on disk.
 
         :param default_type: the type of events that name none.
         :param client_ip: the user's address where the request tells it.
         :param is_retry: whether the client sends the same bytes again.
+        :param hold: asks for room for that many bytes, the records, in place of the request's.
         :raises SpoolUnavailable: nothing was kept.
         """
         received_ms = self._clock.now_ms()
@@ -61,6 +66,11 @@ class Pipeline:
             client_ip=client_ip,
             original=Originals(received, write_key),
         )
+        del received  # the records are all that waits for the disk
+        if not hold(mapped.size):
+            raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
         if mapped.entries or mapped.dead:
             await self._spool.append(mapped.entries, mapped.dead)
         self._telemetry.events_received.labels(source.name).inc(count)
+        for letter in mapped.dead:
+            self._telemetry.events_rejected.labels(letter.queue.destination, letter.reason).inc()

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -135,6 +128,20 @@ class Telemetry:
             "gateway_http_requests_total",
             "Requests answered, by route family and status.",
             ("family", "status"),
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "gateway_refusals_total",
+            "Requests and connections refused for want of room or time, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "gateway_connections", "Connections of clients.", registry=registry
+        )
+        self.bytes_in_flight = Gauge(
+            "gateway_bytes_in_flight",
+            "Bytes that requests hold until they are on disk; see server.max_bytes_in_flight.",
             registry=registry,
         )
         self.events_received = Counter(

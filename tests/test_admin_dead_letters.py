@@ -71,6 +71,7 @@ async def listening(
                 limits=spool.letter_limits,
             ),
             delivery_status=dict,
+            ingest_status=dict,
             clock=SystemClock(),
             telemetry=spool.telemetry,
         )

@@ -142,7 +142,6 @@ def test_event_that_lacks_what_it_needs_is_a_dead_letter_and_costs_no_other(
     assert letter.detail
     assert json.loads(letter.payload) == {**event, "messageId": "rejected"}
     assert len(records(mapped)["mp", "import"]) == 2
-    assert rig.count("events_rejected", "mp", reason) == 1
 
 
 def test_order_with_a_thousand_products_becomes_a_thousand_and_one_records() -> None:
@@ -169,7 +168,6 @@ def test_element_that_is_no_object_is_a_dead_letter(element: object) -> None:
     assert [letter.reason for letter in mapped.dead] == ["not_an_object"] * 2
     for letter in mapped.dead:
         assert json.loads(letter.payload) == {"element": element}
-    assert rig.count("events_rejected", "a", "not_an_object") == 1
     assert len(records(mapped)["a", "import"]) == 1
 
 

@@ -25,6 +25,7 @@ class AdminServer:
     """Health and state over HTTP.
 
     :param delivery_status: what every sender is doing, by destination and endpoint.
+    :param ingest_status: what requests take, and what they may take.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class AdminServer:
         spool: Spool,
         dead_letters: DeadLetters,
         delivery_status: Callable[[], Mapping[str, Any]],
+        ingest_status: Callable[[], Mapping[str, Any]],
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:
@@ -41,6 +43,7 @@ class AdminServer:
         self._spool = spool
         self._dead_letters = dead_letters
         self._delivery_status = delivery_status
+        self._ingest_status = ingest_status
         self._clock = clock
         self._telemetry = telemetry
         self._started_ms = clock.now_ms()
@@ -138,6 +141,7 @@ class AdminServer:
                     }
                     for name in sorted({*by_destination, *delivery})
                 },
+                "ingest": dict(self._ingest_status()),
                 "spool": {"accepting": health.accepting, "detail": health.detail},
             }
         )

@@ -1,5 +1,6 @@
 """``gateway run``: serve."""
 
+import asyncio
 import errno
 
 import msgspec
@@ -66,12 +67,27 @@ async def _serve(config: Config, sandbox_port: int | None) -> None:
         _greet(app, sandbox)
         await until_told()
         say("gateway: stopping: finishing requests and delivering what is pending")
-        await app.stop()
+        await _stop(app)
         left = sum(ledger.pending for ledger in app.spool.ledger().values())
         say(f"gateway: stopped; {left} records wait in {config.spool.path} for the next start")
     finally:
         if sandbox is not None:
             await sandbox.stop()
+
+
+async def _stop(app: App) -> None:
+    """Stop in order; when told again, stop at once."""
+    stopping = asyncio.create_task(app.stop())
+    told_again = asyncio.create_task(until_told())
+    await asyncio.wait((stopping, told_again), return_when=asyncio.FIRST_COMPLETED)
+    told_again.cancel()
+    if stopping.done():
+        await stopping
+        return
+    say("gateway: told again: stopping at once; what is in the spool stays there")
+    stopping.cancel()
+    await asyncio.wait((stopping,))
+    await app.stop(deliver=False)
 
 
 def _towards(url: str, config: Config) -> Config:

@@ -1,11 +1,12 @@
 """Reading a request's body: bounded in size, inflated size and time."""
 
-import asyncio
-
 from aiohttp import web
 from isal import isal_zlib
 
 from gateway.errors import RequestError
+from gateway.ingest.arrivals import Arrivals
+from gateway.ingest.budget import Lease
+from gateway.ingest.refusals import no_room
 
 __all__ = ["inflate", "read_body"]
 
@@ -15,13 +16,28 @@ _DEFLATE = 15
 _WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
 _MAX_MEMBERS = 100  # of a gzip body; each one costs a copy of what follows it
 
+_REQUEST_BYTES = 8192
+"""What a request takes besides its body (measured: 7 kB)."""
 
-async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes:
+_PART_BYTES = 64
+"""What a part of a body takes besides its bytes; hostile ones have one byte each."""
+
+# Decoding makes an object of each event and of each element of a batch that is none: 4 MiB of
+# "{}," would take 300 MB and a quarter of a second.  A real event of that density does not exist.
+_MAX_OBJECTS = 200_000
+_MAX_VALUES = 1_000_000
+_SMALL = 64 * 1024  # such a body cannot hold enough of them to matter
+
+
+async def read_body(
+    request: web.BaseRequest, *, lease: Lease, arrivals: Arrivals, max_bytes: int
+) -> bytes:
     """Return the body, inflated where the client compressed it.
 
+    :param lease: holds what the body takes, from before the first byte is read.
+    :param arrivals: watches a body that did not come with its headers.
     :param max_bytes: the largest body, before and after inflating.
-    :param timeout_s: time until the last byte.
-    :raises RequestError: (400) too large, cut off or not readable; (503) too slow.
+    :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
     """
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity") and encoding not in _WINDOW_BITS:
@@ -31,23 +47,55 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: floa
             "Content-Encoding must be gzip, deflate or absent",
             close=True,
         )
-    length = request.content_length
-    if length is not None and length > max_bytes:
+    length = request.content_length or 0  # chunked bodies tell none
+    if length > max_bytes:
         raise _too_large(max_bytes)
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        # The low-level server leaves this to the handler; without it curl waits a second.
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await _read_all(request, max_bytes)
-    except TimeoutError:
+    content = request.content
+    if content.is_eof():
+        _hold(lease, length or content.total_bytes, arrivals)
+    else:
+        _hold(lease, length, arrivals, arriving=True)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            # The low-level server leaves this to the handler; without it curl waits a second.
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = await _read_all(request, lease, arrivals, max_bytes)
+    if encoding in _WINDOW_BITS:
+        body = inflate(body, encoding, max_bytes)
+        _hold(lease, len(body), arrivals)
+    if len(body) > _SMALL and (body.count(b"{") > _MAX_OBJECTS or body.count(b",") > _MAX_VALUES):
         raise RequestError(
-            503,
-            "body_timeout",
-            f"the body did not arrive within {timeout_s:g} seconds",
-            retry_after_s=5,
-            close=True,
-        ) from None
+            400, "too_many_values", "the body holds too many values; send smaller batches"
+        )
+    return body
+
+
+def _hold(lease: Lease, size: int, arrivals: Arrivals, *, arriving: bool = False) -> None:
+    size += _REQUEST_BYTES
+    if lease.resize(size, arriving=arriving):
+        return
+    if not (arrivals.shed() and lease.resize(size, arriving=arriving)):
+        raise no_room()
+
+
+async def _read_all(
+    request: web.BaseRequest, lease: Lease, arrivals: Arrivals, max_bytes: int
+) -> bytes:
+    content = request.content
+    length = request.content_length or 0
+    parts: list[bytes] = []
+    size = 0
+    is_late = not content.is_eof()
+    if is_late:
+        arrivals.begin(content, lease)
+    try:
+        while part := await content.readany():
+            size += len(part)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            parts.append(part)
+            taken = size + _PART_BYTES * len(parts)
+            if taken > length and is_late:
+                _hold(lease, taken, arrivals, arriving=True)
     except (web.RequestPayloadError, ConnectionError):
         raise RequestError(
             400,
@@ -55,23 +103,12 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: floa
             "the body ends too early, or its chunks are malformed",
             close=True,
         ) from None
-    if encoding in _WINDOW_BITS:
-        return inflate(body, encoding, max_bytes)
-    return body
-
-
-async def _read_all(request: web.BaseRequest, max_bytes: int) -> bytes:
-    content = request.content
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        part = await content.readany()
-        if not part:
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-        size += len(part)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
+    finally:
+        if is_late:
+            arrivals.end(content)
+    if is_late:
+        _hold(lease, size, arrivals)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:

@@ -5,12 +5,13 @@ anything else makes some SDK lose or resend events.
 """
 
 import json
+from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway.errors import RequestError
 
-__all__ = ["accepted", "complete", "empty", "failed", "preflight"]
+__all__ = ["accepted", "complete", "empty", "failed", "preflight", "raw"]
 
 _JSON = "application/json"
 _ACCEPTED = b'{"success":true}'
@@ -34,13 +35,30 @@ def empty(status: int = 200) -> web.Response:
 
 def failed(error: RequestError) -> web.Response:
     """Answer with an error."""
-    body = {"success": False, "code": error.code, "message": error.message}
-    response = web.Response(status=error.status, body=json.dumps(body).encode(), content_type=_JSON)
+    response = web.Response(status=error.status, body=_body_of(error), content_type=_JSON)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if error.close:
         response.force_close()
     return response
+
+
+def raw(error: RequestError) -> bytes:
+    """Return an error as it is sent to a connection that is closed without a request."""
+    body = _body_of(error)
+    head = (
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+        f"Content-Type: {_JSON}\r\nContent-Length: {len(body)}\r\n"
+        "Access-Control-Allow-Origin: *\r\nServer: gateway\r\nConnection: close\r\n"
+    )
+    if error.retry_after_s is not None:
+        head += f"Retry-After: {error.retry_after_s}\r\n"
+    return f"{head}\r\n".encode() + body
+
+
+def _body_of(error: RequestError) -> bytes:
+    body = {"success": False, "code": error.code, "message": error.message}
+    return json.dumps(body).encode()
 
 
 def preflight(request: web.BaseRequest) -> web.Response:

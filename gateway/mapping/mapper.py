@@ -33,6 +33,12 @@ class Mapped(NamedTuple):
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
 
+    @property
+    def size(self) -> int:
+        """Bytes of it."""
+        size = sum(len(entry.lines) for entry in self.entries)
+        return size + sum(len(letter.payload) for letter in self.dead)
+
 
 class _Destination:
     """One destination's plans and the buffers its records are written into."""
@@ -107,7 +113,7 @@ class Mapper:
             for misfit in misfits:
                 origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
                 text = b'{"element":%b}' % misfit
-                dead.append(self._letter(destination, "not_an_object", text, origin))
+                dead.append(_letter(destination, "not_an_object", text, origin))
             plans = destination.plans_for(source)
             self._map_for(destination, plans, events, received_ms, rejected)
             entries.extend(destination.take())
@@ -127,7 +133,7 @@ class Mapper:
         for (destination, event, reason), origin in zip(rejected, origins, strict=True):
             if id(event) not in texts:
                 texts[id(event)] = original(event)
-            dead.append(self._letter(destination, reason, texts[id(event)], origin))
+            dead.append(_letter(destination, reason, texts[id(event)], origin))
         return Mapped(entries, dead)
 
     def _map_for(
@@ -162,19 +168,6 @@ class Mapper:
         for reason, count in Counter(skipped).items() if skipped else ():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
-    def _letter(
-        self, destination: _Destination, reason: str, payload: bytes, origin: Origin
-    ) -> DeadLetter:
-        self._telemetry.events_rejected.labels(destination.name, reason).inc()
-        return DeadLetter(
-            queue=destination.rejections,
-            kind="event",
-            reason=reason,
-            detail=EXPLANATIONS[reason],
-            payload=payload,
-            origin=origin,
-        )
-
     def dropped_fields(self) -> dict[tuple[str, str], int]:
         """Return how many values could not be converted, by destination and field."""
         return {
@@ -182,3 +175,14 @@ class Mapper:
             for name, destination in self._destinations.items()
             for field, count in destination.dropped_fields().items()
         }
+
+
+def _letter(destination: _Destination, reason: str, payload: bytes, origin: Origin) -> DeadLetter:
+    return DeadLetter(
+        queue=destination.rejections,
+        kind="event",
+        reason=reason,
+        detail=EXPLANATIONS[reason],
+        payload=payload,
+        origin=origin,
+    )

@@ -32,6 +32,7 @@ class Client:
     :ivar sent: all events that may have reached the gateway.
     :ivar acknowledged: those that were answered 200.
     :ivar answered: requests answered 200.
+    :ivar cut_off: requests that ended without an answer after they could be sent.
     """
 
     def __init__(self, url: str, *, tasks: int = 8, batch: int = 5, seed: int = 0) -> None:
@@ -42,7 +43,7 @@ class Client:
         self._events = mixed_events(seed)
         self._number_of_tasks = tasks
         self._batch = batch
-        self._cut_off = 0
+        self.cut_off = 0
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -81,8 +82,8 @@ class Client:
         except aiohttp.ClientConnectorError:
             return await _later()
         except aiohttp.ClientError:
-            self._cut_off += 1
-            return self._cut_off % 2 == 0
+            self.cut_off += 1
+            return self.cut_off % 2 == 0
         self.acknowledged.extend(events)
         self.answered += 1
         return True

@@ -5,10 +5,12 @@ import inspect
 import json
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self, TypeVar, overload
 
 import aiohttp
@@ -154,6 +156,20 @@ class Running:
 
         return await wait_for(find, START_S)
 
+    def memory(self) -> dict[str, int]:
+        """Return its resident memory now and at most, ``VmRSS`` and ``VmHWM``, in bytes."""
+        status = Path(f"/proc/{self._alive().pid}/status").read_text()
+        found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
+        return {name: int(kilobytes) * 1024 for name, kilobytes in found}
+
+    def limit_files(self, number: int) -> None:
+        """Let it open no more files than that from now on."""
+        resource.prlimit(self._alive().pid, resource.RLIMIT_NOFILE, (number, number))
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal and wait for nothing."""
+        self._alive().send_signal(number)
+
     async def end(self, number: signal.Signals) -> int:
         """Send a signal, unless it has ended; return the exit code."""
         process = self._alive()
@@ -175,6 +191,7 @@ class GatewayProcess:
     :param directory: for the configuration, the spool and what the processes print.
     :param base_url: of the destination.
     :param batch_records: small values make many requests to the destination.
+    :param server: members of ``[server]``, all of them numbers.
     """
 
     def __init__(
@@ -184,8 +201,10 @@ class GatewayProcess:
         *,
         batch_records: int = 2000,
         shutdown_timeout_s: float = 10.0,
+        server: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.directory = directory
+        self._server = server
         self.url = ""
         self.admin_url = ""
         self._base_url = base_url
@@ -226,6 +245,12 @@ class GatewayProcess:
     async def terminate(self) -> int:
         """Ask it to stop with SIGTERM; return the exit code."""
         return await self._end(signal.SIGTERM)
+
+    @property
+    def running(self) -> Running:
+        """The process itself."""
+        assert self._running is not None, "it does not run"
+        return self._running
 
     async def kill(self) -> None:
         """End it with SIGKILL."""
@@ -291,6 +316,7 @@ class GatewayProcess:
                 admin_port=self._ports[1],
                 spool=self.directory / "spool",
                 shutdown_timeout_s=self._shutdown_timeout_s,
+                server="\n".join(f"{key} = {value}" for key, value in self._server.items()),
                 base_url=self._base_url,
                 batch_records=self._batch_records,
                 write_key=WRITE_KEY,
@@ -308,6 +334,7 @@ _CONFIG = """\
 [server]
 port = {port}
 shutdown_timeout_s = {shutdown_timeout_s}
+{server}
 
 [admin]
 port = {admin_port}

@@ -1,0 +1,78 @@
+"""Bodies that are still arriving: who is too slow, and who has to go when others need the room."""
+
+import asyncio
+
+from aiohttp import StreamReader
+
+from gateway.ingest.budget import Lease
+from gateway.ingest.refusals import slow_body
+
+__all__ = ["Arrivals"]
+
+_GRACE_S = 5.0
+"""How long a body may arrive at any rate; also that of Kestrel, as is the usual rate."""
+
+_SAFE_S = 2.0
+"""How long a body is safe from being cut off for others."""
+
+_SHED_AT_ONCE = 64
+
+
+class Arrivals:
+    """The bodies that did not come with their headers, in the order of their beginning.
+
+    :param timeout_s: time for a whole body.
+    :param min_bytes_per_s: what has to arrive on average.
+    """
+
+    def __init__(self, *, timeout_s: float, min_bytes_per_s: int) -> None:
+        self._timeout_s = timeout_s
+        self._min_bytes_per_s = min_bytes_per_s
+        self._leases: dict[StreamReader, tuple[float, Lease]] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def begin(self, body: StreamReader, lease: Lease) -> None:
+        """Watch a body.  When it is cut off, reading it raises RequestError (503)."""
+        self._leases[body] = (asyncio.get_running_loop().time(), lease)
+
+    def end(self, body: StreamReader) -> None:
+        """Stop watching it."""
+        self._leases.pop(body, None)
+
+    def slow(self, now: float) -> list[StreamReader]:
+        """Return the bodies that take too long.
+
+        :param now: in the time of the event loop.
+        """
+        young = min(self._timeout_s, _GRACE_S)
+        found: list[StreamReader] = []
+        for body, (began, _) in self._leases.items():
+            age = now - began
+            if age <= young:
+                break
+            if age > self._timeout_s or body.total_bytes < age * self._min_bytes_per_s:
+                found.append(body)
+        return found
+
+    def shed(self) -> int:
+        """Cut off some of the oldest, so that others fit; return how many that were."""
+        latest = asyncio.get_running_loop().time() - _SAFE_S
+        old: list[StreamReader] = []
+        for body, (began, _) in self._leases.items():
+            if began > latest or len(old) == _SHED_AT_ONCE:
+                break
+            old.append(body)
+        for body in old:
+            self.cut(body)
+        return len(old)
+
+    def cut(self, body: StreamReader) -> bool:
+        """Give up a body and what it holds; return False when it has ended meanwhile."""
+        _, lease = self._leases.pop(body, (0.0, None))
+        if lease is None:
+            return False
+        lease.release()
+        body.set_exception(slow_body())
+        return True

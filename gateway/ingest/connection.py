@@ -1,0 +1,279 @@
+"""One connection: what aiohttp's protocol does, within bounds of time and memory.
+
+aiohttp has no deadline for headers, keeps reading ahead of the request it is handling, waits for
+the rest of a malformed body, and reads on after a refusal.  This class mends these four.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from gateway.errors import RequestError
+from gateway.ingest import replies
+from gateway.ingest.budget import Lease
+from gateway.ingest.refusals import no_room, slow_head
+
+if TYPE_CHECKING:
+    from gateway.ingest.connections import Connections
+
+__all__ = ["Connection"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_HEAD_BYTES = 32 * 1024
+"""Request line and headers that come in more than one packet; each line has a limit of its own."""
+
+_HEAD_BYTES = 1024
+_LINE_BYTES = 400
+"""What an unfinished head and each line of it take besides their text, which is there thrice."""
+
+_MAX_UNSENT_BYTES = 16 * 1024
+"""Answers that a client has not read yet; beyond it no more requests of it are handled."""
+
+_READ_S = 10.0
+"""How long a client may leave answers unread."""
+
+_LINGER_S = 2.0
+_LINGER_BYTES = 1024 * 1024
+"""What is read and forgotten after a refusal, so that clients that send first see the answer."""
+
+_REST_S = 1.0
+"""How long nothing is read from a client that was sent away; at most a sweep longer."""
+
+_INVALID = RequestError(
+    400,
+    "bad_request",
+    "the request is not valid HTTP, or its line or headers are too long",
+    close=True,
+)
+
+
+class Connection(web.RequestHandler):
+    """Created for each accepted connection.
+
+    :param hub: has the limits and sweeps over all connections.
+    """
+
+    __slots__ = (
+        "_body",
+        "_deaf",
+        "_discarded",
+        "_head_bytes",
+        "_head_lease",
+        "_head_since",
+        "_head_taken",
+        "_hub",
+        "_lingering",
+        "_rests_until",
+        "_unread_since",
+    )
+
+    def __init__(self, hub: "Connections", **options: Any) -> None:
+        super().__init__(hub, **options)
+        self._hub = hub
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
+        self._head_since = 0.0  # when an unfinished head began; 0 while there is none
+        self._head_bytes = 0
+        self._head_taken = 0
+        self._head_lease: Lease | None = None
+        self._rests_until = 0.0
+        self._unread_since = 0.0
+        self._deaf = False
+        self._discarded = 0
+        self._lingering: asyncio.Future[None] | None = None
+
+    # What arrives
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock of the first request's headers."""
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
+        self._head_since = self._loop.time()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrives; see ``asyncio.Protocol``."""
+        if self._deaf:
+            self._discard(len(data))
+            return
+        is_between = self._body.is_eof()
+        super().data_received(data)
+        messages = self._messages
+        if messages:
+            self._take_requests()
+        elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
+            self._take_part_of_head(data)
+
+    def _take_requests(self) -> None:
+        messages = self._messages
+        if self._head_since:
+            self._end_head()
+        message, body = messages[-1]
+        if isinstance(message, RawRequestMessage):
+            self._body = body
+            if len(messages) > 1 and not self._buffer_paused:
+                # Requests that wait behind another one are not read any further.
+                self._pause_reading_for_buffer()
+            return
+        # What came is no HTTP: nothing after it can be told from it.
+        self._deaf = True
+        if not self._body.is_eof():
+            # It is the body of a request that is being handled, which has the answer to give.
+            messages.pop()
+            self._body.set_exception(web.RequestPayloadError("malformed"))
+
+    def _take_part_of_head(self, data: bytes) -> None:
+        if not self._head_since:
+            self._head_since = self._loop.time()
+        self._head_bytes += len(data)
+        self._head_taken += 3 * len(data) + _LINE_BYTES * data.count(b"\n")
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            self._dismiss(_INVALID)
+            return
+        if self._head_lease is None:
+            self._head_lease = self._hub.budget.lease()
+        if not self._head_lease.resize(_HEAD_BYTES + self._head_taken, arriving=True):
+            self._hub.count_refusal("memory")
+            self._dismiss(no_room())
+
+    def _end_head(self) -> None:
+        self._head_since = 0.0
+        self._head_bytes = self._head_taken = 0
+        if self._head_lease is not None:
+            self._head_lease.release()
+            self._head_lease = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give back what the connection held."""
+        self._end_head()
+        self._stop_lingering()
+        super().connection_lost(exc)
+
+    # Sending away
+
+    def rest(self) -> None:
+        """Read nothing for a while: a client that tries again at once costs nothing meanwhile."""
+        self._rests_until = self._loop.time() + _REST_S
+        self._pause_transport_reading()
+
+    def _dismiss(self, error: RequestError) -> None:
+        """Answer what is no whole request, and close."""
+        self._end_head()
+        self._deaf = True
+        if self.transport is None:
+            return
+        if self._waiter is None and self._request_count:
+            self.close()  # after the answer to the request before
+            return
+        self.transport.write(replies.raw(error))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(_LINGER_S, self.force_close)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; where the client may still be sending, let it see the answer."""
+        sent = await super().finish_response(request, resp, start_time)
+        if not resp.keep_alive and (self._deaf or not self._body.is_eof()):
+            await self._linger()
+        return sent
+
+    async def _linger(self) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        self._deaf = True
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._resume_transport_reading()
+        self._lingering = self._loop.create_future()
+        timer = self._loop.call_later(_LINGER_S, self._stop_lingering)
+        try:
+            await self._lingering
+        finally:
+            timer.cancel()
+            self._lingering = None
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > _LINGER_BYTES:
+            self._pause_transport_reading()
+            self._stop_lingering()
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None and not self._lingering.done():
+            self._lingering.set_result(None)
+
+    def eof_received(self) -> None:
+        """Note that the client will not send more."""
+        self._stop_lingering()
+
+    # What the hub's sweep finds
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read its answers."""
+        super().pause_writing()
+        self._unread_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Note that it does."""
+        super().resume_writing()
+        self._unread_since = 0.0
+
+    def sweep(self, now: float, transport: asyncio.Transport) -> bool:
+        """Go on after a rest; return whether something takes so long that it has to be ended.
+
+        :param transport: of this connection, also while it is being closed.
+        """
+        if self._rests_until and now > self._rests_until:
+            self._rests_until = 0.0
+            if not (self._reading_paused or self._buffer_paused):
+                self._resume_transport_reading()
+        if transport.is_closing() and not self._unread_since:
+            self._unread_since = now  # it closes when everything is sent
+        return self._is_slow_head(now) or self._is_slow_reader(now)
+
+    def _is_slow_head(self, now: float) -> bool:
+        return self._head_since > 0 and now - self._head_since > self._hub.header_timeout_s
+
+    def _is_slow_reader(self, now: float) -> bool:
+        return self._unread_since > 0 and now - self._unread_since > _READ_S
+
+    def end_slow(self, transport: asyncio.Transport) -> None:
+        """End what takes too long, if it still does."""
+        now = self._loop.time()
+        if self._is_slow_reader(now):
+            self._hub.count_refusal("slow_reader")
+            transport.abort()
+        elif self._is_slow_head(now):
+            self._hub.count_refusal("header_timeout")
+            if self._head_bytes:
+                self._dismiss(slow_head())
+            else:
+                self.force_close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way and none has begun to arrive."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done() and not (self._head_bytes or self._deaf)
+
+    # What is no HTTP
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to a request that could not be parsed."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        response = replies.failed(_INVALID)
+        replies.complete(request, response)
+        return response

@@ -1,0 +1,170 @@
+"""All connections of the port: how many there may be, who is swept away, and how they end."""
+
+import asyncio
+import select
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from aiohttp import web
+
+from gateway.ingest import replies
+from gateway.ingest.arrivals import Arrivals
+from gateway.ingest.budget import Budget
+from gateway.ingest.connection import Connection
+from gateway.ingest.refusals import too_many_connections
+from gateway.telemetry import Telemetry
+
+__all__ = ["Connections"]
+
+_KEEPALIVE_S = 75.0  # SDKs reuse connections between flushes that are up to 60 s apart
+_READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
+_MAX_HEADERS = 100
+
+_TURNED_AWAY_S = 1.0
+_TURNED_AWAY = 128
+"""Connections beyond the cap that are given the time to see why."""
+
+_GRACE_S = 1.0
+"""When stopping: how long requests on connections that are open are still awaited."""
+
+_POLL_S = 0.02
+
+_STEPS = 20  # of a sweep
+
+_ENDING_S = 0.0002
+"""Between the ends of two that are too slow: each takes 0.1 ms, and there may be thousands."""
+
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connections(web.Server):
+    """The protocols of all connections, and what they share.
+
+    :param max_connections: those beyond it are answered 503 and closed.
+    :param header_timeout_s: time from the first byte of a request to the end of its headers.
+    """
+
+    def __init__(
+        self,
+        handler: _Handler,
+        *,
+        budget: Budget,
+        arrivals: Arrivals,
+        max_connections: int,
+        header_timeout_s: float,
+        sweep_s: float,
+        telemetry: Telemetry,
+    ) -> None:
+        super().__init__(
+            handler,
+            keepalive_timeout=_KEEPALIVE_S,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=0,  # see Connection
+            read_bufsize=_READ_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+        self.budget = budget
+        self.header_timeout_s = header_timeout_s
+        self._arrivals = arrivals
+        self._max_connections = max_connections
+        self._telemetry = telemetry
+        self._sweep_s = sweep_s
+        self._sweeping: asyncio.Task[None] | None = None
+        self._turned_away: set[asyncio.Transport] = set()
+        self.draining = False
+
+    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # aiohttp only calls it
+        """Return a protocol for a new connection."""
+        if len(self._connections) < self._max_connections:
+            return Connection(self, loop=self._loop, **self._kwargs)
+        self.count_refusal("connections")
+        return _TurnedAway(self)
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a connection or request that was refused for want of time or room."""
+        self._telemetry.refusals.labels(reason).inc()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def start_sweeping(self) -> None:
+        """Look at every connection from now on, about once a second."""
+        self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """Look at a part of the connections at a time: nobody waits for ten thousand of them."""
+        while True:
+            for body in self._arrivals.slow(self._loop.time()):
+                if self._arrivals.cut(body):
+                    self.count_refusal("body_timeout")
+                    await asyncio.sleep(_ENDING_S)
+            connections = list(self._connections.items())
+            step = len(connections) // _STEPS + 1
+            for start in range(0, step * _STEPS, step):
+                now = self._loop.time()
+                for connection, transport in connections[start : start + step]:
+                    if connection.sweep(now, transport):  # type: ignore[attr-defined]
+                        connection.end_slow(transport)  # type: ignore[attr-defined]
+                        await asyncio.sleep(_ENDING_S)
+                await asyncio.sleep(self._sweep_s / _STEPS)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish the requests under way and close all connections.
+
+        Every answer says that it is the last one of its connection.  A connection without a request
+        is closed after a moment, and only when nothing can be read from it.
+        """
+        self.draining = True
+        now = self._loop.time()
+        idle_end, end = now + min(_GRACE_S, timeout_s / 2), now + timeout_s
+        while self._connections and now < end:
+            if now >= idle_end:
+                self._close_idle()
+            await asyncio.sleep(_POLL_S)
+            now = self._loop.time()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for transport in list(self._turned_away):
+            self._let_go(transport)
+        await self.shutdown(_POLL_S)
+
+    def _close_idle(self) -> None:
+        readable = select.poll()
+        idle: dict[int, Connection] = {}
+        for connection, transport in self._connections.items():
+            if connection.is_idle:  # type: ignore[attr-defined]
+                fd = transport.get_extra_info("socket").fileno()
+                idle[fd] = connection  # type: ignore[assignment]
+                readable.register(fd, select.POLLIN)
+        for fd, _ in readable.poll(0):
+            del idle[fd]
+        for connection in idle.values():
+            connection.force_close()
+
+    def turn_away(self, transport: asyncio.Transport) -> None:
+        """Tell a connection beyond the cap so, and close it."""
+        transport.pause_reading()
+        transport.write(replies.raw(too_many_connections()))
+        if len(self._turned_away) >= _TURNED_AWAY or not transport.can_write_eof():
+            transport.close()
+            return
+        # Closing at once would discard the answer together with what the client has sent.
+        transport.write_eof()
+        self._turned_away.add(transport)
+        self._loop.call_later(_TURNED_AWAY_S, self._let_go, transport)
+
+    def _let_go(self, transport: asyncio.Transport) -> None:
+        self._turned_away.discard(transport)
+        transport.abort()
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection that there is no room for."""
+
+    def __init__(self, hub: Connections) -> None:
+        self._hub = hub
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer without reading."""
+        self._hub.turn_away(cast(asyncio.Transport, transport))

@@ -1,0 +1,415 @@
+"""What requests may take: memory together, time and connections each."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ingest.budget import Budget, Lease
+from gateway.ingest.descriptors import connections_allowed
+from gateway.spool import SqliteSpool
+from gateway.spool.base import DeadLetter, Entry
+from tests.support.processes import wait_for
+from tests.support.serving import EVENT, KEY, Answer, Connection, Serving, message, serving
+
+AUTH = {"X-Write-Key": KEY}
+BODY_BYTES = 100_000
+ROOM = 4 * BODY_BYTES
+
+
+class TestBudget:
+    def test_what_does_not_fit_is_refused_and_changes_nothing(self) -> None:
+        budget = Budget(100)
+        first, second = budget.lease(), budget.lease()
+        assert first.resize(60)
+        assert not second.resize(41)
+        assert budget.used == 60
+        assert second.resize(40)
+        assert not second.resize(41)
+        assert (budget.used, budget.arriving) == (100, 0)
+
+    def test_request_that_is_alone_fits(self) -> None:
+        budget = Budget(100)
+        with budget.lease() as lease:
+            assert lease.resize(1000, arriving=True)
+            assert lease.resize(2000)
+            assert not budget.lease().resize(1)
+        assert (budget.used, budget.arriving) == (0, 0)
+
+    def test_what_is_arriving_takes_half_at_most(self) -> None:
+        budget = Budget(100)
+        slow, late, whole = budget.lease(), budget.lease(), budget.lease()
+        assert slow.resize(50, arriving=True)
+        assert not late.resize(1, arriving=True)
+        assert whole.resize(50)
+        whole.release()
+        assert slow.resize(50)
+        assert late.resize(50, arriving=True)
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 4), st.integers(-1, 70), st.booleans()),
+            max_size=40,
+        )
+    )
+    def test_what_is_used_is_what_the_leases_hold(self, steps: list[tuple[int, int, bool]]) -> None:
+        budget = Budget(100)
+        leases = [budget.lease() for _ in range(5)]
+        held: dict[Lease, tuple[int, int]] = {}
+        for index, size, arriving in steps:
+            lease = leases[index]
+            if size < 0:
+                lease.release()
+                held.pop(lease, None)
+            elif lease.resize(size, arriving=arriving):
+                held[lease] = (size, size if arriving else 0)
+            assert budget.used == sum(size for size, _ in held.values())
+            assert budget.arriving == sum(size for _, size in held.values())
+            assert budget.used <= 100
+        for lease in leases:
+            lease.release()
+            lease.release()
+        assert (budget.used, budget.arriving) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(1024, 768), (256, 128), (20_000, 16_384), (-1, 16_384)]
+)
+def test_some_descriptors_are_kept_for_other_things(files: int, connections: int) -> None:
+    assert connections_allowed(files) == connections
+
+
+class HeldSpool(SqliteSpool):
+    """A spool whose appends wait until they are let go."""
+
+    def append(self, entries: Sequence[Entry], dead: Sequence[DeadLetter] = ()) -> Awaitable[None]:
+        return self._later(entries, dead)
+
+    async def _later(self, entries: Sequence[Entry], dead: Sequence[DeadLetter]) -> None:
+        self.held += 1
+        await self.let_go.wait()
+        await super().append(entries, dead)
+
+    held = 0
+    let_go: asyncio.Event
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with serving(
+        tmp_path,
+        spool_type=HeldSpool,
+        max_body_bytes=BODY_BYTES,
+        max_bytes_in_flight=ROOM,
+    ) as running:
+        assert isinstance(running.spool, HeldSpool)
+        running.spool.let_go = asyncio.Event()
+        yield running
+
+
+def sized(size: int) -> bytes:
+    event = EVENT[:-1] + b',"properties":{"x":"%b"}}'
+    return event % (b"y" * (size - len(event) + 2))
+
+
+def used(served: Serving) -> int:
+    return served.ingest.status()["bytes_in_flight"]
+
+
+def assert_sent_away(answer: Answer, code: str = "overloaded") -> None:
+    assert (answer.status, answer.code) == (503, code)
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+
+def held(served: Serving) -> int:
+    assert isinstance(served.spool, HeldSpool)
+    return served.spool.held
+
+
+def let_go(served: Serving) -> None:
+    assert isinstance(served.spool, HeldSpool)
+    served.spool.let_go.set()
+
+
+class TestRoom:
+    async def fill(self, served: Serving) -> list[asyncio.Task[Answer]]:
+        """Send requests that wait for the disk until one more would not fit."""
+        sent = [asyncio.create_task(served.post("/v1/t", sized(90_000))) for _ in range(4)]
+        await wait_for(lambda: held(served) == 4)
+        assert used(served) >= 4 * 90_000
+        return sent
+
+    async def test_request_that_does_not_fit_is_refused_before_its_body(
+        self, served: Serving
+    ) -> None:
+        waiting = await self.fill(served)
+        headers = AUTH | {"Content-Length": "90000", "Expect": "100-continue"}
+        answer = await served.exchange(message("/v1/t", headers=headers, has_length=False))
+        assert_sent_away(answer)
+        small = asyncio.create_task(served.post("/v1/t"))
+        await wait_for(lambda: held(served) == 5)
+        let_go(served)
+        assert {(await each).status for each in (*waiting, small)} == {200}
+        assert used(served) == 0
+        assert served.telemetry.registry.get_sample_value(
+            "gateway_refusals_total", {"reason": "memory"}
+        )
+        assert len(await served.names()) == 5
+
+    async def test_chunked_body_is_refused_when_it_has_grown_too_large(
+        self, served: Serving
+    ) -> None:
+        waiting = await self.fill(served)
+        headers = AUTH | {"Transfer-Encoding": "chunked"}
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (90_000, sized(90_000))
+        data = message("/v1/t", body, headers, has_length=False)
+        assert_sent_away(await served.exchange(data))
+        let_go(served)
+        await asyncio.gather(*waiting)
+        assert used(served) == 0
+
+    async def test_inflated_bytes_count(self, served: Serving) -> None:
+        waiting = await self.fill(served)
+        body = gzip.compress(sized(90_000))
+        assert len(body) < 1000
+        assert_sent_away(await served.post("/v1/t", body, AUTH | {"Content-Encoding": "gzip"}))
+        let_go(served)
+        await asyncio.gather(*waiting)
+
+    async def test_largest_body_passes_in_every_encoding_when_nothing_else_is_there(
+        self, served: Serving
+    ) -> None:
+        let_go(served)
+        body = sized(BODY_BYTES)
+        assert (await served.post("/v1/t", body)).status == 200
+        zipped = gzip.compress(body)
+        assert (
+            await served.post("/v1/t", zipped, AUTH | {"Content-Encoding": "gzip"})
+        ).status == 200
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body[:5000]) + b"%x\r\n%b\r\n0\r\n\r\n"
+        data = chunks % (BODY_BYTES - 5000, body[5000:])
+        headers = AUTH | {"Transfer-Encoding": "chunked"}
+        sent = await served.exchange(message("/v1/t", data, headers, has_length=False))
+        assert sent.status == 200
+
+    async def test_clients_that_vanish_give_everything_back(self, served: Serving) -> None:
+        headers = AUTH | {"Content-Length": "90000"}
+        for body in (b"", b"x" * 50_000):
+            async with served.connection() as connection:
+                await connection.send(message("/v1/t", body, headers, has_length=False))
+                await wait_for(lambda: used(served) >= 90_000)
+            await wait_for(lambda: used(served) == 0)
+        async with served.connection() as connection:
+            await connection.send(message("/v1/t", sized(90_000), AUTH))
+            await wait_for(lambda: used(served) >= 90_000)
+        let_go(served)
+        await wait_for(lambda: used(served) == 0)
+        assert served.ingest.status()["bodies_arriving"] == 0
+
+    async def test_slow_bodies_leave_room_for_whole_ones_and_go_when_room_is_needed(
+        self, served: Serving
+    ) -> None:
+        let_go(served)
+        headers = AUTH | {"Content-Length": "90000"}
+        slow = message("/v1/t", headers=headers, has_length=False)
+        async with served.connection() as one, served.connection() as two:
+            await one.send(slow)
+            await two.send(slow)
+            await wait_for(lambda: served.ingest.status()["bodies_arriving"] == 2)
+            assert (await served.post("/v1/t")).status == 200
+            # Its body comes in several packets, and the slow ones have all that such bodies get.
+            began = time.monotonic()
+            while (answer := await served.exchange(slow + sized(90_000))).status == 503:
+                assert_sent_away(answer)
+                await asyncio.sleep(0.1)
+            assert answer.status == 200
+            assert time.monotonic() - began < 4
+            assert_sent_away(await one.answer(), "body_timeout")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"batch":[' + b"{}," * 300_000 + b"{}]}",
+        b'{"batch":[' + b"1," * 1_100_000 + b"1]}",
+    ],
+)
+async def test_body_of_very_many_values_is_refused_before_it_is_decoded(
+    tmp_path: Path, body: bytes
+) -> None:
+    async with serving(tmp_path) as served:
+        headers = AUTH | {"Content-Encoding": "gzip"}
+        answer = await served.post("/v1/batch", gzip.compress(body), headers)
+        assert (answer.status, answer.code) == (400, "too_many_values")
+
+
+@pytest.mark.parametrize("depth", [1_000, 10_000, 1_000_000])
+async def test_json_nested_too_deep_is_refused(tmp_path: Path, depth: int) -> None:
+    async with serving(tmp_path) as served:
+        for inner in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+            body = EVENT[:-1] + b',"properties":{"a":%b}}' % inner
+            if len(body) < 4_000_000:
+                answer = await served.post("/v1/t", body)
+                assert (answer.status, answer.code) == (400, "nested_too_deep")
+        assert await served.still_works()
+
+
+class TestTime:
+    HEADER_S = 1.0
+
+    @pytest.fixture
+    async def served(self, tmp_path: Path) -> AsyncIterator[Serving]:
+        async with serving(tmp_path, header_timeout_s=self.HEADER_S) as running:
+            yield running
+
+    async def ended_in_time(self, connection: Connection) -> bytes:
+        began = time.monotonic()
+        left = await connection.ended()
+        assert self.HEADER_S / 2 < time.monotonic() - began < 4 * self.HEADER_S + 2
+        return left
+
+    async def test_headers_have_to_end_in_time(self, served: Serving) -> None:
+        async with served.connection() as connection:
+            await connection.send(b"POST /v1/t HTTP/1.1\r\nHost: a\r\n")
+            left = await self.ended_in_time(connection)
+        assert left.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in left
+        assert json.loads(left.partition(b"\r\n\r\n")[2])["code"] == "header_timeout"
+
+    async def test_bytes_that_keep_coming_do_not_help(self, served: Serving) -> None:
+        async with served.connection() as connection:
+
+            async def trickle() -> None:
+                for byte in b"POST /v1/t HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 1000:
+                    await connection.send(bytes((byte,)))
+                    await asyncio.sleep(0.05)
+
+            trickling = asyncio.create_task(trickle())
+            assert (await self.ended_in_time(connection)).startswith(b"HTTP/1.1 503 ")
+            trickling.cancel()
+            await asyncio.gather(trickling, return_exceptions=True)
+
+    async def test_connection_that_says_nothing_is_closed(self, served: Serving) -> None:
+        async with served.connection() as connection:
+            assert await self.ended_in_time(connection) == b""
+
+    async def test_later_requests_have_the_same_time_from_their_first_byte(
+        self, served: Serving
+    ) -> None:
+        async with served.connection() as connection:
+            for _ in range(2):
+                await connection.send(message("/v1/t", EVENT, AUTH))
+                assert (await connection.answer()).status == 200
+                await asyncio.sleep(2 * self.HEADER_S)  # idle, which is allowed
+            await connection.send(b"POST")
+            assert (await self.ended_in_time(connection)).startswith(b"HTTP/1.1 503 ")
+
+    async def test_body_of_a_byte_now_and_then_is_cut_off(self, served: Serving) -> None:
+        headers = AUTH | {"Content-Length": "1000"}
+        async with served.connection() as connection:
+            await connection.send(message("/v1/t", headers=headers, has_length=False))
+
+            async def trickle() -> None:
+                while True:
+                    await connection.send(b" ")
+                    await asyncio.sleep(0.2)
+
+            trickling = asyncio.create_task(trickle())
+            began = time.monotonic()
+            answer = await connection.answer()
+            assert 4 < time.monotonic() - began < 12  # long before body_timeout_s
+            trickling.cancel()
+            await asyncio.gather(trickling, return_exceptions=True)
+        assert_sent_away(answer, "body_timeout")
+
+
+class TestRefused:
+    async def test_client_that_was_sent_away_is_not_read_for_a_while(self, tmp_path: Path) -> None:
+        async with (
+            serving(tmp_path, min_free_bytes=2**60) as served,
+            served.connection() as connection,
+        ):
+            began = time.monotonic()
+            for _ in range(3):
+                await connection.send(message("/v1/t", EVENT, AUTH))
+                assert_sent_away(await connection.answer(), "unavailable")
+            assert time.monotonic() - began > 1.5
+            assert (await served.post("/v1/t")).status == 503
+
+    async def test_body_that_goes_on_after_a_refusal_is_not_read(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            headers = {"X-Write-Key": "wrong", "Content-Length": "10000000000"}
+            sent = 0
+            async with served.connection() as connection:
+                await connection.send(message("/v1/t", headers=headers, has_length=False))
+                answer = await connection.answer()
+                try:
+                    while sent < 200 * 2**20:
+                        await connection.send(bytes(65536))
+                        sent += 65536
+                except ConnectionError:
+                    pass
+            assert answer.status == 401
+            assert sent < 16 * 2**20, "the buffers of the system, and a little more"
+            assert await served.still_works()
+
+    async def test_client_that_sends_first_and_reads_then_sees_the_refusal(
+        self, tmp_path: Path
+    ) -> None:
+        async with serving(tmp_path) as served:
+            answer = await served.post("/v1/t", sized(900_000), {"X-Write-Key": "wrong"})
+            assert (answer.status, answer.headers["Connection"]) == (401, "close")
+
+    async def test_head_that_is_too_large_is_refused(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            many = [(f"X-{i}", "a") for i in range(200)]
+            long = [("X-Long", "a" * 9000)]
+            for headers in (many, long):
+                answer = await served.exchange(message("/v1/t", EVENT, headers))
+                assert (answer.status, answer.code) == (400, "bad_request")
+            async with served.connection() as connection:
+                await connection.send(b"POST /v1/t HTTP/1.1\r\nHost: a\r\n")
+                for i in range(60):
+                    await connection.send(b"X-%d: %b\r\n" % (i, b"a" * 1000))
+                    await asyncio.sleep(0)
+                assert (await connection.answer()).status == 400
+            assert used(served) == 0
+
+    async def test_connections_beyond_the_cap_are_told_and_closed(self, tmp_path: Path) -> None:
+        async with serving(tmp_path, max_connections=2) as served:
+            async with served.connection() as one, served.connection() as two:
+                for connection in (one, two):
+                    await connection.send(message("/v1/t", EVENT, AUTH))
+                    assert (await connection.answer()).status == 200
+                async with served.connection() as three:
+                    await three.send(message("/v1/t", EVENT, AUTH))
+                    assert_sent_away(await three.answer(), "too_many_connections")
+                    assert await three.ended() == b""
+                await one.send(message("/v1/t", EVENT, AUTH))
+                assert (await one.answer()).status == 200
+            await wait_for(lambda: served.ingest.status()["connections"] == 0)
+            assert await served.still_works()
+
+
+async def test_metrics_count_what_was_committed_only(tmp_path: Path) -> None:
+    def counted(served: Serving) -> tuple[float, float]:
+        value = served.telemetry.registry.get_sample_value
+        rejected = {"destination": "mp", "reason": "missing_event_name"}
+        return (
+            value("gateway_events_received_total", {"source": "sdk"}) or 0,
+            value("gateway_events_rejected_total", rejected) or 0,
+        )
+
+    body = b'{"batch":[{"type":"track"},%b]}' % EVENT
+    async with serving(tmp_path, min_free_bytes=2**60) as served:
+        assert (await served.post("/v1/batch", body)).status == 503
+        assert counted(served) == (0, 0)
+    async with serving(tmp_path) as served:
+        assert (await served.post("/v1/batch", body)).status == 200
+        assert counted(served) == (2, 1)
