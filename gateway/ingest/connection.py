@@ -38,7 +38,7 @@ _READ_S = 10.0
 """How long a client may leave answers unread."""
 
 _LINGER_S = 2.0
-_LINGER_BYTES = 1024 * 1024
+_LINGER_BYTES = 256 * 1024
 """What is read and forgotten after a refusal, so that clients that send first see the answer."""
 
 _REST_S = 1.0
@@ -201,8 +201,7 @@ class Connection(web.RequestHandler):
     def _discard(self, size: int) -> None:
         self._discarded += size
         if self._discarded > _LINGER_BYTES:
-            self._pause_transport_reading()
-            self._stop_lingering()
+            self._pause_transport_reading()  # what it has sent may still fit the system's buffers
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None and not self._lingering.done():

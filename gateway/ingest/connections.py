@@ -99,11 +99,14 @@ class Connections(web.Server):
                 if self._arrivals.cut(body):
                     self.count_refusal("body_timeout")
                     await asyncio.sleep(_ENDING_S)
-            connections = list(self._connections.items())
+            connections = list(self._connections)
             step = len(connections) // _STEPS + 1
             for start in range(0, step * _STEPS, step):
                 now = self._loop.time()
-                for connection, transport in connections[start : start + step]:
+                for connection in connections[start : start + step]:
+                    transport = self._connections.get(connection)
+                    if transport is None:
+                        continue  # it has ended meanwhile
                     if connection.sweep(now, transport):  # type: ignore[attr-defined]
                         connection.end_slow(transport)  # type: ignore[attr-defined]
                         await asyncio.sleep(_ENDING_S)

@@ -189,7 +189,7 @@ class Endless(_Attack):
 class Bombs(_Attack):
     """Small gzip bodies of many megabytes of zeros, and of as many empty events."""
 
-    _BODIES = (bytes(50_000_000), b'{"batch":[' + b"{}," * 1_390_000 + b"{}]}")
+    _BODIES = (b'{"batch":[' + b"{}," * 1_390_000 + b"{}]}", bytes(50_000_000))
     first = b"".join(
         request_bytes(gzip.compress(body), "Content-Encoding: gzip\r\n") for body in _BODIES
     )
