@@ -104,6 +104,7 @@ class Running:
     Use it as a context: at its end the process is gone, and after a failure its output is shown.
 
     :param log: file that takes what the process prints.
+    :param program: another one than the gateway, which takes the same arguments.
     """
 
     def __init__(
@@ -112,7 +113,10 @@ class Running:
         log: Path,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
+        command = (sys.executable, str(program), *arguments) if program else _gateway(arguments)
+        self._command = command
         self._arguments = arguments
         self._log = log
         self._cwd = cwd
@@ -132,7 +136,7 @@ class Running:
         """Start it; does not wait for anything."""
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *_gateway(self._arguments),
+                *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -154,13 +158,21 @@ class Running:
 
         return await wait_for(find, START_S)
 
-    async def end(self, number: signal.Signals) -> int:
-        """Send a signal, unless it has ended; return the exit code."""
+    @property
+    def pid(self) -> int:
+        return self._alive().pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
         process = self._alive()
         if process.returncode is None:
             process.send_signal(number)
+
+    async def end(self, number: signal.Signals) -> int:
+        """Send a signal, unless it has ended; return the exit code."""
+        self.signal(number)
         async with asyncio.timeout(STOP_S):
-            return await process.wait()
+            return await self._alive().wait()
 
     def _alive(self) -> asyncio.subprocess.Process:
         assert self._process is not None, "not started"
@@ -175,6 +187,7 @@ class GatewayProcess:
     :param directory: for the configuration, the spool and what the processes print.
     :param base_url: of the destination.
     :param batch_records: small values make many requests to the destination.
+    :param program: another one than the gateway, which takes the same arguments.
     """
 
     def __init__(
@@ -184,6 +197,7 @@ class GatewayProcess:
         *,
         batch_records: int = 2000,
         shutdown_timeout_s: float = 10.0,
+        program: Path | None = None,
     ) -> None:
         self.directory = directory
         self.url = ""
@@ -191,6 +205,7 @@ class GatewayProcess:
         self._base_url = base_url
         self._batch_records = batch_records
         self._shutdown_timeout_s = shutdown_timeout_s
+        self._program = program
         self._ports = (0, 0)
         self._starts = 0
         self._running: Running | None = None
@@ -211,17 +226,36 @@ class GatewayProcess:
 
     async def restart(self) -> None:
         """Start it, again if it has ended; returns when it serves."""
-        assert self._running is None, "end it first"
-        self._starts += 1
-        self._running = running = Running(
-            *("run", "--config", str(self.config())),
-            log=self.directory / f"gateway-{self._starts}.log",
-            cwd=self.directory,
-        )
-        await running.start()
+        running = await self.launch()
         self.url = (await running.printed(r"SDKs send to +(http://\S+)"))[1]
         self.admin_url = (await running.printed(r"(http://\S+)/statusz"))[1]
         self._ports = (_port(self.url), _port(self.admin_url))
+
+    async def launch(self) -> Running:
+        """Start it, and do not wait until it serves."""
+        assert self._running is None, "end it first"
+        self._starts += 1
+        self._running = Running(
+            *("run", "--config", str(self.config())),
+            log=self.directory / f"gateway-{self._starts}.log",
+            cwd=self.directory,
+            program=self._program,
+        )
+        await self._running.start()
+        return self._running
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, whatever it does to it."""
+        assert self._running is not None, "it does not run"
+        self._running.signal(number)
+
+    def peak_memory(self) -> int:
+        """Return the most bytes that this process has had resident so far."""
+        assert self._running is not None, "it does not run"
+        status = Path(f"/proc/{self._running.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found, status
+        return int(found[1]) * 1024
 
     async def terminate(self) -> int:
         """Ask it to stop with SIGTERM; return the exit code."""
