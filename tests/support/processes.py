@@ -162,7 +162,7 @@ class Running:
     def pid(self) -> int:
         return self._alive().pid
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         process = self._alive()
         if process.returncode is None:
@@ -170,7 +170,7 @@ class Running:
 
     async def end(self, number: signal.Signals) -> int:
         """Send a signal, unless it has ended; return the exit code."""
-        self.signal(number)
+        self.send_signal(number)
         async with asyncio.timeout(STOP_S):
             return await self._alive().wait()
 
@@ -244,10 +244,10 @@ class GatewayProcess:
         await self._running.start()
         return self._running
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, whatever it does to it."""
         assert self._running is not None, "it does not run"
-        self._running.signal(number)
+        self._running.send_signal(number)
 
     def peak_memory(self) -> int:
         """Return the most bytes that this process has had resident so far."""

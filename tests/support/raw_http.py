@@ -39,6 +39,8 @@ class Wire:
     """One connection after the other to the same server, kept alive while that is possible.
 
     :param timeout_s: for connecting, and again for an answer.
+    :ivar in_flight: whether a request waits for its answer.
+    :ivar requests: how many have been sent, that one included.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
@@ -47,6 +49,7 @@ class Wire:
         self._timeout_s = timeout_s
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.in_flight = False
+        self.requests = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,6 +59,8 @@ class Wire:
 
     async def send(self, request: bytes) -> Answer:
         """Send a request once."""
+        if self._streams is not None and self._streams[0].at_eof():
+            self._close()  # the server had closed it: nothing was lost
         try:
             async with asyncio.timeout(self._timeout_s):
                 self._streams = self._streams or await asyncio.open_connection(*self._address)
@@ -63,6 +68,7 @@ class Wire:
             return Answer("refused")
         reader, writer = self._streams
         self.in_flight = True
+        self.requests += 1
         try:
             async with asyncio.timeout(self._timeout_s):
                 writer.write(request)
