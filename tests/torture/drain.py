@@ -1,4 +1,4 @@
-"""SIGTERM under load, again and again: nothing acknowledged is lost, and each ends well and soon."""
+"""SIGTERM under load, again and again: nothing is lost, and each ends well and soon."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 
 from tests.support.raw_http import Wire
+from tests.torture import Figures
 from tests.torture.stage import SHUTDOWN_TIMEOUT_S, staged
 
 __all__ = ["run"]
@@ -20,7 +21,7 @@ async def run(
     restarts: int = 100,
     events_per_s: float = 1500.0,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, object]:
+) -> Figures:
     """Restart it that often; return figures.
 
     :raises AssertionError: a promise is broken.

@@ -1,6 +1,5 @@
 """Two sources that send to three projects through bad networks, and what has to hold."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
