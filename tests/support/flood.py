@@ -18,6 +18,7 @@ _BODIES = 64  # different ones, so that they compress about as well as real even
 _WORDS = 60
 _LATE_S = 1.0
 _PAUSE_S = 0.05
+_POLL_S = 0.005
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,10 @@ class Flood(Child):
         super().__init__(__name__, options)
 
     async def pace(self, events_per_s: float | None) -> None:
-        """Send that many from now on; 0 for none, None for as many as are taken."""
+        """Send that many from now on; None for as many as are taken.
+
+        With 0, returns when all that were sent have been acknowledged.
+        """
         await self.ask({"do": "pace", "events_per_s": events_per_s})
 
     async def measured(self) -> Measured:
@@ -86,6 +90,7 @@ class _Clients:
         self._number = 0
         self._rate: float | None = 0.0
         self._due_s = 0.0
+        self._under_way = 0
         self._changed = asyncio.Event()
         self._stopping = False
         self._begin()
@@ -101,6 +106,8 @@ class _Clients:
                 self._due_s = perf_counter()
                 self._changed.set()
                 self._changed = asyncio.Event()
+                while self._rate == 0 and self._under_way:
+                    await asyncio.sleep(_POLL_S)
             case "measure":
                 return self._measured()
             case "stop":
@@ -137,11 +144,13 @@ class _Clients:
             while (due := await self._turn()) is not None:
                 first = self._number
                 self._number += self._batch
+                self._under_way += 1
                 request = self._request(first)
                 while (answer := await wire.send(request)).status != 200:
                     self._seen[str(answer.status)] += 1
                     assert answer.status in (503, "refused", "cut off"), answer
                     await asyncio.sleep(_PAUSE_S)
+                self._under_way -= 1
                 self._seen["200"] += 1
                 self._latencies.append(perf_counter() - due)
 
@@ -155,9 +164,9 @@ class _Clients:
                 due = max(self._due_s, now - _LATE_S)
                 self._due_s = due + self._batch / self._rate
                 await asyncio.sleep(max(0.0, due - now))
-                return due
-            changed = self._changed
-            await changed.wait()
+                if self._rate is None or self._rate > 0:
+                    return due
+            await self._changed.wait()
         return None
 
     def _request(self, first: int) -> bytes:
