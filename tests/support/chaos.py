@@ -10,6 +10,8 @@ from random import Random
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+from tests.support.ports import lasting_port
+
 __all__ = ["ACTIONS", "PASS", "Action", "Behaviour", "ChaosProxy", "random_schedule"]
 
 Action = Literal["pass", "stall", "blackhole", "cut", "reset", "lose_answer"]
@@ -84,7 +86,7 @@ class ChaosProxy:
         self._target = parts.hostname, parts.port
         self._schedule = schedule
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self._port = lasting_port()
         self._links: set[_Link] = set()
         self.struck: Counter[Action] = Counter()
 
@@ -117,7 +119,6 @@ class ChaosProxy:
         """Listen, again after ``refuse``.  Idempotent."""
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-            self._port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """End all connections and refuse new ones.  Idempotent."""

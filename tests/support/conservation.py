@@ -1,5 +1,6 @@
 """Whether what arrived at several projects is what several clients sent."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -83,7 +84,8 @@ class Conservation:
 def conserve(sent: Sequence[Sent], arrivals: Arrivals) -> Conservation:
     """Compare what one project got with what its clients sent."""
     arrived: set[bytes] = set()
-    invented = corrupted = duplicates = repeated = 0
+    counts: Counter[bytes] = Counter()
+    invented = corrupted = repeated = 0
     for identity, content, times, counted in arrivals.records:
         known = next((s.contents[identity] for s in sent if identity in s.contents), None)
         invented += known is None
@@ -91,7 +93,7 @@ def conserve(sent: Sequence[Sent], arrivals: Arrivals) -> Conservation:
         # A corrupted record is not the one that is due.
         if known == content:
             arrived.add(identity)
-        duplicates += counted > 1
+        counts[identity] += counted
         repeated += times - 1
     missing = [event for each in sent for key, event in each.due.items() if key not in arrived]
     return Conservation(
@@ -100,7 +102,7 @@ def conserve(sent: Sequence[Sent], arrivals: Arrivals) -> Conservation:
         missing=len(missing),
         invented=invented,
         corrupted=corrupted,
-        duplicates=duplicates,
+        duplicates=sum(count > 1 for count in counts.values()),
         repeated=repeated,
         rejected=arrivals.rejected,
         examples=tuple(missing[:_SHOWN]),

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 import aiohttp
 
+from tests.support.ports import lasting_port
+
 __all__ = [
     "TOKEN",
     "WRITE_KEY",
@@ -30,6 +32,7 @@ TOKEN = "token-of-the-test"
 START_S = 15.0
 STOP_S = 30.0
 _POLL_S = 0.01
+_SHOWN = 8000  # characters of what all processes have printed
 
 T = TypeVar("T")
 
@@ -182,7 +185,7 @@ class Running:
 class GatewayProcess:
     """``gateway run --config FILE`` with one destination, which may be killed and started again.
 
-    The first start takes free ports; later ones take the same, so that clients can go on.
+    Each start takes the same ports, so that clients can go on.
 
     :param directory: for the configuration, the spool and what the processes print.
     :param base_url: of the destination.
@@ -206,7 +209,7 @@ class GatewayProcess:
         self._batch_records = batch_records
         self._shutdown_timeout_s = shutdown_timeout_s
         self._program = program
-        self._ports = (0, 0)
+        self._ports = (lasting_port(), lasting_port())
         self._starts = 0
         self._running: Running | None = None
 
@@ -222,14 +225,13 @@ class GatewayProcess:
         if self._running is not None:
             await self._end(signal.SIGKILL)
         if kind is not None:
-            print(f"--- gateway run\n{self.output()}")
+            print(f"--- gateway run\n{self.output()[-_SHOWN:]}")
 
     async def restart(self) -> None:
         """Start it, again if it has ended; returns when it serves."""
         running = await self.launch()
         self.url = (await running.printed(r"SDKs send to +(http://\S+)"))[1]
         self.admin_url = (await running.printed(r"(http://\S+)/statusz"))[1]
-        self._ports = (_port(self.url), _port(self.admin_url))
 
     async def launch(self) -> Running:
         """Start it, and do not wait until it serves."""
@@ -277,7 +279,8 @@ class GatewayProcess:
 
     def output(self) -> str:
         """Return what all its processes have printed."""
-        logs = sorted(self.directory.glob("gateway-*.log"))
+        paths = (self.directory / f"gateway-{start + 1}.log" for start in range(self._starts))
+        logs = [path for path in paths if path.exists()]
         return "".join(log.read_text(errors="replace") for log in logs)
 
     async def statusz(self) -> dict[str, Any]:
@@ -332,10 +335,6 @@ class GatewayProcess:
             )
         )
         return path
-
-
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
 
 
 _CONFIG = """\

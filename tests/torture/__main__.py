@@ -42,6 +42,10 @@ class Result(NamedTuple):
     seconds: float
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def main(
     scenarios: Annotated[
         list[str] | None, typer.Argument(metavar="[SCENARIO]...", help=", ".join(SCENARIOS))
@@ -139,4 +143,4 @@ def _text(value: float | str) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

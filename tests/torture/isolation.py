@@ -101,14 +101,9 @@ async def run(
 
 
 def _assert_untouched(trouble: Trouble, pace: _Pace, well: _Pace) -> None:
-    # Noise of the machine is a matter of milliseconds; who waits for another, waits for seconds.
-    ingest, before = pace.ingest, well.ingest
     assert pace.share >= 0.9 * well.share, (trouble, pace, well)
     assert pace.lag_s <= 2 * well.lag_s + 0.2, (trouble, pace, well)
-    assert ingest.refused == 0, (trouble, ingest)
-    assert ingest.p50_ms <= 2 * before.p50_ms + 10, (trouble, ingest, before)
-    assert ingest.p99_ms <= 3 * before.p99_ms + 100, (trouble, ingest, before)
-    assert ingest.events_per_s >= 0.9 * before.events_per_s, (trouble, ingest, before)
+    pace.ingest.assert_as_good_as(well.ingest, trouble)
 
 
 async def _measure(scene: _Scene, seconds: float) -> _Pace:

@@ -122,15 +122,8 @@ async def run(
         assert figures["oldest record afterwards, s"] == 0
         assert left_bytes < max(peak_bytes / 10, 64 * _MB), figures
         for name, each in {**outage, "draining": back}.items():
-            _assert_as_fast(name, each, before)
+            each.assert_as_good_as(before, name)
         return figures
-
-
-def _assert_as_fast(name: str, now: Measured, before: Measured) -> None:
-    # Noise of the machine is a matter of milliseconds; what waits for Mixpanel is one of seconds.
-    assert now.p50_ms <= 2 * before.p50_ms + 10, f"{name}: {now}, before: {before}"
-    assert now.p99_ms <= 3 * before.p99_ms + 100, f"{name}: {now}, before: {before}"
-    assert now.events >= 0.9 * before.events * now.seconds / before.seconds, (name, now, before)
 
 
 async def _break(scene: _Scene, kind: str) -> None:
