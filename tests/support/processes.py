@@ -223,7 +223,7 @@ class GatewayProcess:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._running is not None:
-            await self._end(signal.SIGKILL)
+            await self.end(signal.SIGKILL)
         if kind is not None:
             print(f"--- gateway run\n{self.output()[-_SHOWN:]}")
 
@@ -261,13 +261,14 @@ class GatewayProcess:
 
     async def terminate(self) -> int:
         """Ask it to stop with SIGTERM; return the exit code."""
-        return await self._end(signal.SIGTERM)
+        return await self.end(signal.SIGTERM)
 
     async def kill(self) -> None:
         """End it with SIGKILL."""
-        assert await self._end(signal.SIGKILL) == -signal.SIGKILL, "it had ended before"
+        assert await self.end(signal.SIGKILL) == -signal.SIGKILL, "it had ended before"
 
-    async def _end(self, number: signal.Signals) -> int:
+    async def end(self, number: signal.Signals) -> int:
+        """End it with a signal, unless it has ended; return the exit code."""
         assert self._running is not None, "it does not run"
         try:
             return await self._running.end(number)

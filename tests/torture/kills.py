@@ -7,8 +7,8 @@ sandboxes are stopped for a while, too.
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -59,17 +59,19 @@ async def run(
     ) as stage:
         async with stage.sending():
             async with _weather(stage.networks, rng):
-                for moment in _moments(rng, kills):
+                plan = _moments(rng)
+                while moments.total() < kills:
+                    moment = next(plan)
                     await asyncio.sleep(rng.uniform(0.2, 1.2))
-                    in_flight = await _kill(stage, moment, rng)
-                    moments[moment] += 1
+                    in_flight, killed = await _kill(stage, moment, rng)
+                    moments[moment] += killed
                     hits += in_flight > 0
                     cut_off += in_flight
                     began = loop.time()
                     await stage.gateway.restart()
                     starts.append(loop.time() - began)
                     await stage.check_ledger()
-                    progress(f"{moments.total()} of {kills} kills, {stage.events()} events")
+                    progress(f"{moments.total()} kills of {kills}, {stage.events()} events")
             await stage.calm()
             await stage.gateway.kill()
             await stage.gateway.restart()
@@ -96,23 +98,24 @@ async def run(
         }
 
 
-def _moments(rng: Random, kills: int) -> list[Moment]:
-    """Return a moment for each kill: all kinds, as soon as there are enough kills for that."""
+def _moments(rng: Random) -> Iterator[Moment]:
+    """Return when to kill, without end: at first each kind once."""
     kinds = list(_SHARES)
-    rest = rng.choices(kinds, list(_SHARES.values()), k=max(0, kills - len(kinds)))
-    moments = [*kinds, *rest][:kills]
-    rng.shuffle(moments)
-    return moments
+    yield from rng.sample(kinds, len(kinds))
+    while True:
+        yield from rng.choices(kinds, list(_SHARES.values()))
 
 
-async def _kill(stage: Stage, moment: Moment, rng: Random) -> int:
-    """Kill the gateway; return how many requests were under way."""
+async def _kill(stage: Stage, moment: Moment, rng: Random) -> tuple[int, int]:
+    """Kill the gateway; return how many requests were under way, and how often it was killed."""
     gateway = stage.gateway
+    killed = 1
     match moment:
         case "start":
             await gateway.kill()
             await gateway.launch()
             await asyncio.sleep(rng.uniform(0, _START_S))
+            killed = 2
         case "drain":
             gateway.send_signal(signal.SIGTERM)
             await asyncio.sleep(rng.uniform(0, 0.2))
@@ -130,13 +133,10 @@ async def _kill(stage: Stage, moment: Moment, rng: Random) -> int:
         case "load":
             pass
     in_flight = stage.in_flight()
-    if moment == "drain":
-        with suppress(AssertionError):  # it had nothing left to do, and ended before
-            await gateway.kill()
-    else:
-        await gateway.kill()
+    code = await gateway.end(signal.SIGKILL)
+    assert code == -signal.SIGKILL or (moment == "drain" and code == 0), f"exit code {code}"
     stage.sink.send_signal(signal.SIGCONT)
-    return in_flight
+    return in_flight, killed if code else 0
 
 
 @asynccontextmanager
