@@ -10,7 +10,7 @@ CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build run test sanitize fuzz lint format sdks bench bench-peers clean
+.PHONY: build run test torture sanitize fuzz lint format sdks bench bench-peers clean
 
 build: $(STAMP)  ## Create .venv with everything compiled and installed.
 
@@ -31,6 +31,9 @@ run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine 
 
 test: build  ## Run all tests; those of SDKs that are not installed skip (see sdks).
 	@$(BIN)/pytest
+
+torture: build  ## Break everything that can break, at full scale, and print what held; takes a while.
+	@$(BIN)/python -m tests.torture
 
 sdks: $(NODE_SDKS)  ## Install the SDKs that some tests drive; needs npm.
 

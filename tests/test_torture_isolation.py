@@ -1,10 +1,10 @@
-"""A bad destination among ten, for a short time; each kind of trouble."""
+"""The run in which one of several projects is in trouble, small."""
 
-import pytest
+from pathlib import Path
 
-from tests.torture.isolation import KINDS, run
+from tests.torture import isolation
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_one_bad_destination_of_ten_slows_nobody(kind: str) -> None:
-    await run(kinds=[kind], rounds=3, events=1000, slower=3.0)
+async def test_project_in_trouble_is_not_noticed_by_the_others(tmp_path: Path) -> None:
+    figures = await isolation.run(tmp_path, projects=4, events_per_s=200, phase_s=1.5)
+    assert figures["projects"] == 4

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 import aiohttp
 
+from tests.support.ports import lasting_port
+
 __all__ = [
     "TOKEN",
     "WRITE_KEY",
@@ -32,6 +34,7 @@ TOKEN = "token-of-the-test"
 START_S = 15.0
 STOP_S = 30.0
 _POLL_S = 0.01
+_SHOWN = 8000  # characters of what all processes have printed
 
 T = TypeVar("T")
 
@@ -106,6 +109,7 @@ class Running:
     Use it as a context: at its end the process is gone, and after a failure its output is shown.
 
     :param log: file that takes what the process prints.
+    :param program: another one than the gateway, which takes the same arguments.
     """
 
     def __init__(
@@ -114,7 +118,10 @@ class Running:
         log: Path,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
+        command = (sys.executable, str(program), *arguments) if program else _gateway(arguments)
+        self._command = command
         self._arguments = arguments
         self._log = log
         self._cwd = cwd
@@ -134,7 +141,7 @@ class Running:
         """Start it; does not wait for anything."""
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *_gateway(self._arguments),
+                *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -166,17 +173,21 @@ class Running:
         """Let it open no more files than that from now on."""
         resource.prlimit(self._alive().pid, resource.RLIMIT_NOFILE, (number, number))
 
-    def tell(self, number: signal.Signals) -> None:
-        """Send a signal and wait for nothing."""
-        self._alive().send_signal(number)
+    @property
+    def pid(self) -> int:
+        return self._alive().pid
 
-    async def end(self, number: signal.Signals) -> int:
-        """Send a signal, unless it has ended; return the exit code."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
         process = self._alive()
         if process.returncode is None:
             process.send_signal(number)
+
+    async def end(self, number: signal.Signals) -> int:
+        """Send a signal, unless it has ended; return the exit code."""
+        self.send_signal(number)
         async with asyncio.timeout(STOP_S):
-            return await process.wait()
+            return await self._alive().wait()
 
     def _alive(self) -> asyncio.subprocess.Process:
         assert self._process is not None, "not started"
@@ -186,12 +197,13 @@ class Running:
 class GatewayProcess:
     """``gateway run --config FILE`` with one destination, which may be killed and started again.
 
-    The first start takes free ports; later ones take the same, so that clients can go on.
+    Each start takes the same ports, so that clients can go on.
 
     :param directory: for the configuration, the spool and what the processes print.
     :param base_url: of the destination.
     :param batch_records: small values make many requests to the destination.
     :param server: members of ``[server]``, all of them numbers.
+    :param program: another one than the gateway, which takes the same arguments.
     """
 
     def __init__(
@@ -202,6 +214,7 @@ class GatewayProcess:
         batch_records: int = 2000,
         shutdown_timeout_s: float = 10.0,
         server: Mapping[str, float] = MappingProxyType({}),
+        program: Path | None = None,
     ) -> None:
         self.directory = directory
         self._server = server
@@ -210,7 +223,8 @@ class GatewayProcess:
         self._base_url = base_url
         self._batch_records = batch_records
         self._shutdown_timeout_s = shutdown_timeout_s
-        self._ports = (0, 0)
+        self._program = program
+        self._ports = (lasting_port(), lasting_port())
         self._starts = 0
         self._running: Running | None = None
 
@@ -224,27 +238,45 @@ class GatewayProcess:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._running is not None:
-            await self._end(signal.SIGKILL)
+            await self.end(signal.SIGKILL)
         if kind is not None:
-            print(f"--- gateway run\n{self.output()}")
+            print(f"--- gateway run\n{self.output()[-_SHOWN:]}")
 
     async def restart(self) -> None:
         """Start it, again if it has ended; returns when it serves."""
+        running = await self.launch()
+        self.url = (await running.printed(r"SDKs send to +(http://\S+)"))[1]
+        self.admin_url = (await running.printed(r"(http://\S+)/statusz"))[1]
+
+    async def launch(self) -> Running:
+        """Start it, and do not wait until it serves."""
         assert self._running is None, "end it first"
         self._starts += 1
-        self._running = running = Running(
+        self._running = Running(
             *("run", "--config", str(self.config())),
             log=self.directory / f"gateway-{self._starts}.log",
             cwd=self.directory,
+            program=self._program,
         )
-        await running.start()
-        self.url = (await running.printed(r"SDKs send to +(http://\S+)"))[1]
-        self.admin_url = (await running.printed(r"(http://\S+)/statusz"))[1]
-        self._ports = (_port(self.url), _port(self.admin_url))
+        await self._running.start()
+        return self._running
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, whatever it does to it."""
+        assert self._running is not None, "it does not run"
+        self._running.send_signal(number)
+
+    def peak_memory(self) -> int:
+        """Return the most bytes that this process has had resident so far."""
+        assert self._running is not None, "it does not run"
+        status = Path(f"/proc/{self._running.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found, status
+        return int(found[1]) * 1024
 
     async def terminate(self) -> int:
         """Ask it to stop with SIGTERM; return the exit code."""
-        return await self._end(signal.SIGTERM)
+        return await self.end(signal.SIGTERM)
 
     @property
     def running(self) -> Running:
@@ -254,9 +286,10 @@ class GatewayProcess:
 
     async def kill(self) -> None:
         """End it with SIGKILL."""
-        assert await self._end(signal.SIGKILL) == -signal.SIGKILL, "it had ended before"
+        assert await self.end(signal.SIGKILL) == -signal.SIGKILL, "it had ended before"
 
-    async def _end(self, number: signal.Signals) -> int:
+    async def end(self, number: signal.Signals) -> int:
+        """End it with a signal, unless it has ended; return the exit code."""
         assert self._running is not None, "it does not run"
         try:
             return await self._running.end(number)
@@ -268,7 +301,8 @@ class GatewayProcess:
 
     def output(self) -> str:
         """Return what all its processes have printed."""
-        logs = sorted(self.directory.glob("gateway-*.log"))
+        paths = (self.directory / f"gateway-{start + 1}.log" for start in range(self._starts))
+        logs = [path for path in paths if path.exists()]
         return "".join(log.read_text(errors="replace") for log in logs)
 
     async def statusz(self) -> dict[str, Any]:
@@ -324,10 +358,6 @@ class GatewayProcess:
             )
         )
         return path
-
-
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
 
 
 _CONFIG = """\

@@ -12,9 +12,8 @@ it, or goes back to one that has been sent; none is left out, and the last one i
 import asyncio
 import json
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -40,6 +39,7 @@ from gateway.sandbox import Fault, Sandbox, replies
 from gateway.sandbox.faults import Endpoint
 from gateway.spool.base import DeadLetter, Ledger
 from tests.support.processes import wait_for
+from tests.torture import Figures
 
 __all__ = ["is_in_order", "run"]
 
@@ -74,14 +74,31 @@ class _Strict(Sandbox):
 
 
 async def run(
-    seed: int, *, profiles: int = 50, updates: int = 40, lives: int = 4
-) -> dict[str, object]:
+    *,
+    seed: int = 1,
+    seeds: int = 1,
+    profiles: int = 50,
+    updates: int = 40,
+    lives: int = 4,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Figures:
     """Send the updates of all profiles through a gateway that is restarted; return figures.
 
+    :param seed: the first of ``seeds``, each of which is another run.
     :param lives: how often the gateway is started; all but the last time it is cut off.
     :raises AssertionError: the order is wrong, or something is missing.
     """
-    started = time.monotonic()
+    total: Counter[str] = Counter()
+    for chosen in range(seed, seed + seeds):
+        progress(f"seed {chosen}, the last is {seed + seeds - 1}")
+        try:
+            total.update(await _run_once(chosen, profiles, updates, lives))
+        except AssertionError as error:
+            raise AssertionError(f"seed {chosen}: {error}") from error
+    return {"seeds": seeds, **total, "profiles out of order": 0}
+
+
+async def _run_once(seed: int, profiles: int, updates: int, lives: int) -> dict[str, int]:
     rng = Random(seed)
     plan = _plan(rng, profiles, updates)
     sandbox = _Strict(keep=100 * len(plan), faults=_FAULTS, seed=seed)
@@ -109,8 +126,6 @@ async def run(
         "restarts": lives - 1,
         "dead letters": len(letters),
         "repeated updates": arrived + len(letters) - len(plan),
-        "profiles out of order": 0,
-        "seconds": round(time.monotonic() - started, 2),
     }
 
 

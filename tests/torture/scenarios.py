@@ -1,0 +1,65 @@
+"""The table of scenarios: what each promises, and how large it is."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+
+class Scenario(NamedTuple):
+    """A module with ``async def run(directory, ..., **sizes)``, which returns its figures.
+
+    It raises AssertionError when the promise is broken.  It may also take ``seed``, and
+    ``progress``, which is called with a line of text from time to time.
+    """
+
+    module: str
+    promise: str
+    small: Mapping[str, Any]
+    full: Mapping[str, Any]
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "kills": Scenario(
+        "tests.torture.kills",
+        "killed at any moment: nothing acknowledged is missing, invented or damaged",
+        {"kills": 8},
+        {"kills": 200},
+    ),
+    "drain": Scenario(
+        "tests.torture.drain",
+        "restarted under load: nothing acknowledged is missing, each stop ends well and soon",
+        {"restarts": 5},
+        {"restarts": 100},
+    ),
+    "outage": Scenario(
+        "tests.torture.outage",
+        "Mixpanel away: memory below 300 MB, ingest as fast as before, the backlog drains",
+        {"backlog": 40_000, "events_per_s": 1500.0, "phase_s": 1.5},
+        {"backlog": 3_000_000},
+    ),
+    "isolation": Scenario(
+        "tests.torture.isolation",
+        "one project of ten in trouble: the other nine and ingest do not notice",
+        {"projects": 4, "events_per_s": 200.0, "phase_s": 1.5},
+        {"projects": 10},
+    ),
+    "order": Scenario(
+        "tests.torture.order",
+        "faults of every kind: the updates of each profile arrive in their order",
+        {"profiles": 10, "updates": 10, "lives": 2},
+        {"seeds": 100},
+    ),
+    "overload": Scenario(
+        "tests.torture.overload",
+        "ten times the load: goodput stays, every refusal says when to come back",
+        {"connections": 8, "seconds": 1.5, "rounds": 1, "least_share": 0.5},
+        {},
+    ),
+    "hostile": Scenario(
+        "tests.torture.hostile",
+        "slow, greedy and lying clients: the others hardly notice, nothing is smuggled",
+        {"connections": 200, "seconds": 1.5, "most_times": 20.0},
+        {"connections": 10_000},
+    ),
+}
