@@ -3,17 +3,20 @@
 import ctypes
 import enum
 import errno
+import json
 import mmap
 import os
 import struct
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-__all__ = ["Control", "Operation", "Step", "Trace", "What", "build", "environment"]
+__all__ = ["Control", "Operation", "Step", "Trace", "What", "build", "environment", "run_watched"]
 
+ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).with_name("faultfs.c")
 
 _RULE = struct.Struct("<6i40s")
@@ -87,6 +90,29 @@ def environment(
         "FAULTFS_CONTROL": str(control),
     }
     return variables if syncs else {**variables, "FAULTFS_NO_SYNC": "1"}
+
+
+def run_watched(directory: Path, module: str, *arguments: object) -> dict[str, int]:
+    """Run a module that prints figures as JSON, with the library loaded and ``fsync`` for free.
+
+    :param directory: for the library; what is below its ``spools`` is watched.
+    :raises AssertionError: with what the module printed, when it fails.
+    """
+    spools = directory.resolve() / "spools"
+    spools.mkdir()
+    with Control(directory / "control") as control:
+        watched = environment(build(directory), prefix=spools, control=control.path, syncs=False)
+        ended = subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, **watched},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    figures: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
+    return figures
 
 
 class Control:

@@ -5,21 +5,15 @@ the process records each call to the file system; a model of the disk tells what
 any two of them may leave (``tests/support/disk_model.py``), and the spool is opened on that again.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.support.faultfs import Control, build, environment
+from tests.support.faultfs import run_watched
 
 __all__ = ["run"]
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(
@@ -31,36 +25,15 @@ def run(
     :raises AssertionError: the smallest history that broke a promise.
     """
     started = time.monotonic()
-    with ThreadPoolExecutor(processes) as pool:
-        share = -(-histories // processes)
-        seeds = range(seed, seed + processes)
-        results = list(pool.map(lambda each: _play(share, each, mutant), seeds))
+    share = -(-histories // processes)
+
+    def play(chosen: int) -> dict[str, int]:
+        with tempfile.TemporaryDirectory(prefix="power-") as directory:
+            module = "tests.support.power_machine"
+            return run_watched(Path(directory), module, share, chosen, mutant)
+
     figures: Counter[str] = Counter()
-    for result in results:
-        figures.update(result)
+    with ThreadPoolExecutor(processes) as pool:
+        for result in pool.map(play, range(seed, seed + processes)):
+            figures.update(result)
     return {**figures, "seconds": round(time.monotonic() - started, 1)}
-
-
-def _play(histories: int, seed: int, mutant: str) -> dict[str, int]:
-    with tempfile.TemporaryDirectory(prefix="power-") as name:
-        directory = Path(name).resolve()
-        spools = directory / "spools"
-        spools.mkdir()
-        with Control(directory / "control") as control:
-            watched = environment(
-                build(directory), prefix=spools, control=control.path, syncs=False
-            )
-            ended = subprocess.run(
-                [
-                    *(sys.executable, "-m", "tests.support.power_machine"),
-                    *(str(histories), str(seed), mutant),
-                ],
-                cwd=ROOT,
-                env={**os.environ, **watched},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    figures: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
-    return figures
