@@ -172,7 +172,9 @@ static int opened(int fd, const char *path, int flags, int existed) {
 
 static int open_watched(int (*real)(const char *, int, ...), const char *path, int flags, int mode) {
     if (!watched(path)) return real(path, flags, mode);
-    FAIL_IF(decide(OPEN, path));
+    int decision = decide(OPEN, path);
+    if (decision == EROFS && (flags & (O_ACCMODE | O_CREAT)) == O_RDONLY) decision = 0;
+    FAIL_IF(decision);
     struct stat found;
     int existed = stat(path, &found) == 0;
     return opened(real(path, flags, mode), path, flags, existed);

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from tests.support.processes import run
+
 __all__ = ["Control", "Operation", "Step", "Trace", "What", "build", "environment", "run_watched"]
 
 ROOT = Path(__file__).parents[2]
@@ -92,25 +94,25 @@ def environment(
     return variables if syncs else {**variables, "FAULTFS_NO_SYNC": "1"}
 
 
-def run_watched(directory: Path, module: str, *arguments: object) -> dict[str, int]:
+async def run_watched(
+    directory: Path, module: str, *arguments: object, timeout: float = 3600.0
+) -> dict[str, int]:
     """Run a module that prints figures as JSON, with the library loaded and ``fsync`` for free.
 
     :param directory: for the library; what is below its ``spools`` is watched.
     :raises AssertionError: with what the module printed, when it fails.
     """
     spools = directory.resolve() / "spools"
-    spools.mkdir()
+    spools.mkdir(parents=True)
     with Control(directory / "control") as control:
         watched = environment(build(directory), prefix=spools, control=control.path, syncs=False)
-        ended = subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
+        ended = await run(
+            *(sys.executable, "-m", module, *map(str, arguments)),
             cwd=ROOT,
             env={**os.environ, **watched},
-            capture_output=True,
-            text=True,
-            check=False,
+            timeout=timeout,
         )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.code == 0, ended.stdout + ended.stderr
     figures: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
     return figures
 

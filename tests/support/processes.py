@@ -144,6 +144,11 @@ class Running:
         """Return what it has printed."""
         return self._log.read_text(errors="replace")
 
+    async def ended(self) -> int:
+        """Wait until it ends by itself; return the exit code."""
+        async with asyncio.timeout(STOP_S):
+            return await self._alive().wait()
+
     async def printed(self, pattern: str) -> re.Match[str]:
         """Return the match of a pattern as soon as it has been printed."""
 
@@ -175,6 +180,7 @@ class GatewayProcess:
     :param directory: for the configuration, the spool and what the processes print.
     :param base_url: of the destination.
     :param batch_records: small values make many requests to the destination.
+    :param env: variables for the process.
     """
 
     def __init__(
@@ -184,8 +190,10 @@ class GatewayProcess:
         *,
         batch_records: int = 2000,
         shutdown_timeout_s: float = 10.0,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
+        self._process_env = env
         self.url = ""
         self.admin_url = ""
         self._base_url = base_url
@@ -217,6 +225,7 @@ class GatewayProcess:
             *("run", "--config", str(self.config())),
             log=self.directory / f"gateway-{self._starts}.log",
             cwd=self.directory,
+            env=self._process_env,
         )
         await running.start()
         self.url = (await running.printed(r"SDKs send to +(http://\S+)"))[1]

@@ -5,41 +5,34 @@ damaged in one place after another.  On each the real spool is opened, fed, read
 and opened again.  It may lose records, never invent one, and its ledger knows each that is lost.
 """
 
-import tempfile
-import time
+import asyncio
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.faultfs import run_watched
 
 __all__ = ["run"]
 
+MODULE = "tests.support.damage_program"
 
-def run(*, damages: int = 20_000, processes: int = 2, seed: int = 0) -> dict[str, float]:
+
+async def run(
+    directory: Path, *, damages: int = 20_000, processes: int = 2, seed: int = 0
+) -> dict[str, int]:
     """Damage spools in processes of their own; return what became of them.
 
     :param damages: how many to try; 0 for every byte and every length of every file.
     :raises AssertionError: what was wrong, and where the damage was.
     """
-    started = time.monotonic()
-
-    def damage(share: int) -> dict[str, int] | AssertionError:
-        with tempfile.TemporaryDirectory(prefix="damage-") as name:
-            directory = Path(name)
-            try:
-                return run_watched(
-                    directory,
-                    "tests.support.damage_program",
-                    *(directory / "spools", damages, seed, share, processes),
+    async with asyncio.TaskGroup() as tasks:
+        tried = [
+            tasks.create_task(
+                run_watched(
+                    directory / f"damage-{share}",
+                    MODULE,
+                    *(directory / f"damage-{share}/spools", damages, seed, share, processes),
                 )
-            except AssertionError as error:
-                return error
-
-    figures: Counter[str] = Counter()
-    with ThreadPoolExecutor(processes) as pool:
-        for result in list(pool.map(damage, range(processes))):
-            if isinstance(result, AssertionError):
-                raise result
-            figures.update(result)
-    return {**figures, "seconds": round(time.monotonic() - started, 1)}
+            )
+            for share in range(processes)
+        ]
+    return dict(sum((Counter(each.result()) for each in tried), Counter[str]()))

@@ -5,35 +5,36 @@ the process records each call to the file system; a model of the disk tells what
 any two of them may leave (``tests/support/disk_model.py``), and the spool is opened on that again.
 """
 
-import tempfile
-import time
+import asyncio
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.faultfs import run_watched
 
 __all__ = ["run"]
 
+MODULE = "tests.support.power_machine"
 
-def run(
-    *, histories: int = 10_000, processes: int = 2, seed: int = 0, mutant: str = ""
-) -> dict[str, float]:
+
+async def run(
+    directory: Path,
+    *,
+    histories: int = 10_000,
+    processes: int = 2,
+    seed: int = 0,
+    mutant: str = "",
+) -> dict[str, int]:
     """Play histories in processes of their own; return what happened in them.
 
-    :param mutant: a way to make the spool worse than it is (``tests/support/power_machine.py``).
+    :param mutant: a way to make the spool worse than it is, for the proof that this finds it.
     :raises AssertionError: the smallest history that broke a promise.
     """
-    started = time.monotonic()
     share = -(-histories // processes)
-
-    def play(chosen: int) -> dict[str, int]:
-        with tempfile.TemporaryDirectory(prefix="power-") as directory:
-            module = "tests.support.power_machine"
-            return run_watched(Path(directory), module, share, chosen, mutant)
-
-    figures: Counter[str] = Counter()
-    with ThreadPoolExecutor(processes) as pool:
-        for result in pool.map(play, range(seed, seed + processes)):
-            figures.update(result)
-    return {**figures, "seconds": round(time.monotonic() - started, 1)}
+    async with asyncio.TaskGroup() as tasks:
+        played = [
+            tasks.create_task(
+                run_watched(directory / f"power-{chosen}", MODULE, share, chosen, mutant)
+            )
+            for chosen in range(seed, seed + processes)
+        ]
+    return dict(sum((Counter(each.result()) for each in played), Counter[str]()))
