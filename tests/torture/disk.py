@@ -58,7 +58,12 @@ FAULTS = {
         refuses=False
     ),
     "reads fail": _all_fail(errno.EIO, Operation.READ)._replace(refuses=False),
-    "no file handles": _all_fail(errno.EMFILE, Operation.OPEN)._replace(refuses=False),
+    "no file handles": Fault(
+        [
+            (Operation.OPEN, {"error": errno.EMFILE}),
+            (Operation.WRITE, {"error": errno.EIO, "times": 1, "suffix": "-wal"}),
+        ]
+    ),
     "short writes": Fault([(Operation.WRITE, {"shortened": True})], refuses=False),
     "renamed away": Fault(),
     "removed": Fault(refuses=False),
@@ -181,7 +186,8 @@ async def _suffer(
     cured, answered = loop.time(), client.answered
     await wait_for(partial(client.has_answers, answered + 1), recovery_s)
     recovery = loop.time() - cured
-    assert not FAULTS[name].rules or any(control.hits(each) for each, _ in FAULTS[name].rules)
+    for operation, _ in FAULTS[name].rules[:1]:
+        assert control.hits(operation), f"{name}: no {operation.name} under way"
     late = [ended - sent for sent in waiting]
     answers = client.answers[before:]
     answers += [Answer(ended - each, each, 0, None) for each in late]
