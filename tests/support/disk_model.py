@@ -56,10 +56,17 @@ class _File:
 
     def sync(self) -> None:
         lost, kept = self.pending[: self.doubtful], self.pending[self.doubtful :]
-        for change in kept:
+        sizes = [change for change in lost if isinstance(change, _Resize)]  # these are journaled
+        for change in sizes + kept:
             _apply(self.durable, change)
         # What may or may not be there stays so, except where it was written again.
-        self.pending = [piece for change in lost for piece in _without(change, kept)]
+        self.pending = [
+            piece
+            for i, change in enumerate(lost)
+            for piece in _without(
+                change, [each for each in lost[i:] if isinstance(each, _Resize)] + kept
+            )
+        ]
         self.doubtful = len(self.pending)
 
     def fail_sync(self) -> None:
@@ -121,9 +128,10 @@ class Disk:
             _point(names, change)
         return {name: file.survivor(mode, rng) for name, file in names.items()}
 
-    def forget_open_files(self) -> None:
-        """End the process; what it wrote is where it was."""
+    def kill(self) -> Image:
+        """End the process; return what the next one finds, on the disk or not."""
         self._open.clear()
+        return {name: file.survivor("all", Random(0)) for name, file in self._files.items()}
 
     def _follow(self, step: Step) -> None:
         file = self._open.get(step.fd)

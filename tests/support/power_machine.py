@@ -47,10 +47,13 @@ FIGURES: Counter[str] = Counter()
 
 
 class Cut(NamedTuple):
-    """A power cut after a share of what an action did, and what the disk made of it."""
+    """An end after a share of what an action did: of the power, or only of the process.
+
+    :param mode: what the disk made of it; None when the machine runs on.
+    """
 
     share: float
-    mode: Mode
+    mode: Mode | None
     seed: int
 
 
@@ -76,7 +79,7 @@ class Failure(NamedTuple):
 CUTS = st.builds(
     Cut,
     share=st.just(1.0) | st.floats(0, 1),
-    mode=st.sampled_from(["synced", "all", "in order", "any", "any"]),
+    mode=st.sampled_from([None, None, "synced", "all", "in order", "any", "any"]),
     seed=st.integers(0, 1 << 30),
 )
 WISHES = st.builds(
@@ -211,24 +214,13 @@ class Machine(RuleBasedStateMachine):
         if not self._end_of_action(cut, self.possible):
             self._open(again)
 
-    @rule(cut=st.none() | CUTS)
-    def kill_and_open(self, cut: Cut | None) -> None:
-        """End the process; what it wrote, synced or not, stays for the next one to find."""
-        aside = self.root / "aside"
-        self.trace.stop()
-        shutil.copytree(self.directory, aside)
-        self._leave()
-        aside.rename(self.directory)
-        self.disk.forget_open_files()
-        self.trace.start()
-        self._open(cut)
-
     @rule()
     def drop_reader(self) -> None:
         """Without another connection, the writer's last one writes the log into the file."""
         if self.reader:
             self.reader.disconnect()
         self.reader = None
+        self.disk.follow(self.trace.take())
 
     # Lives
 
@@ -238,10 +230,8 @@ class Machine(RuleBasedStateMachine):
         self._leave()
         FIGURES["boots"] += 1
         self.directory = self.root / f"spool-{FIGURES['boots']}"
-        self.directory.mkdir()
         names = {str(self.directory / Path(name).name): data for name, data in image.items()}
-        for name, content in names.items():
-            Path(name).write_bytes(content)
+        self._write(names)
         self.disk = Disk(names)
         self.booted = True
         self.trace.start()
@@ -282,12 +272,23 @@ class Machine(RuleBasedStateMachine):
         self.disk.follow(steps[:until])
         if cut is None:
             return False
-        FIGURES["power cuts"] += 1
         if until < len(steps):
             self.possible = _distinct(possible)
-        self._boot(self.disk.crash(cut.mode, Random(cut.seed)))
+        if cut.mode is None:
+            FIGURES["kills"] += 1
+            self._leave()
+            self._write(self.disk.kill())
+            self.trace.start()
+        else:
+            FIGURES["power cuts"] += 1
+            self._boot(self.disk.crash(cut.mode, Random(cut.seed)))
         self._open()
         return True
+
+    def _write(self, image: Image) -> None:
+        self.directory.mkdir()
+        for name, content in image.items():
+            Path(name).write_bytes(content)
 
     def _observe(self) -> dict[int, tuple[Queue, bytes]]:
         """Compare the spool with what may be there; return its chunks by their ids."""
