@@ -49,6 +49,11 @@ class _State(Collector):
             "Records by what became of them; accepted = delivered + dead_lettered + pending.",
             labels=("destination", "state"),
         )
+        lost = CounterMetricFamily(
+            "gateway_spool_lost_records",
+            "Records that damage to the spool destroyed; they count as dead-lettered.",
+            labels=("destination",),
+        )
         gap = GaugeMetricFamily(
             "gateway_ledger_gap",
             "Records that vanished or appeared from nowhere; always 0.",
@@ -58,8 +63,10 @@ class _State(Collector):
             for state in ("accepted", "delivered", "dead_lettered", "pending"):
                 records.add_metric((destination, state), getattr(ledger, state))
             gap.add_metric((destination,), ledger.gap)
+            lost.add_metric((destination,), ledger.lost)
         yield records
         yield gap
+        yield lost
 
     def _queue_metrics(self) -> Iterable[Metric]:
         pending = GaugeMetricFamily(
@@ -130,6 +137,11 @@ class Telemetry:
         self.spool_damaged = Counter(
             "gateway_spool_damaged_chunks_total",
             "Chunks set aside because their checksum did not match.",
+            registry=registry,
+        )
+        self.spool_salvages = Counter(
+            "gateway_spool_salvages_total",
+            "Attempts to make a new file of what a damaged one holds.",
             registry=registry,
         )
         self.delivery_requests = Counter(

@@ -7,7 +7,7 @@ so ``accepted = delivered + dead_lettered + pending`` holds after any crash.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, Protocol
 
 __all__ = [
@@ -115,25 +115,40 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """Counts of records of one destination since the spool was created."""
+    """Counts of records of one destination since the spool was created.
+
+    :param dead_lettered: those that are kept, and what was purged, dropped and lost of them.
+    :param replayed: dead letters that were sent again: since then pending or delivered.
+    :param purged: dead letters that a person deleted.
+    :param dropped: dead letters deleted to stay within a limit.
+    :param lost: what damage to the storage destroyed.
+    """
 
     accepted: int = 0
     delivered: int = 0
     dead_lettered: int = 0
     pending: int = 0
+    replayed: int = 0
+    purged: int = 0
+    dropped: int = 0
+    lost: int = 0
 
     @property
     def gap(self) -> int:
         """Records that vanished or appeared from nowhere; always 0."""
         return self.accepted - self.delivered - self.dead_lettered - self.pending
 
+    @property
+    def kept(self) -> int:
+        """Dead letters that have to be there."""
+        return self.dead_lettered - self.purged - self.dropped - self.lost
+
     def __add__(self, other: "Ledger") -> "Ledger":
-        return Ledger(
-            accepted=self.accepted + other.accepted,
-            delivered=self.delivered + other.delivered,
-            dead_lettered=self.dead_lettered + other.dead_lettered,
-            pending=self.pending + other.pending,
-        )
+        sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in _COUNTS}
+        return Ledger(**sums)
+
+
+_COUNTS = fields(Ledger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,9 +82,11 @@ class Outcome:
     :param refused: by position, why a request was not kept; all others are on disk.
     :param totals: replaces the counters, in place of adding ``changes`` to them.
     :param problem: why the next append is likely to fail, "" when it is not.
+    :param is_disk_full: whether that is because the disk has no room at all.
     """
 
     refused: dict[int, SpoolError] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     totals: Totals | None = None
     problem: str = ""
+    is_disk_full: bool = False
