@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -57,7 +58,11 @@ async def examine_all(
                 async with asyncio.timeout(SECONDS):
                     figures[await examine(specimen, damage, directory / "spool")] += 1
             except Exception as error:  # whatever it is, it must not happen
-                reason = f"{type(error).__name__}: {str(error)[:160]}"
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                reason = (
+                    f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: "
+                    f"{str(error).replace(str(directory), '')[:160]}"
+                )
                 wrong.setdefault(reason, []).append(f"{specimen.name}: {damage}")
     total = sum(map(len, wrong.values()))
     worst = sorted(wrong.items(), key=lambda item: -len(item[1]))[:SHOWN]

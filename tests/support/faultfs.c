@@ -261,6 +261,15 @@ ssize_t copy_file_range(int in, off64_t *from, int out, off64_t *to, size_t coun
     return real(in, from, out, to, count, flags);
 }
 
+#define DEFINE_FALLOCATE(name) \
+    int name(int fd, off64_t offset, off64_t length) { \
+        REAL(name); \
+        int decision = decide(WRITE, path_of(fd)); \
+        return decision > 0 ? decision : real(fd, offset, length); \
+    }
+DEFINE_FALLOCATE(posix_fallocate)
+DEFINE_FALLOCATE(posix_fallocate64)
+
 #define DEFINE_TRUNCATE(name) \
     int name(int fd, off64_t size) { \
         REAL(name); \

@@ -29,6 +29,7 @@ __all__ = [
 
 QUEUES = (Queue("one", "import"), Queue("one", "engage"), Queue("two", "import"))
 PAGE = 4096
+SECTOR = 512
 FRAME = PAGE + 24
 
 
@@ -156,12 +157,17 @@ async def _take(
         await spool.close()
     return Specimen(
         name,
-        {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()},
+        {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if _counts(path)},
         {queue: frozenset(lines) for queue, lines in stored.items()},
         pending,
         letters,
         dict(spool.ledger()),
     )
+
+
+def _counts(path: Path) -> bool:
+    """Tell files with something in them from room that is kept free."""
+    return path.suffix != ".reserve"
 
 
 async def everything(spool: SqliteSpool) -> tuple[dict[Queue, Counter[bytes]], Counter[bytes]]:
@@ -188,10 +194,13 @@ def restore(specimen: Mapping[str, bytes], directory: Path) -> None:
 
 
 def damages(files: Mapping[str, bytes]) -> Iterator[Damage]:
-    """Yield damage to every byte, cuts at every length, lost pages and lost files."""
+    """Yield damage to every byte, cuts at every length, lost pages and lost files.
+
+    Of files that have empty room, that is left out.
+    """
     for file, content in files.items():
         yield Damage(file, 0, missing=True)
-        for offset in range(len(content)):
+        for offset in _used(content):
             yield Damage(file, offset, b"\xff")
             yield Damage(file, offset, bytes([1 << offset % 8]))
             yield Damage(file, offset)
@@ -200,14 +209,22 @@ def damages(files: Mapping[str, bytes]) -> Iterator[Damage]:
             yield Damage(file, offset, content[offset : offset + step])  # all zeros
 
 
+def _used(content: bytes) -> Iterator[int]:
+    """Yield the positions in sectors that are not all zeros."""
+    for start in range(0, len(content), SECTOR):
+        sector = content[start : start + SECTOR]
+        if any(sector):
+            yield from range(start, start + len(sector))
+
+
 def sampled(files: Mapping[str, bytes], count: int, rng: Random) -> list[Damage]:
     """Return all damage to structure that fits into ``count``, and random ones to make it full."""
     structure = [d for d in damages(files) if d.missing or _is_structure(d, len(files[d.file]))]
     chosen = rng.sample(structure, min(len(structure), count * 2 // 3))
-    names = [name for name, content in files.items() if content]
+    used = {name: list(_used(content)) for name, content in files.items() if any(content)}
     while len(chosen) < count:
-        file = rng.choice(names)
-        offset = rng.randrange(len(files[file]))
+        file = rng.choice(list(used))
+        offset = rng.choice(used[file])
         mask = rng.choice((b"", b"\xff", bytes([1 << rng.randrange(8)]), rng.randbytes(64)))
         chosen.append(Damage(file, offset, mask))
     return chosen
