@@ -67,7 +67,8 @@ async def examine_all(
     total = sum(map(len, wrong.values()))
     worst = sorted(wrong.items(), key=lambda item: -len(item[1]))[:SHOWN]
     assert not wrong, f"{total} of {figures['damages']} damages break a promise:\n" + "\n".join(
-        f"{len(where)} times {reason}\n    such as {'; '.join(where[:4])}" for reason, where in worst
+        f"{len(where)} times {reason}\n    such as {'; '.join(where[:4])}"
+        for reason, where in worst
     )
     return figures
 
@@ -96,9 +97,11 @@ async def examine(specimen: Specimen, damage: Damage, directory: Path) -> str:
         fresh = {queue: records(f"fresh-{queue}") for queue in QUEUES}
         for queue, lines in fresh.items():
             dead = [letter(queue, f"new {queue}")]
-            await _often(lambda lines=lines, queue=queue, dead=dead: spool.append(  # type: ignore[misc]
-                [Entry(queue, lines, 1)], dead
-            ))
+            await _often(
+                lambda lines=lines, queue=queue, dead=dead: spool.append(  # type: ignore[misc]
+                    [Entry(queue, lines, 1)], dead
+                )
+            )
         found, letters = await _often(lambda: everything(spool))
         became = _compare(specimen, found, letters, fresh, spool)
         await _settle_all(spool)

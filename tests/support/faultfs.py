@@ -1,5 +1,6 @@
 """Faults of the file system, switched on and off while a process runs (see ``faultfs.c``)."""
 
+import asyncio
 import ctypes
 import enum
 import errno
@@ -10,13 +11,24 @@ import struct
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from tests.support.processes import run
 
-__all__ = ["Control", "Operation", "Step", "Trace", "What", "build", "environment", "run_watched"]
+__all__ = [
+    "Control",
+    "Operation",
+    "Step",
+    "Trace",
+    "What",
+    "build",
+    "environment",
+    "run_watched",
+    "sum_of",
+]
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).with_name("faultfs.c")
@@ -115,6 +127,17 @@ async def run_watched(
     assert ended.code == 0, ended.stdout + ended.stderr
     figures: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
     return figures
+
+
+async def sum_of(calls: Iterable[Awaitable[dict[str, int]]]) -> dict[str, int]:
+    """Return the sums of all figures, when all calls have ended; raise the first error."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    figures: Counter[str] = Counter()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        figures.update(result)
+    return dict(figures)
 
 
 class Control:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.spool.base import Queue, Settlement
+from gateway.spool.base import Queue
 from gateway.spool.chunks import decode
 from gateway.spool.reader import Reader
 from gateway.spool.work import Append, SetAside, Totals, Work
@@ -66,7 +66,10 @@ class State:
         return State(
             {queue: tuple(contents) for queue, contents in chunks.items() if contents},
             (*letters, *rejected),
-            {key: (each["accepted"], each["delivered"], each["dead"]) for key, each in counts.items()},
+            {
+                key: (each["accepted"], each["delivered"], each["dead"])
+                for key, each in counts.items()
+            },
         )
 
     def __str__(self) -> str:

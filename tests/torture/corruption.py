@@ -5,11 +5,9 @@ damaged in one place after another.  On each the real spool is opened, fed, read
 and opened again.  It may lose records, never invent one, and its ledger knows each that is lost.
 """
 
-import asyncio
-from collections import Counter
 from pathlib import Path
 
-from tests.support.faultfs import run_watched
+from tests.support.faultfs import run_watched, sum_of
 
 __all__ = ["run"]
 
@@ -24,15 +22,11 @@ async def run(
     :param damages: how many to try; 0 for every byte and every length of every file.
     :raises AssertionError: what was wrong, and where the damage was.
     """
-    async with asyncio.TaskGroup() as tasks:
-        tried = [
-            tasks.create_task(
-                run_watched(
-                    directory / f"damage-{share}",
-                    MODULE,
-                    *(directory / f"damage-{share}/spools", damages, seed, share, processes),
-                )
-            )
-            for share in range(processes)
-        ]
-    return dict(sum((Counter(each.result()) for each in tried), Counter[str]()))
+    return await sum_of(
+        run_watched(
+            directory / f"damage-{share}",
+            MODULE,
+            *(directory / f"damage-{share}/spools", damages, seed, share, processes),
+        )
+        for share in range(processes)
+    )

@@ -5,11 +5,9 @@ the process records each call to the file system; a model of the disk tells what
 any two of them may leave (``tests/support/disk_model.py``), and the spool is opened on that again.
 """
 
-import asyncio
-from collections import Counter
 from pathlib import Path
 
-from tests.support.faultfs import run_watched
+from tests.support.faultfs import run_watched, sum_of
 
 __all__ = ["run"]
 
@@ -30,11 +28,7 @@ async def run(
     :raises AssertionError: the smallest history that broke a promise.
     """
     share = -(-histories // processes)
-    async with asyncio.TaskGroup() as tasks:
-        played = [
-            tasks.create_task(
-                run_watched(directory / f"power-{chosen}", MODULE, share, chosen, mutant)
-            )
-            for chosen in range(seed, seed + processes)
-        ]
-    return dict(sum((Counter(each.result()) for each in played), Counter[str]()))
+    return await sum_of(
+        run_watched(directory / f"power-{chosen}", MODULE, share, chosen, mutant)
+        for chosen in range(seed, seed + processes)
+    )
