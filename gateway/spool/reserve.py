@@ -22,15 +22,18 @@ class Reserve:
         self._is_held = False
         self.is_given_up = False
 
-    def take(self, free_bytes: int) -> None:
-        """Take the room, where the disk has it.
+    def take(self, min_free_bytes: int) -> None:
+        """Take the room, where the disk has that and as much again.
 
-        :param free_bytes: what may be taken.
+        :param min_free_bytes: what has to stay free besides.
         """
-        if self._is_held or free_bytes < self._size:
+        if self._is_held:
             return
         fd = -1
         with suppress(OSError):
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < min_free_bytes + 2 * self._size:
+                return
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             os.posix_fallocate(fd, 0, self._size)
             self._is_held, self.is_given_up = True, False

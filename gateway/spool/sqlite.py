@@ -53,6 +53,9 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 MAX_WAIT_S = 10.0
 """How long a client waits for a disk that does not answer."""
 
+TRY_AT_ONCE_S = 0.02
+"""When the first such attempt is made: much heals by being opened again."""
+
 TRY_AGAIN_S = 1.0
 """How often a spool that does not accept finds out whether it can again, also when nobody asks."""
 
@@ -299,7 +302,7 @@ class SqliteSpool:
             self._totals = outcome.totals
             grown = frozenset(q for q, state in outcome.totals.queues.items() if state.chunks)
         if outcome.problem:
-            self._try_again_later()
+            self._try_again_later(TRY_AGAIN_S if self._problem else TRY_AT_ONCE_S)
         if outcome.problem and not self._problem:
             log.error("not accepting: %s", outcome.problem)
         elif self._problem and not outcome.problem:
@@ -334,9 +337,9 @@ class SqliteSpool:
             if isinstance(request.work, Append) and not request.done.done():
                 request.done.set_exception(SpoolUnavailable(self._problem))
 
-    def _try_again_later(self) -> None:
+    def _try_again_later(self, after_s: float) -> None:
         if self._accepting and self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._try_again)
+            self._retry = asyncio.get_running_loop().call_later(after_s, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None

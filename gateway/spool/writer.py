@@ -120,6 +120,7 @@ class Writer(Database):
 
     def commit(self, works: Sequence[Work]) -> Outcome:
         """Make a group durable; an empty one only finds out whether that is possible."""
+        self._reserve.take(self._min_free_bytes)
         outcome = self._commit(works)
         if not outcome.is_disk_full or not self._reserve.give_up():
             return outcome
@@ -241,7 +242,6 @@ class Writer(Database):
         self._memory.check(totals, self._queue_ids, is_salvaged=is_salvaged)
         self._names = files.identities()
         self._is_stale = False
-        self._reserve.lost()
         self._memory.write(self._rows)
         return totals
 
@@ -312,7 +312,8 @@ class Writer(Database):
             target.close()
         sync(files.unfinished)
         files.unfinished.rename(files.db)
-        self._memory.close()  # its file is made again as well
+        self._memory.close()  # these files are made again as well
+        self._reserve.lost()
         sync(files.directory)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -520,11 +521,10 @@ class Writer(Database):
             )
         disk = os.statvfs(self._path.parent)
         disk_free = disk.f_bavail * disk.f_frsize
-        self._reserve.take(disk_free - self._min_free_bytes)
         if self._reserve.is_given_up:
             return (
                 f"the disk of the spool {self._path} is full; make room on it: "
-                f"{RESERVE_BYTES} bytes beyond spool.min_free_bytes"
+                f"{2 * RESERVE_BYTES} bytes beyond spool.min_free_bytes"
             )
         if disk_free < self._min_free_bytes:
             return (
@@ -537,9 +537,7 @@ class Writer(Database):
 def _is_disk_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # SQLite tells a full quota as a failed write.
-    code = getattr(error, "sqlite_errorcode", None)
-    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def _is_damage_at_open(error: sqlite3.Error) -> bool:
