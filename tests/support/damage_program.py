@@ -91,7 +91,8 @@ async def examine(specimen: Specimen, damage: Damage, directory: Path) -> str:
     try:
         await spool.open()
     except SpoolError as error:
-        assert "newer than this gateway" in str(error), f"does not open: {error}"
+        if "newer than this gateway" not in str(error):
+            raise AssertionError(f"does not open: {error}") from error
         return "refused as newer"
     try:
         fresh = {queue: records(f"fresh-{queue}") for queue in QUEUES}
@@ -168,7 +169,8 @@ def _compare(
         lost = now.dead_lettered - before.dead_lettered - new
         least = max(0, missing[destination] - repeated[destination])
         assert least <= lost <= missing[destination], (
-            f"{lost} records count as lost, {missing[destination]} are; {repeated[destination]} are back"
+            f"{lost} records count as lost, {missing[destination]} are; "
+            f"{repeated[destination]} are back"
         )
     if missing.total():
         return "records lost and counted"

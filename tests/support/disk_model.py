@@ -11,7 +11,7 @@ The strictest file system that POSIX allows:
   kernel marks such pages clean.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from random import Random
@@ -47,7 +47,7 @@ class _File:
 
     :ivar durable: what is on the disk for certain.
     :ivar pending: changes since then, in order; a sync makes them durable.
-    :ivar doubtful: how many of those a failed sync had to do with; no other sync makes them durable.
+    :ivar doubtful: how many of those met a failed sync; no other sync makes them durable.
     """
 
     durable: bytearray = field(default_factory=bytearray)
@@ -56,16 +56,13 @@ class _File:
 
     def sync(self) -> None:
         lost, kept = self.pending[: self.doubtful], self.pending[self.doubtful :]
-        sizes = [change for change in lost if isinstance(change, _Resize)]  # these are journaled
-        for change in sizes + kept:
+        for change in (*filter(_is_journaled, lost), *kept):
             _apply(self.durable, change)
         # What may or may not be there stays so, except where it was written again.
         self.pending = [
             piece
             for i, change in enumerate(lost)
-            for piece in _without(
-                change, [each for each in lost[i:] if isinstance(each, _Resize)] + kept
-            )
+            for piece in _without(change, (*filter(_is_journaled, lost[i:]), *kept))
         ]
         self.doubtful = len(self.pending)
 
@@ -193,6 +190,11 @@ def _point(names: dict[str, _File], change: _Names) -> None:
             names[name] = file
 
 
+def _is_journaled(change: _Write | _Resize) -> bool:
+    """Tell what file systems keep apart from data, and never forget."""
+    return isinstance(change, _Resize)
+
+
 def _apply(content: bytearray, change: _Write | _Resize) -> None:
     if isinstance(change, _Resize):
         del content[change.size :]
@@ -210,7 +212,7 @@ def _sectors(write: _Write, size: int) -> Iterable[_Write]:
         start = stop
 
 
-def _without(change: _Write | _Resize, later: list[_Write | _Resize]) -> list[_Write | _Resize]:
+def _without(change: _Write | _Resize, later: Sequence[_Write | _Resize]) -> list[_Write | _Resize]:
     """Return the parts of a write that nothing later covers; sizes are always settled."""
     if isinstance(change, _Resize):
         return []

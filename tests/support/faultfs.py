@@ -26,6 +26,7 @@ __all__ = [
     "What",
     "build",
     "environment",
+    "real",
     "run_watched",
     "sum_of",
 ]
@@ -114,7 +115,7 @@ async def run_watched(
     :param directory: for the library; what is below its ``spools`` is watched.
     :raises AssertionError: with what the module printed, when it fails.
     """
-    spools = directory.resolve() / "spools"
+    spools = real(directory) / "spools"
     spools.mkdir(parents=True)
     with Control(directory / "control") as control:
         watched = environment(build(directory), prefix=spools, control=control.path, syncs=False)
@@ -127,6 +128,11 @@ async def run_watched(
     assert ended.code == 0, ended.stdout + ended.stderr
     figures: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
     return figures
+
+
+def real(path: Path) -> Path:
+    """Return the name by which SQLite opens a path, without links."""
+    return path.resolve()
 
 
 async def sum_of(calls: Iterable[Awaitable[dict[str, int]]]) -> dict[str, int]:

@@ -31,7 +31,7 @@ from gateway.clock import SystemClock
 from gateway.spool import writer as writer_module
 from gateway.spool.base import DeadLetter, Entry, Queue, Settlement
 from gateway.spool.reader import Reader
-from gateway.spool.work import Append, SetAside, Work
+from gateway.spool.work import Append, SetAside, Totals, Work
 from gateway.spool.writer import Writer
 from gateway.telemetry import Telemetry
 from tests.support.disk_model import Disk, Image, Mode
@@ -151,6 +151,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.possible = [State()]  # what may be on the disk, by what was acknowledged
         self.serial = 0
+        self.totals = Totals()
         self.booted = False
         self.directory = self.root / "none"
         self.writer: Writer | None = None

@@ -117,7 +117,7 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
 
     async def end(spool: SqliteSpool, queue: Queue) -> None:
         chunk = (await spool.read(queue))[0]
-        first, *rest = decode(chunk.encoding, chunk.payload).splitlines(keepends=True)
+        _, *rest = decode(chunk.encoding, chunk.payload).splitlines(keepends=True)
         await spool.settle(
             Settlement(
                 queue=queue,
@@ -157,7 +157,7 @@ async def _take(
         await spool.close()
     return Specimen(
         name,
-        {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if _counts(path)},
+        _files(directory),
         {queue: frozenset(lines) for queue, lines in stored.items()},
         pending,
         letters,
@@ -165,9 +165,10 @@ async def _take(
     )
 
 
-def _counts(path: Path) -> bool:
-    """Tell files with something in them from room that is kept free."""
-    return path.suffix != ".reserve"
+def _files(directory: Path) -> dict[str, bytes]:
+    """Return all files but room that is kept free."""
+    paths = [path for path in sorted(directory.iterdir()) if path.suffix != ".reserve"]
+    return {path.name: path.read_bytes() for path in paths}
 
 
 async def everything(spool: SqliteSpool) -> tuple[dict[Queue, Counter[bytes]], Counter[bytes]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.sandbox import Sandbox
-from tests.support.faultfs import Control, Operation, build, environment
+from tests.support.faultfs import Control, Operation, build, environment, real
 from tests.support.oracle_client import Answer, Client
 from tests.support.oracle_judge import judge, records_of
 from tests.support.processes import TOKEN, GatewayProcess, Running, wait_for
@@ -87,10 +87,9 @@ async def run(
     :param recovery_s: time after the cure in which one has to be accepted.
     :raises AssertionError: a promise is broken.
     """
-    directory = directory.resolve()
     sandbox = Sandbox(token=TOKEN, keep=1_000_000)
     await sandbox.start()
-    spool = directory / "spool"
+    spool = real(directory) / "spool"
     figures: dict[str, float] = {}
     slowest = healed = 0.0
     try:
@@ -101,7 +100,12 @@ async def run(
                     for name in faults:
                         await wait_for(partial(client.has_answers, client.answered + 20))
                         progress(name)
-                        seen = await _suffer(name, client, control, spool, fault_s, recovery_s)
+                        seen = await _suffer(
+                            *(name, client, control, spool),
+                            fault_s=fault_s,
+                            answer_s=answer_s,
+                            recovery_s=recovery_s,
+                        )
                         seen.assert_answered(answer_s)
                         slowest, healed = max(slowest, seen.slowest), max(healed, seen.recovery)
                         figures[f"{name}: refused"] = seen.refused
@@ -152,26 +156,28 @@ class _Seen(NamedTuple):
 
 
 async def _suffer(
-    name: str, client: Client, control: Control, spool: Path, fault_s: float, recovery_s: float
+    name: str,
+    client: Client,
+    control: Control,
+    spool: Path,
+    *,
+    fault_s: float,
+    answer_s: float,
+    recovery_s: float,
 ) -> _Seen:
     """Let a fault come and go under load."""
     loop = asyncio.get_running_loop()
     before, began = len(client.answers), loop.time()
-    away = spool.with_name("away")
     for operation, options in FAULTS[name].rules:
         control.set(operation, **options)
-    if name == "renamed away":
-        spool.rename(away)
-    elif name == "removed":
-        shutil.rmtree(spool.rename(away))  # in one step: somebody makes files in it meanwhile
+    _move(name, spool)
+    if any("delay_s" in options for _, options in FAULTS[name].rules):
+        fault_s = max(fault_s, answer_s + 1)
     await asyncio.sleep(fault_s)
     ended = loop.time()
     waiting = client.waiting()
     control.clear()
-    if name == "renamed away":
-        away.rename(spool)
-    elif name == "removed":
-        spool.mkdir(mode=0o700)
+    _move_back(name, spool)
     cured, answered = loop.time(), client.answered
     await wait_for(partial(client.has_answers, answered + 1), recovery_s)
     recovery = loop.time() - cured
@@ -182,6 +188,21 @@ async def _suffer(
     answers += [Answer(ended - each, each, 0, None) for each in late]
     during = [a for a in answers if began + SETTLING_S < a.sent and a.sent + a.seconds < ended]
     return _Seen(name, answers, during, recovery)
+
+
+def _move(name: str, spool: Path) -> None:
+    away = spool.with_name("away")
+    if name == "renamed away":
+        spool.rename(away)
+    elif name == "removed":
+        shutil.rmtree(spool.rename(away))  # in one step: somebody makes files in it meanwhile
+
+
+def _move_back(name: str, spool: Path) -> None:
+    if name == "renamed away":
+        spool.with_name("away").rename(spool)
+    elif name == "removed":
+        spool.mkdir(mode=0o700)
 
 
 async def _assert_owned(gateway: GatewayProcess) -> None:
