@@ -19,7 +19,8 @@ PAGE_BYTES = 4096
 _CREATE_PRAGMAS = (f"page_size = {PAGE_BYTES}", "auto_vacuum = INCREMENTAL")  # before any table
 _IN_WAL_MODE = b"\2\2"
 _MODES = (b"\1\1", _IN_WAL_MODE)
-_TABLES = ("queues", "chunks", "ledger", "dead_letters")
+_TABLES = ("queues", "chunks", "ledger", "dead_letters", "damaged_chunks")
+_INDEXES = ("chunks_of_queue", "dead_letters_by_reason")
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -64,18 +65,30 @@ def first_page() -> bytes:
 
 
 def is_ours(connection: sqlite3.Connection) -> bool:
-    """Tell whether the tables are where they are in every spool.
+    """Tell whether the tables are what and where they are in every spool.
 
     :raises sqlite3.Error: the schema cannot be read.
     """
-    model = sqlite3.connect(":memory:", isolation_level=None)
-    create(model)
-    found, expected = (
-        dict(each.execute("SELECT name, rootpage FROM sqlite_master").fetchall())
-        for each in (connection, model)
-    )
-    model.close()
-    return all(found.get(name) == expected[name] for name in _TABLES)
+    return _shape(connection) == _model()
+
+
+@functools.cache
+def _model() -> list[object]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    create(connection)
+    shape = _shape(connection)
+    connection.close()
+    return shape
+
+
+def _shape(connection: sqlite3.Connection) -> list[object]:
+    """Return what tells tables apart; not their SQL, which SQLite may word in another way."""
+    places = dict(connection.execute("SELECT name, rootpage FROM sqlite_master").fetchall())
+    return [
+        *(places.get(table) for table in _TABLES),
+        *(connection.execute(f"PRAGMA table_info({table})").fetchall() for table in _TABLES),
+        *(connection.execute(f"PRAGMA index_info({index})").fetchall() for index in _INDEXES),
+    ]
 
 
 def is_cut(db: Path, wal: Path) -> bool:

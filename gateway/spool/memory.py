@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from gateway.spool.base import Ledger, Queue
@@ -99,19 +100,21 @@ class Memory:
             raise sqlite3.DatabaseError("the numbering of the chunks is damaged")
 
     def write(self, rows: Mapping[str, Ledger]) -> None:
-        """Remember what a commit has made durable; never before it has."""
-        self.memo = Memo(
-            format=FORMAT,
-            last_id=self.last_id,
-            ledger={
-                name: tuple([getattr(row, column) for column in COUNTED])
-                for name, row in rows.items()
-            },
-            queues=[
-                QueueMemo(queue_id, *queue, self.first_ids.get(queue_id, 0))
-                for queue_id, queue in self._names.items()
-            ],
-        )
+        """Remember what a commit has made durable; never before it has.
+
+        :param rows: those of the ledger that have changed.
+        """
+        if self.memo is None:
+            self.memo = Memo(format=FORMAT, last_id=0, ledger={}, queues=[])
+        memo = self.memo
+        memo.format, memo.last_id = FORMAT, self.last_id
+        for name, row in rows.items():
+            memo.ledger[name] = _counts(row)
+        for each in memo.queues:
+            each.first_id = self.first_ids.get(each.id, 0)
+        for queue_id in self._names.keys() - {each.id for each in memo.queues}:
+            first_id = self.first_ids.get(queue_id, 0)
+            memo.queues.append(QueueMemo(queue_id, *self._names[queue_id], first_id))
         try:
             self._sidecar.write(self.memo)
         except OSError as error:
@@ -120,3 +123,6 @@ class Memory:
             self._is_failing = True
         else:
             self._is_failing = False
+
+
+_counts = attrgetter(*COUNTED)

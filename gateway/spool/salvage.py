@@ -135,7 +135,7 @@ def _open(files: Files) -> sqlite3.Connection:
     try:
         if is_ours(connection):
             return connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # its message may be damaged, too
         log.warning("the first page of %s is damaged (%s): replaced", files.db, error)
     connection.close()
     with files.db.open("r+b") as file:

@@ -15,7 +15,7 @@ from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.database import Database, is_damage
 from gateway.spool.files import Files, Lock, identity, sync, write_again
-from gateway.spool.format import FORMAT, create, is_cut, upgrade
+from gateway.spool.format import FORMAT, create, is_cut, is_ours, upgrade
 from gateway.spool.ledger import read_rows, write_row
 from gateway.spool.memory import Memory
 from gateway.spool.reserve import RESERVE_BYTES, Reserve
@@ -33,6 +33,9 @@ KEPT_FREE_PAGES = 4096
 VACUUM_PAGES = 256
 """Free pages given back in one commit (1 MiB): more than a full chunk takes, so the file shrinks
 while a backlog drains, and at 10 to 20 us a page only a few milliseconds."""
+
+MAX_CHECKED_CHUNKS = 500_000
+"""Chunks up to which the order of their index is looked at when it opens: 0.3 s."""
 
 RETRY_S = 30.0
 """When a salvage that failed is tried again, and the least time between two."""
@@ -150,7 +153,7 @@ class Writer(Database):
             if not isinstance(error, sqlite3.Error | OSError | SpoolError):
                 log.exception("a bug in the spool")  # and still everyone gets an answer
             return self._refuse(works, error)
-        self._memory.write(self._rows)
+        self._memory.write({name: self._rows[name] for name in outcome.changes.ledger})
         self._telemetry.spool_commits.inc()
         self._telemetry.spool_commit_seconds.observe(self._clock.monotonic() - started)
         for chunk in outcome.changes.damaged:
@@ -215,7 +218,7 @@ class Writer(Database):
         if not self._damage:
             try:
                 return self._connect_to_file()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeError) as error:
                 if not _is_damage_at_open(error):
                     raise
                 self._damage = str(error)
@@ -239,6 +242,7 @@ class Writer(Database):
         rows = self._execute("SELECT id, destination, endpoint FROM queues NOT INDEXED")
         self._queue_ids = {Queue(*names): queue_id for queue_id, *names in rows}
         totals = self._read_totals()
+        self._check_index(sum(state.chunks for state in totals.queues.values()))
         self._memory.check(totals, self._queue_ids, is_salvaged=is_salvaged)
         self._names = files.identities()
         self._is_stale = False
@@ -254,6 +258,20 @@ class Writer(Database):
             raise sqlite3.DatabaseError("the file is missing")
         # SQLite gives its log files the mode of the main file: this is the only one to make.
         os.close(os.open(files.db, os.O_RDWR | os.O_CREAT, 0o600))
+
+    def _check_index(self, chunks: int) -> None:
+        """Find out whether the index is in order: what is not cannot be found by seeking.
+
+        :raises sqlite3.DatabaseError: it is not.
+        """
+        if chunks > MAX_CHECKED_CHUNKS:
+            return
+        places = self._execute("SELECT queue_id, id FROM chunks INDEXED BY chunks_of_queue")
+        before = (-1, -1)
+        for place in places:
+            if place <= before:
+                raise sqlite3.DatabaseError("the index of the chunks is not in order")
+            before = place
 
     def _salvage(self) -> None:
         now = self._clock.monotonic()
@@ -325,6 +343,8 @@ class Writer(Database):
             connection.execute(f"PRAGMA {pragma}")
         self._memory.check_format(*connection.execute("PRAGMA user_version").fetchone())
         upgrade(connection, self._path)
+        if not is_ours(connection):
+            raise sqlite3.DatabaseError("the schema is not that of a spool")
 
     def _read_totals(self) -> Totals:
         totals = Totals()
@@ -540,7 +560,9 @@ def _is_disk_full(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
-def _is_damage_at_open(error: sqlite3.Error) -> bool:
+def _is_damage_at_open(error: sqlite3.Error | UnicodeError) -> bool:
     """Tell damage where every statement is known to fit a sound file."""
+    if isinstance(error, UnicodeError):  # SQLite quotes what it cannot read
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return is_damage(error) or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA)
