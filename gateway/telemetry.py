@@ -53,6 +53,11 @@ class _State(Collector):
             "Records by what became of them; accepted = delivered + dead_lettered + pending.",
             labels=("destination", "state"),
         )
+        lost = CounterMetricFamily(
+            "gateway_spool_lost_records",
+            "Records that damage to the spool destroyed; they count as dead-lettered.",
+            labels=("destination",),
+        )
         gap = GaugeMetricFamily(
             "gateway_ledger_gap",
             "Records that vanished or appeared from nowhere; always 0.",
@@ -62,8 +67,10 @@ class _State(Collector):
             for state in ("accepted", "delivered", "dead_lettered", "pending"):
                 records.add_metric((destination, state), getattr(ledger, state))
             gap.add_metric((destination,), ledger.gap)
+            lost.add_metric((destination,), ledger.lost)
         yield records
         yield gap
+        yield lost
 
     def _queue_metrics(self) -> Iterable[Metric]:
         pending = GaugeMetricFamily(
@@ -182,6 +189,11 @@ class Telemetry:
         self.letters_damaged = Counter(
             "gateway_dead_letters_damaged_total",
             "Dead letters found not to be as they were written; they are never sent.",
+            registry=registry,
+        )
+        self.spool_salvages = Counter(
+            "gateway_spool_salvages_total",
+            "Attempts to make a new file of what a damaged one holds.",
             registry=registry,
         )
         self.delivery_requests = Counter(

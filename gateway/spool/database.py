@@ -8,12 +8,19 @@ from typing import Any
 
 __all__ = ["Database", "connect", "is_damage"]
 
+_DAMAGE_CODES = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
+"""Those of sqlite3.OperationalError that say that the file is not as it was written."""
+
 log = logging.getLogger(__name__)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection that begins no transaction on its own."""
-    return sqlite3.connect(path, timeout=5.0, isolation_level=None)
+    """Open a connection that begins no transaction on its own.
+
+    Only the writer makes the file: a reader never makes an empty one where it has vanished.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
 
 
 class Database:
@@ -49,4 +56,5 @@ class Database:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell a file that is wrong from a disk that does not answer."""
-    return type(error) is sqlite3.DatabaseError
+    code = getattr(error, "sqlite_errorcode", None)
+    return type(error) is sqlite3.DatabaseError or code in _DAMAGE_CODES

@@ -76,6 +76,8 @@ class Letterbox:
             here = Kept(letters, size + letters * LETTER_BYTES)
             kept[destination] = kept.get(destination, Kept()) + here
         self._bytes = sum(each.bytes for each in kept.values())
+        self._stuck.clear()  # a file that was mended may let them go
+        self._is_stuck = False
         return kept
 
     def keep(self, letter: DeadLetter, queue_id: int, now_ms: int, changes: Changes) -> None:

@@ -28,7 +28,8 @@ class Reader(Database):
         records = raw_bytes = 0
         ids = self._execute(
             "SELECT id FROM chunks WHERE id > ? AND queue_id ="
-            " (SELECT id FROM queues WHERE destination = ? AND endpoint = ?) ORDER BY id",
+            " (SELECT id FROM queues NOT INDEXED WHERE destination = ? AND endpoint = ?)"
+            " ORDER BY id",
             (after, *queue),
         )
         # Rows are loaded one by one, so that an unreadable one is known by its id.  They belong
@@ -63,7 +64,7 @@ class Reader(Database):
         if row is None:
             return SetAside(queue, chunk_id, "unreadable")
         records, raw_bytes, encoding, expected, payload, created_ms = row
-        whole = isinstance(payload, bytes)
+        whole = isinstance(payload, bytes) and isinstance(created_ms, int)
         if not whole or checksum(queue, records, raw_bytes, encoding, payload) != expected:
             return SetAside(queue, chunk_id, "checksum")
         return Chunk(

@@ -31,7 +31,7 @@ from gateway.spool.base import (
     Settlement,
     StoredDeadLetter,
 )
-from gateway.spool.database import connect
+from gateway.spool.database import connect, is_damage
 from gateway.spool.dead_letters import Filter, Limits
 from gateway.spool.reader import Reader
 from gateway.spool.sqlite_letters import SqliteDeadLetters
@@ -51,6 +51,15 @@ GROUP_REQUESTS = 256
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Raw bytes that may wait for the disk: eight groups, so nobody waits longer than those take."""
+
+MAX_WAIT_S = 10.0
+"""How long a client waits for a disk that does not answer."""
+
+TRY_AT_ONCE_S = 0.02
+"""When the first such attempt is made: much heals by being opened again."""
+
+TRY_AGAIN_S = 1.0
+"""How often a spool that does not accept finds out whether it can again, also when nobody asks."""
 
 REQUEST_BYTES = 1024
 """What a waiting request takes besides its records."""
@@ -80,6 +89,8 @@ class SqliteSpool:
     :param max_waiting_bytes: raw bytes in memory that may wait for a commit.
     :param letter_limits: of dead letters; those that are kept have a quarter of ``max_bytes`` at
         most, so that they never keep new records out.
+    :param max_wait_s: when a commit takes longer, the appends that wait are refused, and new ones
+        at once, until it ends.
     :param connect: opens the database; tests give one that fails.
     """
 
@@ -94,6 +105,7 @@ class SqliteSpool:
         name: str = "worker-0",
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         letter_limits: Limits = _DEFAULT_LIMITS,
+        max_wait_s: float = MAX_WAIT_S,
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         path = directory / f"{name}.db"
@@ -102,6 +114,7 @@ class SqliteSpool:
         self._max_waiting_bytes = max_waiting_bytes
         letter_bytes = min(letter_limits.max_bytes, max_bytes // 4)
         self.letter_limits = replace(letter_limits, max_bytes=letter_bytes)
+        self._max_wait_s = max_wait_s
         self._writer = Writer(
             path,
             connect,
@@ -112,6 +125,7 @@ class SqliteSpool:
             letter_limits=self.letter_limits,
         )
         self._reader = Reader(path, connect)
+        self._writer.on_replaced = self._release_readers
         self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix=f"spool-write-{name}")
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix=f"spool-read-{name}")
         self._is_open = False
@@ -123,6 +137,9 @@ class SqliteSpool:
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0  # with those in the running commit
         self._committer: asyncio.Task[None] | None = None  # while there is something to commit
+        self._committing: list[_Request] = []
+        self._is_stalled = False
+        self._retry: asyncio.TimerHandle | None = None
         self._skipped: set[int] = set()  # damaged chunks, whether or not they could be moved
         self.letters = SqliteDeadLetters(
             path,
@@ -142,12 +159,13 @@ class SqliteSpool:
         """
         loop = asyncio.get_running_loop()
         try:
-            self._totals = await loop.run_in_executor(self._writer_thread, self._writer.open)
+            totals = await loop.run_in_executor(self._writer_thread, self._writer.open)
         except BaseException:
             self._writer_thread.submit(self._writer.close)  # it may still be opening
             self._stop_threads(wait=False)
             raise
         self._is_open = self._accepting = True
+        self._publish([], Outcome(totals=totals, problem=self._writer.problem))
         self.letters.start()
 
     async def close(self) -> None:
@@ -157,6 +175,8 @@ class SqliteSpool:
             await self.letters.stop()
             if not self._is_open:
                 return
+            if self._retry is not None:
+                self._retry.cancel()
             if self._committer is not None:
                 await asyncio.wait([self._committer])
             loop = asyncio.get_running_loop()
@@ -173,6 +193,8 @@ class SqliteSpool:
         size = sum(len(entry.lines) for entry in entries)
         size += sum(len(letter.payload) for letter in dead)
         size += REQUEST_BYTES
+        if self._is_stalled:
+            return _failed_future(SpoolUnavailable(self._problem))
         # A request alone may exceed the bound: waiting would not make it smaller.
         if self._waiting_bytes and self._waiting_bytes + size > self._max_waiting_bytes:
             detail = f"overloaded: {self._waiting_bytes} bytes wait for the disk of {self._path}"
@@ -267,10 +289,13 @@ class SqliteSpool:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                requests = self._take_group()
+                requests = self._committing = self._take_group()
                 works = [request.work for request in requests]
                 commit = partial(self._writer.commit, works)
+                watch = loop.call_later(self._max_wait_s, self._stall)
                 outcome = await loop.run_in_executor(self._writer_thread, commit)
+                watch.cancel()
+                self._is_stalled = False
                 self._publish(requests, outcome)
                 if not self._waiting:
                     return
@@ -295,6 +320,8 @@ class SqliteSpool:
         else:
             self._totals = outcome.totals
             grown = frozenset(q for q, state in outcome.totals.queues.items() if state.chunks)
+        if outcome.problem:
+            self._try_again_later(TRY_AGAIN_S if self._problem else TRY_AT_ONCE_S)
         if outcome.problem and not self._problem:
             log.error("not accepting: %s", outcome.problem)
         elif self._problem and not outcome.problem:
@@ -302,8 +329,8 @@ class SqliteSpool:
         self._problem = outcome.problem
         for index, request in enumerate(requests):
             self._waiting_bytes -= request.size
-            if request.done.cancelled():
-                continue  # its caller went away
+            if request.done.done():
+                continue  # its caller went away, or has waited for too long
             error = outcome.refused.get(index)
             if error is None:
                 request.done.set_result(outcome.results.get(index))
@@ -314,15 +341,41 @@ class SqliteSpool:
             for listener in self._listeners:
                 loop.call_soon(listener, grown)  # its errors are not ours
 
+    def _stall(self) -> None:
+        """Refuse whom the running commit keeps waiting; it may still succeed, and nobody knows.
+
+        Who settles waits on: no client waits for that, and it must know the result.
+        """
+        self._is_stalled = True
+        if not self._problem:
+            self._problem = (
+                f"the disk of the spool {self._path} has not answered for {self._max_wait_s:g} s"
+            )
+            log.error("not accepting: %s", self._problem)
+        for request in (*self._committing, *self._waiting):
+            if isinstance(request.work, Append) and not request.done.done():
+                request.done.set_exception(SpoolUnavailable(self._problem))
+
+    def _try_again_later(self, after_s: float) -> None:
+        if self._accepting and self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(after_s, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if self._accepting and self._problem:
+            self._start_commit()
+
+    def _release_readers(self) -> None:
+        """Make the readers open the file that has taken the place of theirs (writer's thread)."""
+        self._reader_thread.submit(self._reader.disconnect)
+        self.letters.release()
+
     async def _set_aside(self, damaged: Sequence[SetAside]) -> None:
         results = await asyncio.gather(*map(self._submit, damaged), return_exceptions=True)
         for chunk, result in zip(damaged, results, strict=True):
             if isinstance(result, SpoolUnavailable):
                 continue  # the next read finds it again
             self._skipped.add(chunk.chunk_id)
-            if result is not None:
-                self._telemetry.spool_damaged.inc()
-                log.error("%s of %s: %s", "/".join(chunk.queue), self._path, result)
 
     async def _in_reader(self, call: Callable[[], _T]) -> _T:
         if not self._accepting:
@@ -332,6 +385,9 @@ class SqliteSpool:
             return await loop.run_in_executor(self._reader_thread, call)
         except sqlite3.Error as error:
             await loop.run_in_executor(self._reader_thread, self._reader.disconnect)
+            if is_damage(error):
+                self._writer.report_damage(str(error))
+                self._start_commit()
             raise SpoolUnavailable(f"cannot read the spool {self._path}: {error}") from error
 
     def _stop_threads(self, *, wait: bool) -> None:

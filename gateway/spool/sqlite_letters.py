@@ -65,6 +65,10 @@ class SqliteDeadLetters:
             await loop.run_in_executor(self._thread, self._reader.disconnect)
         self._thread.shutdown(wait=False)
 
+    def release(self) -> None:
+        """Read from the file that has taken the place of the one that is open (any thread)."""
+        self._thread.submit(self._reader.disconnect)
+
     async def page(
         self, wanted: Filter, *, after: int = 0, limit: int = 100, max_bytes: int = 1 << 20
     ) -> list[StoredDeadLetter]:

@@ -124,6 +124,7 @@ class Outcome:
     :param results: by position, what those that have one resulted in.
     :param totals: replaces the counters, in place of adding ``changes`` to them.
     :param problem: why the next append is likely to fail, "" when it is not.
+    :param is_disk_full: whether that is because the disk has no room at all.
     """
 
     refused: dict[int, SpoolError] = field(default_factory=dict)
@@ -131,3 +132,4 @@ class Outcome:
     changes: Changes = field(default_factory=Changes)
     totals: Totals | None = None
     problem: str = ""
+    is_disk_full: bool = False

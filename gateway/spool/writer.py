@@ -1,23 +1,28 @@
 """Everything that changes the spool's file: one transaction a group of requests."""
 
-import fcntl
+import errno
 import json
 import logging
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.clock import Clock
-from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
+from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.database import Database, is_damage
 from gateway.spool.dead_letters import Limits
+from gateway.spool.files import Files, Lock, identity, sync, write_again
+from gateway.spool.format import FORMAT, create, is_cut, is_ours, upgrade
+from gateway.spool.ledger import read_rows, write_row
 from gateway.spool.letterbox import Letterbox
+from gateway.spool.memory import Memory
+from gateway.spool.reserve import RESERVE_BYTES, Reserve
+from gateway.spool.salvage import finish, salvage
 from gateway.spool.work import (
     Append,
     Changes,
@@ -35,9 +40,6 @@ __all__ = ["FORMAT", "Writer"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""The newest file in ``schema/``; each spool says which it has in its ``user_version``."""
-
 KEPT_FREE_PAGES = 4096
 """Free pages kept for reuse (16 MiB), so that everyday traffic never pays for moving pages."""
 
@@ -45,8 +47,13 @@ VACUUM_PAGES = 256
 """Free pages given back in one commit (1 MiB): more than a full chunk takes, so the file shrinks
 while a backlog drains, and at 10 to 20 us a page only a few milliseconds."""
 
+MAX_CHECKED_CHUNKS = 500_000
+"""Chunks up to which the order of their index is looked at when it opens: 0.3 s."""
+
+RETRY_S = 30.0
+"""When a salvage that failed is tried again, and the least time between two."""
+
 _PRAGMAS = (
-    "auto_vacuum = INCREMENTAL",  # has to come before the first table
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = OFF",
@@ -55,15 +62,6 @@ _PRAGMAS = (
     # waited 30-50 ms, and throughput was the same.
     "wal_autocheckpoint = 1000",
     "journal_size_limit = 16777216",  # a log that something held open shrinks afterwards
-)
-
-_COUNTED = tuple(each.name for each in fields(Ledger) if each.name != "pending")
-_COLUMNS = ", ".join(_COUNTED)
-_READ_LEDGER = f"SELECT destination, {_COLUMNS} FROM ledger"  # noqa: S608  # our own names
-_ADD_TO_LEDGER = (
-    f"INSERT INTO ledger (destination, {_COLUMNS}) VALUES (?{', ?' * len(_COUNTED)})"  # noqa: S608
-    " ON CONFLICT (destination) DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTED)
 )
 
 
@@ -86,42 +84,77 @@ class Writer(Database):
         self._telemetry = telemetry
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
-        self._lock: int | None = None
+        self._files = Files(path)
+        self._lock = Lock(self._files.lock)
+        self._reserve = Reserve(self._files.reserve)
+        self._memory = Memory(self._files.sidecar)
+        self._names: tuple[tuple[int, int] | None, ...] = ()  # which files are open
+        self._is_stale = True  # whether the counters have to be read again
+        self._damage = ""  # why the file has to be salvaged
+        self._salvage_after = float("-inf")
+        self.problem = ""  # why the file could not be used when it was opened
+        self._rows: dict[str, Ledger] = {}  # the committed ones, and in a transaction its own
         self._queue_ids: dict[Queue, int] = {}
         self._letters = Letterbox(self._execute, clock=clock, limits=letter_limits)
+        self.on_replaced: Callable[[], None] = lambda: None
 
     def open(self) -> Totals:
-        """Take the lock, find what is there, and return the counters."""
+        """Take the lock, find what is there, and return the counters.
+
+        A damaged file that cannot be salvaged now is a ``problem``, not an error.
+
+        :raises SpoolError: the spool cannot be used.
+        """
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._take_lock()
+            self._files.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.take()
             return self._reconnect()
-        except SpoolError:
+        except (sqlite3.Error, OSError, SpoolError) as error:
+            self.disconnect()
+            if self._damage:
+                self.problem = self._problem(error)
+                return Totals()
             self.close()
-            raise
-        except (sqlite3.Error, OSError) as error:
-            self.close()
+            if isinstance(error, SpoolError):
+                raise
             raise SpoolError(
                 f"cannot open the spool {self._path}: {error}; check the file and its directory"
             ) from error
 
     def close(self) -> None:
         """Write the log into the file and release the lock.  Idempotent."""
-        if self._connection is not None:
+        if self._connection is not None and self._has_names():
             try:
                 self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 log.warning("no last checkpoint of %s: %s; nothing is lost", self._path, error)
         self.disconnect()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._memory.close()
+        self._lock.release()
+
+    def report_damage(self, detail: str) -> None:
+        """Salvage the file before the next commit."""
+        self._damage = detail
 
     def commit(self, works: Sequence[Work]) -> Outcome:
         """Make a group durable; an empty one only finds out whether that is possible."""
+        self._reserve.take(self._min_free_bytes)
+        outcome = self._commit(works)
+        if not outcome.is_disk_full or not self._reserve.give_up():
+            return outcome
+        # Deliveries make room; they may use what was kept for them.
+        log.warning("the disk of %s is full: the reserve is given up", self._path)
+        places = [i for i, work in enumerate(works) if not isinstance(work, Append)]
+        again = self._commit([works[i] for i in places])
+        refused = {i: error for i, error in outcome.refused.items() if i not in places}
+        again.refused = refused | {places[i]: error for i, error in again.refused.items()}
+        again.problem = again.problem or outcome.problem
+        return again
+
+    def _commit(self, works: Sequence[Work]) -> Outcome:
         started = self._clock.monotonic()
         try:
-            reread = self._connection is None
+            reread = self._is_stale or bool(self._damage) or not self._has_names()
             if reread:
                 self._reconnect()
             self._execute("BEGIN IMMEDIATE")
@@ -129,11 +162,14 @@ class Writer(Database):
             if reread or outcome.changes.damaged:
                 outcome.totals = self._read_totals()
             self._execute("COMMIT")
+            if not self._has_names():
+                raise SpoolError("its files were moved or deleted during a commit")
         except Exception as error:
             if not isinstance(error, sqlite3.Error | OSError | SpoolError):
                 log.exception("a bug in the spool")  # and still everyone gets an answer
             return self._refuse(works, error)
         self._letters.committed(outcome)
+        self._memory.write({name: self._rows[name] for name in outcome.changes.ledger})
         self._telemetry.spool_commits.inc()
         self._telemetry.spool_commit_seconds.observe(self._clock.monotonic() - started)
         for chunk in outcome.changes.damaged:
@@ -152,54 +188,187 @@ class Writer(Database):
         works, else before the next group.
         """
         self._telemetry.spool_failures.inc()
-        problem = f"cannot write to the spool {self._path}: {error}; see to the disk, it will heal"
-        outcome = Outcome(problem=problem)
+        self._is_stale = True
+        if isinstance(error, sqlite3.Error) and is_damage(error) and not self._damage:
+            self._damage = str(error)
+            log.error("the spool %s is damaged: %s", self._path, error)
+        problem = self._problem(error)
+        outcome = Outcome(problem=problem, is_disk_full=_is_disk_full(error))
         outcome.refused.update((i, SpoolUnavailable(problem)) for i in range(len(works)))
-        self.disconnect()
         try:
-            outcome.totals = self._reconnect()
-        except (sqlite3.Error, OSError, SpoolError):
-            self.disconnect()
+            # The connection may be all that still leads to the records: it stays for now.
+            self._roll_back()
+            if not self._damage:  # that takes long, and these clients get their answer first
+                outcome.totals = self._reconnect()
+        except (sqlite3.Error, OSError, SpoolError) as again:
+            log.debug("%s cannot be read either: %s", self._path, again)
         return outcome
 
-    def _take_lock(self) -> None:
-        path = self._path.with_suffix(".lock")
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SpoolLocked(
-                f"the spool {self._path} is in use: another process holds {path}; "
-                "stop that process, or give this one another spool.path"
-            ) from None
+    def _problem(self, error: Exception) -> str:
+        if self._damage:
+            return (
+                f"the spool {self._path} is damaged ({self._damage}); what can be read of it is "
+                f"being saved, which needs as much room as it takes: {error}"
+            )
+        return f"cannot write to the spool {self._path}: {error}; see to the disk, it will heal"
+
+    def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            self._execute("ROLLBACK")
+
+    def _has_names(self) -> bool:
+        """Tell whether what is open is still what others find under its names."""
+        return self._lock.is_held() and self._files.identities() == self._names
 
     def _reconnect(self) -> Totals:
-        # SQLite gives its log files the mode of the main file: this is the only one to make.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        for directory in (self._path.parent, self._path.parent.parent):
-            _sync_directory(directory)
-        rows = self._execute("SELECT id, destination, endpoint FROM queues")
+        """Open the file, whatever has happened to it, and read the counters.
+
+        :raises SpoolError, sqlite3.Error, OSError: not possible now.
+        """
+        if self._connection is not None:
+            if not self._damage and not self._has_names():
+                self._find_again()
+            write_again(self._files.wal)  # closing may write the log into the file
+            self.disconnect()
+        self._lock.take()
+        if not self._damage:
+            try:
+                return self._connect_to_file()
+            except (sqlite3.Error, UnicodeError) as error:
+                if not _is_damage_at_open(error):
+                    raise
+                self._damage = str(error)
+                log.error("the spool %s is damaged: %s", self._path, error)
+        self.disconnect()
+        self._salvage()
+        return self._connect_to_file(is_salvaged=True)
+
+    def _connect_to_file(self, *, is_salvaged: bool = False) -> Totals:
+        files = self._files
+        if finish(files, self._clock.now_ms()):
+            is_salvaged = True
+            self.on_replaced()
+        self._memory.open()
+        self._make_file()
+        write_again(files.wal)
+        for directory in (files.directory, files.directory.parent):
+            sync(directory)
+        if not self._names and is_cut(files.db, files.wal):
+            raise sqlite3.DatabaseError("the file is cut, or its header is damaged")
+        rows = self._execute("SELECT id, destination, endpoint FROM queues NOT INDEXED")
         self._queue_ids = {Queue(*names): queue_id for queue_id, *names in rows}
-        return self._read_totals()
+        totals = self._read_totals()
+        self._check_index(sum(state.chunks for state in totals.queues.values()))
+        self._memory.check(totals, self._queue_ids, is_salvaged=is_salvaged)
+        self._names = files.identities()
+        self._is_stale = False
+        self._memory.write(self._rows)
+        return totals
+
+    def _make_file(self) -> None:
+        """Make an empty file where there is none and none is missing."""
+        files = self._files
+        if identity(files.db) is not None and files.db.stat().st_size:
+            return
+        if self._memory.knows_of_records() or (files.wal.exists() and files.wal.stat().st_size):
+            raise sqlite3.DatabaseError("the file is missing")
+        # SQLite gives its log files the mode of the main file: this is the only one to make.
+        os.close(os.open(files.db, os.O_RDWR | os.O_CREAT, 0o600))
+
+    def _check_index(self, chunks: int) -> None:
+        """Find out whether the index is in order: what is not cannot be found by seeking.
+
+        :raises sqlite3.DatabaseError: it is not.
+        """
+        if chunks > MAX_CHECKED_CHUNKS:
+            return
+        places = self._execute("SELECT queue_id, id FROM chunks INDEXED BY chunks_of_queue")
+        before = (-1, -1)
+        for place in places:
+            if place <= before:
+                raise sqlite3.DatabaseError("the index of the chunks is not in order")
+            before = place
+
+    def _salvage(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._salvage_after:
+            raise SpoolError(f"the next attempt is in {self._salvage_after - now:.0f} s")
+        self._salvage_after = now + RETRY_S
+        self._telemetry.spool_salvages.inc()
+        result = salvage(self._files, self._memory.memo, self._clock.now_ms())
+        log.error("the spool %s was damaged (%s): %s", self._path, self._damage, result)
+        self._damage = ""
+        self.on_replaced()
+
+    def _find_again(self) -> None:
+        """Bring the open file back to its name.
+
+        :raises SpoolError: that needs a person first.
+        """
+        files, (db, *_) = self._files, self._names
+        here, directory = identity(files.db), identity(files.directory)
+        if here == db:
+            # Only the log lost its name: what is in it goes into the file, then it starts anew.
+            self._roll_back()
+            (busy, *_) = self._row("PRAGMA wal_checkpoint(TRUNCATE)")
+            if busy:
+                raise SpoolError(f"the log of {files.db} was moved, and it is still in use")
+        elif here is not None:
+            raise SpoolError(
+                f"another file lies at {files.db} now; move it away, and the gateway puts its own "
+                "back, or restart the gateway to use that one"
+            )
+        elif directory is None:
+            raise SpoolError(
+                f"the directory {files.directory} is gone; bring it back, or make an empty one, "
+                "and the gateway goes on there"
+            )
+        elif db is None or directory[0] != db[0]:
+            raise SpoolError(
+                f"{files.directory} is on another disk than before; mount the right one again"
+            )
+        else:
+            self._roll_back()
+            self._lock.take()
+            self._copy_to_name()
+            log.warning("%s had vanished: written again, with everything in it", files.db)
+        self.on_replaced()
+
+    def _copy_to_name(self) -> None:
+        files, connection = self._files, self._connection
+        if connection is None:
+            raise SpoolError(f"{files.db} has vanished")
+        os.close(os.open(files.unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        target = sqlite3.connect(files.unfinished, isolation_level=None)
+        try:
+            connection.backup(target)
+        finally:
+            target.close()
+        sync(files.unfinished)
+        files.unfinished.rename(files.db)
+        self._memory.close()  # these files are made again as well
+        self._reserve.lost()
+        sync(files.directory)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        # Whatever a text has become is for checks to find, not for the decoder.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        if not self._path.stat().st_size:
+            create(connection)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > FORMAT:
-            raise SpoolError(
-                f"the spool {self._path} has format {version}, newer than this gateway's {FORMAT}: "
-                "run the version that wrote it, or choose another spool.path"
-            )
-        schema = files("gateway.spool").joinpath("schema")
-        for step in range(version + 1, FORMAT + 1):
-            script = schema.joinpath(f"{step}.sql").read_text(encoding="utf-8")
-            connection.executescript(f"BEGIN; {script} PRAGMA user_version = {step}; COMMIT;")
+        self._memory.check_format(*connection.execute("PRAGMA user_version").fetchone())
+        upgrade(connection, self._path)
+        if not is_ours(connection):
+            raise sqlite3.DatabaseError("the schema is not that of a spool")
 
     def _read_totals(self) -> Totals:
         totals = Totals()
-        for destination, *counts in self._execute(_READ_LEDGER):
-            totals.ledger[destination] = Ledger(**dict(zip(_COUNTED, counts, strict=True)))
+        totals.ledger = read_rows(self._execute)
+        self._rows = dict(totals.ledger)
+        (self._memory.last_id,) = self._row(
+            "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'chunks'"
+        )
         totals.kept = self._letters.count()
         sums = self._execute(
             "SELECT queue_id, COUNT(*), SUM(records) FROM chunks GROUP BY queue_id"
@@ -215,10 +384,12 @@ class Writer(Database):
 
     def _oldest_ms(self, queue_id: int) -> int | None:
         """Return the age of the first chunk: ids and times ascend together."""
-        row = self._row(
-            "SELECT created_ms FROM chunks WHERE queue_id = ? ORDER BY id LIMIT 1", (queue_id,)
-        )
-        return row[0] if row else None
+        oldest_ms: int | None
+        first_id, oldest_ms = self._row(
+            "SELECT id, created_ms FROM chunks WHERE queue_id = ? ORDER BY id LIMIT 1", (queue_id,)
+        ) or (0, None)
+        self._memory.first_ids[queue_id] = first_id
+        return oldest_ms
 
     # One transaction
 
@@ -279,10 +450,13 @@ class Writer(Database):
         now_ms = self._clock.now_ms()
         for chunk in group(entry for append in appends for entry in append.entries):
             stored = encode(chunk)
-            self._execute(
-                "INSERT INTO chunks (queue_id, created_ms, records, raw_bytes, encoding, checksum,"
-                " payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (self._queue_id(chunk.queue, changes), now_ms, *stored.columns()),
+            self._memory.last_id = (
+                self._execute(
+                    "INSERT INTO chunks (queue_id, created_ms, records, raw_bytes, encoding,"
+                    " checksum, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (self._queue_id(chunk.queue, changes), now_ms, *stored.columns()),
+                ).lastrowid
+                or 0
             )
             changes.count(chunk.queue.destination, Ledger(accepted=chunk.records))
             changes.move(chunk.queue, chunks=1, records=chunk.records)
@@ -324,26 +498,20 @@ class Writer(Database):
         changes.move(queue, chunks=bool(remaining) - found, records=kept - records)
 
     def _set_aside(self, chunk: SetAside, changes: Changes) -> None:
-        self._execute("SAVEPOINT set_aside")
-        try:
-            moved = self._execute(
-                "INSERT INTO damaged_chunks SELECT id, ?, ?, queue_id, created_ms, records,"
-                " raw_bytes, encoding, checksum, CASE ? WHEN 'checksum' THEN payload END"
-                " FROM chunks WHERE id = ?",
-                (self._clock.now_ms(), chunk.reason, chunk.reason, chunk.chunk_id),
-            )
-            self._execute("DELETE FROM chunks WHERE id = ?", (chunk.chunk_id,))
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            self._execute("ROLLBACK TO set_aside")
-            raise SpoolError(
-                f"chunk {chunk.chunk_id} is {chunk.reason} and cannot be moved ({error}): it stays "
-                "where it is, is passed over, and counts as pending"
-            ) from error
+        moved = self._execute(
+            "INSERT INTO damaged_chunks SELECT id, ?, ?, queue_id, created_ms, records,"
+            " raw_bytes, encoding, checksum, CASE ? WHEN 'checksum' THEN payload END"
+            " FROM chunks WHERE id = ?",
+            (self._clock.now_ms(), chunk.reason, chunk.reason, chunk.chunk_id),
+        )
+        self._execute("DELETE FROM chunks WHERE id = ?", (chunk.chunk_id,))
         if moved.rowcount:
             changes.damaged.append(chunk)
-        self._execute("RELEASE set_aside")
+            return
+        place = (self._queue_ids.get(chunk.queue, 0), chunk.chunk_id)
+        in_index = "FROM chunks INDEXED BY chunks_of_queue WHERE queue_id = ? AND id = ?"
+        if self._row(f"SELECT COUNT(*) {in_index}", place) != (0,):  # our own text
+            raise sqlite3.DatabaseError(f"chunk {chunk.chunk_id} is in the index alone")
 
     def _keep(self, letters: Sequence[DeadLetter], now_ms: int, changes: Changes) -> Counter[str]:
         """Keep dead letters; return how many each destination got."""
@@ -359,25 +527,39 @@ class Writer(Database):
             self._execute("INSERT INTO queues (destination, endpoint) VALUES (?, ?)", queue)
             (queue_id,) = self._row("SELECT last_insert_rowid()")
             self._queue_ids[queue] = queue_id
+            self._memory.name(queue_id, queue)
             if queue.endpoint:
                 changes.move(queue)
         return queue_id
 
     def _write_ledger(self, changes: Changes) -> None:
-        for destination, delta in changes.ledger.items():
-            counts = [getattr(delta, name) for name in _COUNTED]
-            self._execute(_ADD_TO_LEDGER, (destination, *counts))
         if changes.damaged:
-            # A damaged chunk cannot be trusted to say how many records it held, or whose.  The
-            # ledger knows: those that were accepted and are nowhere else.
-            self._execute(
-                "UPDATE ledger SET dead_lettered = MAX(dead_lettered, accepted - delivered - ("
-                " SELECT COALESCE(SUM(records), 0) FROM chunks JOIN queues ON queues.id = queue_id"
-                " WHERE queues.destination = ledger.destination))"
-            )
+            self._count_damaged(changes)
+        for destination, delta in changes.ledger.items():
+            row = self._rows[destination] = self._rows.get(destination, Ledger()) + delta
+            write_row(self._execute, destination, row)
         for queue, moved in changes.queues.items():
             oldest_ms = self._oldest_ms(self._queue_ids[queue])
             changes.queues[queue] = replace(moved, oldest_ms=oldest_ms)
+
+    def _count_damaged(self, changes: Changes) -> None:
+        """Count what damaged chunks held as lost.
+
+        They cannot be trusted to say how many records that was, or whose.  The ledger knows: those
+        that were accepted and are nowhere else.
+        """
+        pending = dict(
+            self._execute(
+                "SELECT destination, SUM(records) FROM chunks JOIN queues ON queues.id = queue_id"
+                " GROUP BY destination"
+            )
+        )
+        for destination in {*self._rows, *changes.ledger}:
+            row = self._rows.get(destination, Ledger())
+            row += changes.ledger.get(destination, Ledger())
+            missing = row.gap - pending.get(destination, 0)
+            if missing > 0:
+                changes.count(destination, Ledger(dead_lettered=missing, lost=missing))
 
     def _lack_of_space(self) -> str:
         """Return why nothing more may be stored, "" when it may."""
@@ -396,6 +578,11 @@ class Writer(Database):
             )
         disk = os.statvfs(self._path.parent)
         disk_free = disk.f_bavail * disk.f_frsize
+        if self._reserve.is_given_up:
+            return (
+                f"the disk of the spool {self._path} is full; make room on it: "
+                f"{2 * RESERVE_BYTES} bytes beyond spool.min_free_bytes"
+            )
         if disk_free < self._min_free_bytes:
             return (
                 f"the disk of the spool {self._path} is nearly full: {disk_free} bytes free, "
@@ -404,10 +591,15 @@ class Writer(Database):
         return ""
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable, which syncing the files does not."""
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _is_damage_at_open(error: sqlite3.Error | UnicodeError) -> bool:
+    """Tell damage where every statement is known to fit a sound file."""
+    if isinstance(error, UnicodeError):  # SQLite quotes what it cannot read
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return is_damage(error) or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA)

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import aiohttp
@@ -11,12 +11,24 @@ import aiohttp
 from tests.support.oracle_events import Event, mixed_events
 from tests.support.processes import WRITE_KEY
 
-__all__ = ["Client"]
+__all__ = ["Answer", "Client"]
 
 _LIBRARY = {"name": "plain", "version": "1"}
 _HEADERS = {"Authorization": aiohttp.encode_basic_auth(WRITE_KEY, "")}
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 _PAUSE_S = 0.02
+
+
+class Answer(NamedTuple):
+    """What became of one request, in seconds of the event loop's clock.
+
+    :param status: 0 when the request was cut off or not taken.
+    """
+
+    sent: float
+    seconds: float
+    status: int
+    retry_after: str | None
 
 
 class Client:
@@ -33,12 +45,15 @@ class Client:
     :ivar acknowledged: those that were answered 200.
     :ivar answered: requests answered 200.
     :ivar cut_off: requests that ended without an answer after they could be sent.
+    :ivar answers: what became of each request.
     """
 
     def __init__(self, url: str, *, tasks: int = 8, batch: int = 5, seed: int = 0) -> None:
         self.sent: list[Event] = []
         self.acknowledged: list[Event] = []
         self.answered = 0
+        self.answers: list[Answer] = []
+        self._waiting: dict[int, float] = {}
         self._url = f"{url}/v1/batch"
         self._events = mixed_events(seed)
         self._number_of_tasks = tasks
@@ -64,6 +79,10 @@ class Client:
         """Whether at least that many requests have been answered 200."""
         return self.answered >= number
 
+    def waiting(self) -> list[float]:
+        """Return when the requests were sent that have no answer yet."""
+        return list(self._waiting.values())
+
     async def _send_all(self) -> None:
         while not self._stopping:
             events = [_complete(event) for event in islice(self._events, self._batch)]
@@ -74,16 +93,23 @@ class Client:
     async def _is_done(self, events: list[Event]) -> bool:
         """Send a batch once; return whether it needs no other time."""
         body: dict[str, Any] = {"batch": events, "sentAt": datetime.now(UTC).isoformat()}
+        loop = asyncio.get_running_loop()
+        sent, status, retry_after = loop.time(), 0, None
+        self._waiting[id(events)] = sent
         try:
             async with self._session.post(self._url, json=body) as response:
                 assert response.status in (200, 503), await response.text()
-                if response.status == 503:
-                    return await _later()
+                status, retry_after = response.status, response.headers.get("Retry-After")
         except aiohttp.ClientConnectorError:
             return await _later()
         except aiohttp.ClientError:
             self.cut_off += 1
             return self.cut_off % 2 == 0
+        finally:
+            del self._waiting[id(events)]
+            self.answers.append(Answer(sent, loop.time() - sent, status, retry_after))
+        if status == 503:
+            return await _later()
         self.acknowledged.extend(events)
         self.answered += 1
         return True

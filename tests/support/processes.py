@@ -153,6 +153,11 @@ class Running:
         """Return what it has printed."""
         return self._log.read_text(errors="replace")
 
+    async def ended(self) -> int:
+        """Wait until it ends by itself; return the exit code."""
+        async with asyncio.timeout(STOP_S):
+            return await self._alive().wait()
+
     async def printed(self, pattern: str) -> re.Match[str]:
         """Return the match of a pattern as soon as it has been printed."""
 
@@ -204,6 +209,7 @@ class GatewayProcess:
     :param batch_records: small values make many requests to the destination.
     :param server: members of ``[server]``, all of them numbers.
     :param program: another one than the gateway, which takes the same arguments.
+    :param env: variables for the process.
     """
 
     def __init__(
@@ -215,9 +221,11 @@ class GatewayProcess:
         shutdown_timeout_s: float = 10.0,
         server: Mapping[str, float] = MappingProxyType({}),
         program: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self._server = server
+        self._process_env = env
         self.url = ""
         self.admin_url = ""
         self._base_url = base_url
@@ -257,6 +265,7 @@ class GatewayProcess:
             log=self.directory / f"gateway-{self._starts}.log",
             cwd=self.directory,
             program=self._program,
+            env=self._process_env,
         )
         await self._running.start()
         return self._running
