@@ -194,6 +194,22 @@ async def test_lost_log_brings_delivered_records_back_only_when_it_must(bench: B
     assert total(await bench.reopen(spool)) == before
 
 
+async def test_lost_deliveries_are_known_and_not_made_again(bench: Bench) -> None:
+    spool = await bench.open()
+    for n in range(3):
+        await spool.append([entry(n)])
+    bench.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1, 2), delivered=2))
+    copy = bench.directory.with_name("copy")
+    shutil.copytree(bench.directory, copy)
+    await spool.close()
+    put_back(bench, copy)
+    (bench.directory / "worker-0.db-wal").unlink()
+    spool = await bench.open()
+    assert names(await drain(spool)) == ["2"]
+    assert total(spool) == Ledger(accepted=3, delivered=2, pending=1)
+
+
 async def test_dead_letters_survive_a_salvage(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(1)], [letter("first"), letter("second", ELSEWHERE)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.errors import SpoolError, SpoolLocked
 
-__all__ = ["Files", "Lock", "identity", "sync", "write_again"]
+__all__ = ["Files", "Lock", "identity", "read_through", "sync", "write_again"]
 
 _BLOCK_BYTES = 1024 * 1024
 
@@ -97,6 +97,23 @@ def sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_through(path: Path) -> None:
+    """Read a file to its end, for nothing but to know that it can be read.
+
+    :raises OSError: the disk does not answer.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        offset = 0
+        while block := os.pread(fd, _BLOCK_BYTES, offset):
+            offset += len(block)
     finally:
         os.close(fd)
 

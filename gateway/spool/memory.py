@@ -78,13 +78,15 @@ class Memory:
         """
         pending = dict.fromkeys(totals.ledger, 0)
         for queue, state in totals.queues.items():
-            counts: tuple[object, ...] = (state.pending, state.oldest_ms or 0)
+            counts: tuple[object, ...] = (state.pending, state.oldest_ms or 0, state.chunks)
             if not all(isinstance(count, int) for count in counts):
                 raise sqlite3.DatabaseError(f"the counts of {'/'.join(queue)} are damaged")
             pending[queue.destination] = pending.get(queue.destination, 0) + state.pending
         for name, count in pending.items():
             if totals.ledger.get(name, Ledger()).gap != count:
                 raise sqlite3.DatabaseError(f"the counts of {name} do not add up")
+        if not isinstance(self.last_id, int):
+            raise sqlite3.DatabaseError("the numbering of the chunks is damaged")
         self._names = {queue_id: queue for queue, queue_id in ids.items()}
         if self.memo is None or is_salvaged:
             return

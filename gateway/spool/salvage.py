@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +65,15 @@ class Salvaged:
         )
 
 
-def salvage(files: Files, memo: Memo | None, now_ms: int) -> Salvaged:
+def salvage(
+    files: Files, memo: Memo | None, now_ms: int, *, confirm: Callable[[], None]
+) -> Salvaged:
     """Make a new file of what can be read, and put it in the place of the damaged one.
 
     No connection to the file may write meanwhile.
 
     :param memo: what the sidecar knows.
+    :param confirm: raises when what could not be read may have been the disk's doing.
     :raises sqlite3.Error, OSError: it cannot be done now; nothing is changed.
     """
     _discard(files)
@@ -85,6 +88,7 @@ def salvage(files: Files, memo: Memo | None, now_ms: int) -> Salvaged:
             target.execute("BEGIN")
             result = work.run(now_ms)
             target.execute("COMMIT")
+    confirm()
     sync(files.unfinished)
     files.unfinished.rename(files.recovered)
     finish(files, now_ms)
@@ -304,7 +308,7 @@ class _Salvage:
             try:
                 yield from self._source.execute(f"{select} = ?", (row_id,))
             except sqlite3.Error as error:
-                if not is_damage(error):
+                if not _is_damage(error):
                     raise
 
 
@@ -326,7 +330,12 @@ class _passing_over:  # used like a function
 
 def _tell(error: sqlite3.Error, what: str) -> None:
     """Log damage; raise what is no damage."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if not is_damage(error) and code != sqlite3.SQLITE_ERROR:
+    if not _is_damage(error):
         raise error
     log.warning("salvage: %s cannot be read (%s)", what, error)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Tell a part that is wrong; one that the disk does not give is as good as that by now."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return is_damage(error) or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR)

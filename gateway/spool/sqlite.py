@@ -378,6 +378,15 @@ class SqliteSpool:
             self._skipped.add(chunk.chunk_id)
 
     async def _in_reader(self, call: Callable[[], _T]) -> _T:
+        try:
+            return await self._read_once(call)
+        except SpoolUnavailable:
+            if self._committer is None:
+                raise
+            await asyncio.wait([self._committer])  # it may be seeing to the damage
+            return await self._read_once(call)
+
+    async def _read_once(self, call: Callable[[], _T]) -> _T:
         if not self._accepting:
             raise SpoolUnavailable(f"the spool {self._path} is not open")
         loop = asyncio.get_running_loop()

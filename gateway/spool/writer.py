@@ -16,7 +16,7 @@ from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.database import Database, is_damage
 from gateway.spool.dead_letters import Limits
-from gateway.spool.files import Files, Lock, identity, sync, write_again
+from gateway.spool.files import Files, Lock, identity, read_through, sync, write_again
 from gateway.spool.format import FORMAT, create, is_cut, is_ours, upgrade
 from gateway.spool.ledger import read_rows, write_row
 from gateway.spool.letterbox import Letterbox
@@ -51,7 +51,16 @@ MAX_CHECKED_CHUNKS = 500_000
 """Chunks up to which the order of their index is looked at when it opens: 0.3 s."""
 
 RETRY_S = 30.0
-"""When a salvage that failed is tried again, and the least time between two."""
+"""When a salvage that failed is tried again."""
+
+PATIENCE_S = 120.0
+"""How long files that cannot be read are taken for a disk that will answer again."""
+
+PROVEN_BYTES = 256 * 1024 * 1024
+"""Files up to this size are checked as a whole before what looked like damage is believed."""
+
+STRIKES = 3
+"""How often within a minute a file that seems sound may look damaged."""
 
 _PRAGMAS = (
     "journal_mode = WAL",
@@ -92,6 +101,8 @@ class Writer(Database):
         self._is_stale = True  # whether the counters have to be read again
         self._damage = ""  # why the file has to be salvaged
         self._salvage_after = float("-inf")
+        self._unreadable_since: float | None = None
+        self._strikes: list[float] = []  # when a file that looked damaged was found to be sound
         self.problem = ""  # why the file could not be used when it was opened
         self._rows: dict[str, Ledger] = {}  # the committed ones, and in a transaction its own
         self._queue_ids: dict[Queue, int] = {}
@@ -148,6 +159,7 @@ class Writer(Database):
         again = self._commit([works[i] for i in places])
         refused = {i: error for i, error in outcome.refused.items() if i not in places}
         again.refused = refused | {places[i]: error for i, error in again.refused.items()}
+        again.results = {places[i]: result for i, result in again.results.items()}
         again.problem = again.problem or outcome.problem
         return again
 
@@ -226,22 +238,60 @@ class Writer(Database):
         :raises SpoolError, sqlite3.Error, OSError: not possible now.
         """
         if self._connection is not None:
-            if not self._damage and not self._has_names():
-                self._find_again()
+            if not self._has_names():  # which looks like damage to readers
+                try:
+                    self._find_again()
+                except sqlite3.Error as error:
+                    if not is_damage(error):
+                        raise
+                    self._damage = self._damage or str(error)
             write_again(self._files.wal)  # closing may write the log into the file
             self.disconnect()
         self._lock.take()
-        if not self._damage:
-            try:
-                return self._connect_to_file()
-            except (sqlite3.Error, UnicodeError) as error:
-                if not _is_damage_at_open(error):
-                    raise
-                self._damage = str(error)
-                log.error("the spool %s is damaged: %s", self._path, error)
+        if self._damage:
+            self._read_through()
+        try:
+            totals = self._connect_to_file()
+            if not self._damage or self._is_sound():
+                self._damage = ""
+                return totals
+        except (sqlite3.Error, UnicodeError) as error:
+            if not _is_damage_at_open(error):
+                raise
+            self._damage = str(error)
+            log.error("the spool %s is damaged: %s", self._path, error)
         self.disconnect()
+        self._read_through()
         self._salvage()
         return self._connect_to_file(is_salvaged=True)
+
+    def _read_through(self) -> None:
+        """Make sure that it is not the disk: SQLite takes reads that fail for damage.
+
+        :raises OSError: it is, and has not been for so long that it will stay so.
+        """
+        now = self._clock.monotonic()
+        try:
+            read_through(self._files.db)
+            read_through(self._files.wal)
+        except OSError:
+            self._unreadable_since = self._unreadable_since or now
+            if now - self._unreadable_since < PATIENCE_S:
+                raise
+        else:
+            self._unreadable_since = None
+
+    def _is_sound(self) -> bool:
+        """Tell whether a file that looked damaged, and could be opened, is not."""
+        if self._path.stat().st_size <= PROVEN_BYTES:
+            found = self._row("PRAGMA integrity_check(1)")
+            if found != ("ok",):
+                self._damage += f"; {found[0]}"
+                return False
+        now = self._clock.monotonic()
+        self._strikes = [each for each in self._strikes if now - each < 60.0]
+        self._strikes.append(now)
+        return len(self._strikes) < STRIKES
 
     def _connect_to_file(self, *, is_salvaged: bool = False) -> Totals:
         files = self._files
@@ -284,10 +334,13 @@ class Writer(Database):
             return
         places = self._execute("SELECT queue_id, id FROM chunks INDEXED BY chunks_of_queue")
         before = (-1, -1)
-        for place in places:
-            if place <= before:
-                raise sqlite3.DatabaseError("the index of the chunks is not in order")
-            before = place
+        try:
+            for place in places:
+                if place <= before:
+                    raise sqlite3.DatabaseError("the index of the chunks is not in order")
+                before = place
+        except TypeError:
+            raise sqlite3.DatabaseError("the index of the chunks holds no numbers") from None
 
     def _salvage(self) -> None:
         now = self._clock.monotonic()
@@ -295,7 +348,11 @@ class Writer(Database):
             raise SpoolError(f"the next attempt is in {self._salvage_after - now:.0f} s")
         self._salvage_after = now + RETRY_S
         self._telemetry.spool_salvages.inc()
-        result = salvage(self._files, self._memory.memo, self._clock.now_ms())
+        result = salvage(
+            self._files, self._memory.memo, self._clock.now_ms(), confirm=self._read_through
+        )
+        self._salvage_after = now
+        self._strikes.clear()
         log.error("the spool %s was damaged (%s): %s", self._path, self._damage, result)
         self._damage = ""
         self.on_replaced()
