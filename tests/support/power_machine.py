@@ -192,21 +192,21 @@ class Machine(RuleBasedStateMachine):
         outcome = self.writer.commit(works)
         self.control.clear()
         FIGURES["commits"] += 1
+        # What was refused may be there all the same, as far as all of it is.
+        kept = [work for i, work in enumerate(works) if i not in outcome.refused]
         before = self.possible
-        after = [each for state in before if (each := state.apply(works, names))]
-        assert after
+        whole = [each for state in before if (each := state.apply(works, names))]
+        self.possible = [each for state in before if (each := state.apply(kept, names))]
+        assert self.possible
         if outcome.refused or outcome.problem:
             FIGURES["failed commits"] += 1
             assert failure, outcome
-            assert len(outcome.refused) == len(works), "a part of a group was refused"
-            self.possible = _distinct([*before, *after])
-        else:
-            self.possible = after
+            self.possible = _distinct([*self.possible, *whole])
         if outcome.totals is None:
             self.totals.apply(outcome.changes)
         else:
             self.totals = outcome.totals
-        self._end_of_action(cut, [*before, *after])
+        self._end_of_action(cut, [*before, *self.possible, *whole])
 
     @rule(cut=st.none() | CUTS, again=st.none() | CUTS)
     def close_and_open(self, cut: Cut | None, again: Cut | None) -> None:
