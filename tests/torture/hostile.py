@@ -13,9 +13,8 @@ __all__ = ["ATTACKS", "run"]
 
 _NOWHERE = "http://127.0.0.1:9"
 _MIB = 1024 * 1024
-_LINGER_BYTES = (
-    8 * _MIB
-)  # what a refused client can send at most, the buffers of two systems included
+_LINGER_BYTES = 16 * _MIB
+"""What a refused client can send at most: nearly all of it stays in the system's buffers."""
 
 
 class Attack(NamedTuple):
@@ -86,9 +85,12 @@ async def run(
                 await asyncio.sleep(ramp_s)  # they are connected
                 among = await traffic("Open", gateway.url, **good)
                 attackers = await attacking
+                # The machine may have had other things to do: the worse of before and after counts.
+                after = await traffic("Open", gateway.url, **good)
+                calm_p99_s = max(calm["p99_s"], after["p99_s"])
                 figures[name] = found = {
                     "connections": number,
-                    "calm_p99_s": calm["p99_s"],
+                    "calm_p99_s": calm_p99_s,
                     "p99_s": among["p99_s"],
                     "good": {k: among[k] for k in ("statuses", "broken", "unsent")},
                     "attackers": attackers,
@@ -96,7 +98,7 @@ async def run(
                 }
                 assert set(among["statuses"]) == {"200"}, (name, found)
                 assert among["broken"] == 0, (name, found)
-                assert among["p99_s"] <= most_times * calm["p99_s"] + slack_s, (name, found)
+                assert among["p99_s"] <= most_times * calm_p99_s + slack_s, (name, found)
                 assert set(attackers["statuses"]) <= attack.statuses, (name, found)
                 if attack.longest_s:
                     assert attackers["longest_life_s"] <= attack.longest_s, (name, found)
