@@ -119,6 +119,7 @@ async def run(
         assert figures["refused requests"] == 0
         assert max(memory, memory_back) < _MEMORY_BYTES, figures
         assert ready_s < _READY_S, figures
+        assert oldest_s >= 3 * phase_s, "the age of the oldest record did not rise"
         assert figures["oldest record afterwards, s"] == 0
         assert left_bytes < max(peak_bytes / 10, 64 * _MB), figures
         for name, each in {**outage, "draining": back}.items():
