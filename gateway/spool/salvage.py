@@ -5,11 +5,12 @@ and synced.  Its name, ``Files.recovered``, then is the decision: whatever inter
 ``finish`` goes on with it.
 """
 
+import itertools
 import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -282,34 +283,59 @@ class _Salvage:
         return copied
 
     def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a table that can be read: from both ends, then what is between.
+        """Yield the rows of a table that can be read, whichever way leads to them.
 
-        Ids that no row can have are passed over.
+        From both ends, by the index, and by trying the ids between.  A row may come twice.
         """
         select = f"SELECT id, {columns} FROM {table} NOT INDEXED WHERE id"  # noqa: S608
-        ceiling = self._memo.last_id + LAG_IDS if table == "chunks" and self._memo.last_id else 0
-        low, high = 0, ceiling or 1 << 62
-        try:
-            for row in self._source.execute(f"{select} > 0 ORDER BY id"):
-                if low < row[0] <= high:
-                    low = row[0]
-                    yield row
-            return
-        except sqlite3.Error as error:
-            _tell(error, f"{table} after id {low}")
-        try:
-            for row in self._source.execute(f"{select} > ? ORDER BY id DESC", (low,)):
-                if low < row[0] < high:
-                    high = row[0]
-                    yield row
-        except sqlite3.Error as error:
-            _tell(error, f"{table} before id {high}")
-        for row_id in range(low + 1, min(high, low + self._probes)):
+        ceiling = 1 << 62
+        if table == "chunks" and self._memo.last_id:
+            ceiling = self._memo.last_id + LAG_IDS
+        between = yield from self._scan(table, select, ceiling)
+        has = f"SELECT 1 FROM {table} WHERE id = ?"  # noqa: S608
+        for row_id in itertools.chain(self._indexed_ids(table), between):
+            if self._target.execute(has, (row_id,)).fetchone():
+                continue
             try:
                 yield from self._source.execute(f"{select} = ?", (row_id,))
             except sqlite3.Error as error:
                 if not _is_damage(error):
                     raise
+
+    def _scan(
+        self, table: str, select: str, ceiling: int
+    ) -> Generator[tuple[Any, ...], None, range]:
+        """Yield rows from both ends, as far as these lead; return the ids between them.
+
+        A damaged page may give ids in any order, twice, or ids of its own making.
+        """
+        low, high = 0, ceiling
+        try:
+            for row in self._source.execute(f"{select} > 0 ORDER BY id"):
+                if 0 < row[0] <= ceiling:
+                    low = max(low, row[0])
+                    yield row
+            return range(0)
+        except sqlite3.Error as error:
+            _tell(error, f"{table} after id {low}")
+        try:
+            for row in self._source.execute(f"{select} > ? ORDER BY id DESC", (low,)):
+                if low < row[0] <= ceiling:
+                    high = min(high, row[0])
+                    yield row
+        except sqlite3.Error as error:
+            _tell(error, f"{table} before id {high}")
+        return range(low + 1, min(high, low + self._probes))
+
+    def _indexed_ids(self, table: str) -> Iterator[int]:
+        """Yield the ids that the index names: the table may not show all of them in passing."""
+        index = {"chunks": "chunks_of_queue", "dead_letters": "dead_letters_by_reason"}[table]
+        with _passing_over(f"the index of {table}"):
+            for (row_id,) in self._source.execute(
+                f"SELECT id FROM {table} INDEXED BY {index}"  # noqa: S608
+            ):
+                if isinstance(row_id, int) and row_id > 0:
+                    yield row_id
 
 
 class _passing_over:  # used like a function

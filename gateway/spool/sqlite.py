@@ -224,12 +224,18 @@ class SqliteSpool:
 
         :raises SpoolUnavailable: the file cannot be read now.
         """
-        skip = frozenset(self._skipped)
-        chunks, damaged = await self._in_reader(
-            partial(self._reader.read, queue, after, max_records, max_bytes, skip)
-        )
-        if damaged:
-            await self._set_aside(damaged)
+        chunks: list[Chunk] = []
+        for _ in range(2):
+            skip = frozenset(self._skipped)
+            chunks, damaged = await self._in_reader(
+                partial(self._reader.read, queue, after, max_records, max_bytes, skip)
+            )
+            if not damaged or await self._set_aside(damaged):
+                break
+            # They could not be moved: the file is seen to, and what it has then may be more.
+            self._start_commit()
+            if self._committer is not None:
+                await asyncio.wait([self._committer])
         return chunks
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredDeadLetter]:
@@ -370,12 +376,14 @@ class SqliteSpool:
         self._reader_thread.submit(self._reader.disconnect)
         self.letters.release()
 
-    async def _set_aside(self, damaged: Sequence[SetAside]) -> None:
+    async def _set_aside(self, damaged: Sequence[SetAside]) -> bool:
+        """Take damaged chunks out of the queues; tell whether all are."""
         results = await asyncio.gather(*map(self._submit, damaged), return_exceptions=True)
         for chunk, result in zip(damaged, results, strict=True):
             if isinstance(result, SpoolUnavailable):
                 continue  # the next read finds it again
             self._skipped.add(chunk.chunk_id)
+        return not any(isinstance(result, SpoolUnavailable) for result in results)
 
     async def _in_reader(self, call: Callable[[], _T]) -> _T:
         try:
