@@ -81,6 +81,7 @@ cdef class Plan:
     cdef Mark* marks      # of the output of each part
     cdef uint8_t* written  # which keys of each shape are written
     cdef Fragment* fragments  # of stretches
+    cdef Py_ssize_t fragment_count
     cdef bint has_dropped     # whether a value could not be converted since this was last reset
     cdef Drops* drops
     cdef uint64_t events  # how many were run; a label is counted once in each
@@ -114,12 +115,13 @@ cdef class Plan:
         self.written = <uint8_t*>allocate(self.code.written, 1)
         self.drops = <Drops*>allocate(len(self.labels), sizeof(Drops))
         self.fragments = <Fragment*>allocate(self.code.stretch_count, sizeof(Fragment))
+        self.fragment_count = self.code.stretch_count
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        if self.fragments != NULL:
-            for i in range(self.code.stretch_count):
-                free(self.fragments[i].data)
+        # Nothing of the code is left when a garbage collection ends both.
+        for i in range(self.fragment_count):
+            free(self.fragments[i].data)
         free(self.fragments)
         free(self.marks)
         free(self.written)

@@ -1,5 +1,6 @@
 """Plans and buffers: running, failing, counting, and going on."""
 
+import gc
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,15 @@ class TestPlan:
         }
         products = record({"p": item("p", spec.Number(), "p")}, each=spec.Path("raw", ("items",)))
         return fastmap.compile(spec.Mapping(("raw",), (record(dict(twice)), products)))
+
+    def test_plan_in_a_cycle_is_collected(self) -> None:
+        for _ in range(20):
+            plan, out = self.plan(), fastmap.Buffer()
+            plan.run(SimpleNamespace(raw=b'{"n":1,"s":"x"}'), [out], 0)
+            cycle: dict[str, object] = {"plan": plan}
+            cycle["itself"] = cycle
+            del plan, cycle
+            gc.collect()
 
     def test_values_that_cannot_be_converted_are_counted_once_each(self) -> None:
         plan, out = self.plan(), fastmap.Buffer()

@@ -60,9 +60,13 @@ class Client:
         self._batch = batch
         self.cut_off = 0
         self._stopping = False
+        self._is_refused = False
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(headers=_HEADERS, timeout=_TIMEOUT)
+        self._fresh = aiohttp.ClientSession(
+            headers=_HEADERS, timeout=_TIMEOUT, connector=aiohttp.TCPConnector(force_close=True)
+        )
         self._tasks = [asyncio.create_task(self._send_all()) for _ in range(self._number_of_tasks)]
         return self
 
@@ -74,6 +78,7 @@ class Client:
             for task in self._tasks:
                 task.cancel()
             await self._session.close()
+            await self._fresh.close()
 
     def has_answers(self, number: int) -> bool:
         """Whether at least that many requests have been answered 200."""
@@ -97,9 +102,12 @@ class Client:
         sent, status, retry_after = loop.time(), 0, None
         self._waiting[id(events)] = sent
         try:
-            async with self._session.post(self._url, json=body) as response:
+            # From a connection that it has refused, the gateway does not read for a while.
+            session = self._fresh if self._is_refused else self._session
+            async with session.post(self._url, json=body) as response:
                 assert response.status in (200, 503), await response.text()
                 status, retry_after = response.status, response.headers.get("Retry-After")
+                self._is_refused = status == 503
         except aiohttp.ClientConnectorError:
             return await _later()
         except aiohttp.ClientError:

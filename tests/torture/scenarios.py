@@ -62,4 +62,22 @@ SCENARIOS: Mapping[str, Scenario] = {
         {"connections": 200, "seconds": 1.5, "most_times": 20.0},
         {"connections": 10_000},
     ),
+    "disk": Scenario(
+        "tests.torture.disk",
+        "the disk fails in every way: refused at once, healed by itself, nothing lost",
+        {"fault_s": 1.0, "answer_s": 3.0, "recovery_s": 10.0, "faults": ("no space left",)},
+        {},
+    ),
+    "power": Scenario(
+        "tests.torture.power",
+        "power cuts and kills between any two steps: what was acknowledged is there",
+        {"histories": 100},
+        {"histories": 10_000},
+    ),
+    "corruption": Scenario(
+        "tests.torture.corruption",
+        "files cut or damaged anywhere: it opens, and what is lost is counted",
+        {"damages": 200},
+        {"damages": 20_000},
+    ),
 }
