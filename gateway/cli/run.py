@@ -81,11 +81,10 @@ def _collect_garbage_rarely() -> None:
     """Keep the garbage collector from stopping everything for long.
 
     With 10,000 connections a full collection takes 0.1 s, and the default thresholds start one
-    whenever some thousands of them come or go.  Little of what a request makes is garbage in
-    cycles; that is still found while it is young.
+    whenever some thousands of them come.  What is garbage is still found while it is young.
     """
     gc.freeze()  # what has been loaded stays
-    gc.set_threshold(10_000, 10, 100)
+    gc.set_threshold(700, 10, 200)
 
 
 async def _stop(app: App) -> None:

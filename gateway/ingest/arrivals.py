@@ -15,8 +15,6 @@ _GRACE_S = 5.0
 _SAFE_S = 2.0
 """How long a body is safe from being cut off for others."""
 
-_SHED_AT_ONCE = 64
-
 
 class Arrivals:
     """The bodies that did not come with their headers, in the order of their beginning.
@@ -56,17 +54,12 @@ class Arrivals:
                 found.append(body)
         return found
 
-    def shed(self) -> int:
-        """Cut off some of the oldest, so that others fit; return how many that were."""
+    def shed(self) -> bool:
+        """Give up the oldest body unless it is young, so that others fit; return whether it was."""
         latest = asyncio.get_running_loop().time() - _SAFE_S
-        old: list[StreamReader] = []
         for body, (began, _) in self._leases.items():
-            if began > latest or len(old) == _SHED_AT_ONCE:
-                break
-            old.append(body)
-        for body in old:
-            self.cut(body)
-        return len(old)
+            return began <= latest and self.cut(body)
+        return False
 
     def cut(self, body: StreamReader) -> bool:
         """Give up a body and what it holds; return False when it has ended meanwhile."""

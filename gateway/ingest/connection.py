@@ -150,6 +150,7 @@ class Connection(web.RequestHandler):
         """Give back what the connection held."""
         self._end_head()
         self._stop_lingering()
+        self._body = EMPTY_PAYLOAD  # which knows nothing of this connection
         super().connection_lost(exc)
 
     # Sending away
