@@ -152,7 +152,6 @@ async def test_mended_mapping_delivers_what_a_wrong_one_rejected(tmp_path: Path)
             "delivered": 600,
             "dead_lettered": 0,
             "pending": 0,
-            "lost": 0,
             "gap": 0,
         }
         assert arrived(sandbox) == expected

@@ -171,7 +171,6 @@ def _ledger(ledger: Ledger) -> dict[str, int]:
         "delivered": ledger.delivered,
         "dead_lettered": ledger.dead_lettered,
         "pending": ledger.pending,
-        "lost": ledger.lost,
         "gap": ledger.gap,
     }
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,9 @@ while a backlog drains, and at 10 to 20 us a page only a few milliseconds."""
 
 MAX_CHECKED_CHUNKS = 500_000
 """Chunks up to which the order of their index is looked at when it opens: 0.3 s."""
+
+MAX_CHECKED_BYTES = 64 * 1024 * 1024
+"""Size of a file up to which its table of chunks is compared with that: 0.1 s."""
 
 RETRY_S = 30.0
 """When a salvage that failed is tried again."""
@@ -308,7 +311,7 @@ class Writer(Database):
         rows = self._execute("SELECT id, destination, endpoint FROM queues NOT INDEXED")
         self._queue_ids = {Queue(*names): queue_id for queue_id, *names in rows}
         totals = self._read_totals()
-        self._check_index(sum(state.chunks for state in totals.queues.values()))
+        self._check_chunks(sum(state.chunks for state in totals.queues.values()))
         self._memory.check(totals, self._queue_ids, is_salvaged=is_salvaged)
         self._names = files.identities()
         self._is_stale = False
@@ -325,22 +328,36 @@ class Writer(Database):
         # SQLite gives its log files the mode of the main file: this is the only one to make.
         os.close(os.open(files.db, os.O_RDWR | os.O_CREAT, 0o600))
 
-    def _check_index(self, chunks: int) -> None:
-        """Find out whether the index is in order: what is not cannot be found by seeking.
+    def _check_chunks(self, chunks: int) -> None:
+        """Find out whether table and index agree, as far as that is quick.
 
-        :raises sqlite3.DatabaseError: it is not.
+        What is not in order cannot be found by seeking, and what is appended behind a damaged
+        page is lost with it.
+
+        :raises sqlite3.DatabaseError: they do not.
         """
-        if chunks > MAX_CHECKED_CHUNKS:
-            return
-        places = self._execute("SELECT queue_id, id FROM chunks INDEXED BY chunks_of_queue")
-        before = (-1, -1)
         try:
-            for place in places:
-                if place <= before:
-                    raise sqlite3.DatabaseError("the index of the chunks is not in order")
-                before = place
+            (last,) = self._row("SELECT MAX(id) FROM chunks NOT INDEXED")
+            lasts = [self._last_in_index(queue_id) for queue_id in self._queue_ids.values()]
+            if (last or 0) != max(lasts, default=0):
+                raise sqlite3.DatabaseError("the newest chunk is not where it should be")
+            if chunks <= MAX_CHECKED_CHUNKS:
+                _check_order(
+                    self._execute("SELECT queue_id, id FROM chunks INDEXED BY chunks_of_queue")
+                )
+            if self._path.stat().st_size <= MAX_CHECKED_BYTES:
+                found = _check_order(self._execute("SELECT 0, id FROM chunks NOT INDEXED"))
+                if found != chunks:
+                    raise sqlite3.DatabaseError("the table and the index of the chunks differ")
         except TypeError:
-            raise sqlite3.DatabaseError("the index of the chunks holds no numbers") from None
+            raise sqlite3.DatabaseError("the chunks have ids that are no numbers") from None
+
+    def _last_in_index(self, queue_id: int) -> int:
+        last: int | None
+        (last,) = self._row(
+            "SELECT MAX(id) FROM chunks INDEXED BY chunks_of_queue WHERE queue_id = ?", (queue_id,)
+        )
+        return last or 0
 
     def _salvage(self) -> None:
         now = self._clock.monotonic()
@@ -660,3 +677,18 @@ def _is_damage_at_open(error: sqlite3.Error | UnicodeError) -> bool:
         return True
     code = getattr(error, "sqlite_errorcode", None)
     return is_damage(error) or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA)
+
+
+def _check_order(places: Iterable[tuple[int, int]]) -> int:
+    """Return how many there are.
+
+    :raises sqlite3.DatabaseError: they do not ascend.
+    :raises TypeError: they are no numbers.
+    """
+    count, before = 0, (-1, -1)
+    for place in places:
+        if place <= before:
+            raise sqlite3.DatabaseError("the chunks are not in order")
+        before = place
+        count += 1
+    return count

@@ -75,7 +75,6 @@ async def check_sdk(
         "delivered": records,
         "dead_lettered": 0,
         "pending": 0,
-        "lost": 0,
         "gap": 0,
     }
     for endpoint, counts in sandbox.store.counts.items():
