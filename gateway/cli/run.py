@@ -84,7 +84,7 @@ def _collect_garbage_rarely() -> None:
     whenever some thousands of them come.  What is garbage is still found while it is young.
     """
     gc.freeze()  # what has been loaded stays
-    gc.set_threshold(700, 10, 200)
+    gc.set_threshold(700, 2, 1000)
 
 
 async def _stop(app: App) -> None:

@@ -56,7 +56,7 @@ async def run(
     attacks: Sequence[str] = tuple(ATTACKS),
     rate: float = 200.0,
     most_times: float = 2.0,
-    slack_s: float = 0.005,
+    slack_s: float = 0.015,
     max_growth: int = 320 * _MIB,
 ) -> dict[str, Any]:
     """Run each attack beside good clients.
