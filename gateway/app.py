@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.admin import AdminServer
@@ -17,16 +19,38 @@ from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Limits
 from gateway.telemetry import Telemetry
 
-__all__ = ["App", "dead_letters_of", "spool_of"]
+__all__ = ["ALONE", "App", "Place", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
 
 
-def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
-    """Return the spool that a configuration names, closed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a process stands among those that share a configuration.
+
+    :param name: of its spool.
+    :param serves: whether it takes events; otherwise it only delivers what is in its spool.
+    :param listener: where it takes them, in place of the configured address.
+    :param admin_path: of a socket for operators, in place of the configured address.
+    """
+
+    name: str = "worker-0"
+    serves: bool = True
+    listener: socket.socket | None = None
+    admin_path: Path | None = None
+
+
+ALONE = Place()
+
+
+def spool_of(
+    config: Config, clock: Clock, telemetry: Telemetry, name: str = ALONE.name
+) -> SqliteSpool:
+    """Return the spool of that name in the folder of the configuration, closed."""
     days = config.spool.dead_letter_max_age_days
     return SqliteSpool(
         Path(config.spool.path),
+        name=name,
         clock=clock,
         telemetry=telemetry,
         max_bytes=config.spool.max_bytes,
@@ -51,6 +75,7 @@ class App:
     """One gateway process.
 
     :param config: what to run.
+    :param place: where it stands among others; alone by default.
     :param sleep: what delivery waits with before it tries again.
     """
 
@@ -58,13 +83,15 @@ class App:
         self,
         config: Config,
         *,
+        place: Place = ALONE,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.config = config
+        self._place = place
         clock = clock or SystemClock()
         telemetry = Telemetry()
-        self.spool = spool_of(config, clock, telemetry)
+        self.spool = spool_of(config, clock, telemetry, place.name)
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
         self.delivery = Delivery(
@@ -102,8 +129,9 @@ class App:
         await self.spool.open()
         try:
             await self.delivery.start()
-            await self.admin.start()
-            await self.ingest.start()
+            await self.admin.start(self._place.admin_path)
+            if self._place.serves:
+                await self.ingest.start(self._place.listener)
         except BaseException:
             await self.stop(deliver=False)
             raise

@@ -101,7 +101,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
 
     host: NonEmpty = "127.0.0.1"
     port: Port = 8080
-    workers: Count = 1
+    workers: Annotated[int, Meta(ge=0, le=256)] = 1  # 0: one for each core
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
     max_bytes_in_flight: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024  # of all requests
     max_connections: Count = 0  # 0: as many as the system's limit of open files allows
@@ -405,8 +405,6 @@ def _check_available(config: Config, reader: Reader) -> None:
         reader.report(
             ("spool", "backend"), "kafka is not available in this version; accepted: sqlite"
         )
-    if config.server.workers != 1:
-        reader.report(("server", "workers"), "only 1 is available in this version; accepted: 1")
 
 
 _NOT_BLANK = r"(?s).*\S.*"

@@ -13,7 +13,12 @@ if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
     from gateway.spool.base import Ledger, Queue, QueueState
     from gateway.spool.dead_letters import Kept
 
-__all__ = ["Telemetry"]
+__all__ = ["GREATEST", "Telemetry"]
+
+_OLDEST_AGE = "gateway_spool_oldest_record_age_seconds"
+
+GREATEST = frozenset({_OLDEST_AGE})
+"""Gauges of which several processes have the greatest together; those of all others add up."""
 
 
 class _State(Collector):
@@ -79,7 +84,7 @@ class _State(Collector):
             labels=("destination", "endpoint"),
         )
         age = GaugeMetricFamily(
-            "gateway_spool_oldest_record_age_seconds",
+            _OLDEST_AGE,
             "Age of the oldest record that waits for delivery; 0 when none does.",
             labels=("destination", "endpoint"),
         )

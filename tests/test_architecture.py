@@ -25,7 +25,7 @@ SHARED = frozenset({"gateway.spool.base", "gateway.spool.dead_letters"})
 BESIDES = frozenset({("admin", "dead_letters")})
 """The admin port serves what operators do with dead letters."""
 
-COMPOSITION = frozenset({"__main__", "app", "cli", "pipeline"})
+COMPOSITION = frozenset({"__main__", "app", "cli", "pipeline", "process", "workers"})
 """These put the layers together; nothing else imports them."""
 
 THIRD_PARTY = "aiohttp.web aiolimiter isal.igzip msgspec prometheus_client rich typer uvloop yaml"

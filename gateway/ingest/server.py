@@ -6,8 +6,10 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -78,9 +80,10 @@ class IngestServer:
         telemetry.bytes_in_flight.set_function(lambda: self._budget.used)
         telemetry.connections.set_function(lambda: len(self._connections or ()))
 
-    async def start(self) -> None:
+    async def start(self, listener: socket.socket | None = None) -> None:
         """Listen.
 
+        :param listener: a socket that is bound, in place of the configured address.
         :raises OSError: the address cannot be used.
         """
         config = self._config
@@ -96,10 +99,13 @@ class IngestServer:
             telemetry=self._telemetry,
         )
         tls = self._tls()
-        self._listener = await asyncio.get_running_loop().create_server(
+        create_server = asyncio.get_running_loop().create_server
+        if listener is None:
+            create = partial(create_server, host=config.host, port=config.port)
+        else:
+            create = partial(create_server, sock=listener)
+        self._listener = await create(
             self._connections,
-            config.host,
-            config.port,
             backlog=_BACKLOG,
             ssl=tls,
             ssl_handshake_timeout=config.header_timeout_s if tls else None,

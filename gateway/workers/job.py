@@ -1,0 +1,39 @@
+"""What the supervisor and a worker say to each other."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.app import Place
+from gateway.config import Config
+
+__all__ = ["READY", "Job"]
+
+READY = "ready"
+"""What a worker answers when it serves; anything else is the reason why it cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker is to do.
+
+    :param config: its share of it; it passes through a pipe, so no secret of it is ever on disk or
+        among the arguments of a process.
+    :param listener: number of the descriptor of the socket that SDKs connect to; None: it only
+        delivers.
+    """
+
+    config: Config
+    name: str
+    admin_path: Path
+    listener: int | None
+
+    def place(self) -> Place:
+        """Return where its process stands."""
+        listener = None if self.listener is None else socket.socket(fileno=self.listener)
+        return Place(
+            name=self.name,
+            serves=listener is not None,
+            listener=listener,
+            admin_path=self.admin_path,
+        )
