@@ -60,7 +60,7 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "fsync")
 
-    monkeypatch.setattr("gateway.spool.writer.write_again", fail)
+    monkeypatch.setattr("gateway.spool.spool_file.write_again", fail)
     await refused(spool)
     disk.after = lambda sql: None
     for _ in range(3):
@@ -168,7 +168,7 @@ async def test_directory_on_another_disk_is_not_taken_for_ours(
         found = real(path)
         return (found[0] + 1, found[1]) if found and path == bench.directory else found
 
-    monkeypatch.setattr("gateway.spool.writer.identity", elsewhere)
+    monkeypatch.setattr("gateway.spool.vanished.identity", elsewhere)
     assert "another disk" in await refused(spool)
     assert list(bench.directory.iterdir()) == []
 

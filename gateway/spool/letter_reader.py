@@ -54,7 +54,7 @@ class LetterReader(Database):
         where, values = _where(wanted)
         # Without the index the rows come as they lie, and each page goes on where the one before
         # ended.  What is asked for precedes the payload, which is not read.
-        rows = self._execute(
+        rows = self.execute(
             "SELECT id FROM dead_letters NOT INDEXED"  # noqa: S608
             f" WHERE id > ?{where} ORDER BY id LIMIT ?",
             (after, *values, limit),
@@ -64,7 +64,7 @@ class LetterReader(Database):
     def groups(self, wanted: Filter) -> list[Group]:
         """Return counts by cause, the most frequent first; only examples are read from the rows."""
         where, values = _where(wanted)
-        rows = self._execute(
+        rows = self.execute(
             "SELECT destination, endpoint, kind, reason, letters, size, oldest, newest, last FROM ("  # noqa: S608
             "SELECT queue_id, kind, reason, COUNT(*) AS letters, SUM(size) AS size,"
             " MIN(created_ms) AS oldest, MAX(created_ms) AS newest, MAX(id) AS last"
@@ -86,13 +86,13 @@ class LetterReader(Database):
 
     def newest_id(self) -> int:
         """Return the id of the newest letter, 0 when there is none."""
-        (newest,) = self._row("SELECT MAX(id) FROM dead_letters")
+        (newest,) = self.row("SELECT MAX(id) FROM dead_letters")
         return newest or 0
 
     def _load(self, letter_id: int) -> StoredDeadLetter | None:
         """Return a letter, None when it has just gone."""
         try:
-            row = self._row(_LETTER, (letter_id,))
+            row = self.row(_LETTER, (letter_id,))
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise

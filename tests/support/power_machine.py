@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from gateway.clock import SystemClock
-from gateway.spool import writer as writer_module
+from gateway.spool import room
 from gateway.spool.base import DeadLetter, Entry, Queue, Settlement
 from gateway.spool.dead_letters import Limits
 from gateway.spool.letter_reader import LetterReader
@@ -365,7 +365,7 @@ def _distinct(states: Sequence[State]) -> list[State]:
 def main(histories: int, chosen: int, mutant: str) -> None:
     """Play histories; print what happened."""
     logging.disable()
-    writer_module.KEPT_FREE_PAGES = 4  # so that short histories give pages back too
+    room.KEPT_FREE_PAGES = 4  # so that short histories give pages back too
     Machine.connection = MUTANTS[mutant]
     Machine.root = Path(os.environ["FAULTFS_PREFIX"])
     Machine.trace = Trace()
