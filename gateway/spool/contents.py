@@ -11,6 +11,7 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.database import Database
+from gateway.spool.dead_letters import Kept
 from gateway.spool.format import FORMAT
 from gateway.spool.ledger import read_rows, write_row
 from gateway.spool.letterbox import Letterbox
@@ -24,6 +25,7 @@ from gateway.spool.work import (
     Purge,
     Replay,
     SetAside,
+    SetAsideLetters,
     Totals,
     Work,
 )
@@ -111,13 +113,17 @@ class Contents:
         self._write_ledger(outcome.changes)
         return outcome
 
-    def _do(self, work: Settlement | SetAside | Purge, changes: Changes) -> object:
+    def _do(
+        self, work: Settlement | SetAside | SetAsideLetters | Purge, changes: Changes
+    ) -> object:
         """Do what needs no room, and return what it results in."""
         match work:
             case Settlement():
                 self._settle(work, changes)
             case SetAside():
                 self._set_aside(work, changes)
+            case SetAsideLetters():
+                self._letters.set_aside(work, changes)
             case Purge():
                 return self._letters.purge(work, changes)
         return None
@@ -224,7 +230,7 @@ class Contents:
         return queue_id
 
     def _write_ledger(self, changes: Changes) -> None:
-        if changes.damaged:
+        if changes.has_damage:
             self._count_damaged(changes)
         for destination, delta in changes.ledger.items():
             row = self.rows[destination] = self.rows.get(destination, Ledger()) + delta
@@ -234,10 +240,10 @@ class Contents:
             changes.queues[queue] = replace(moved, oldest_ms=oldest_ms)
 
     def _count_damaged(self, changes: Changes) -> None:
-        """Count what damaged chunks held as lost.
+        """Count what was in damaged chunks, and damaged letters, as lost.
 
         They cannot be trusted to say how many records that was, or whose.  The ledger knows: those
-        that were accepted and are nowhere else.
+        that were accepted and are nowhere else, and the letters that should be there and are not.
         """
         pending = dict(
             self._database.execute(
@@ -245,9 +251,13 @@ class Contents:
                 " GROUP BY destination"
             )
         )
+        letters = self._letters.count()
         for destination in {*self.rows, *changes.ledger}:
             row = self.rows.get(destination, Ledger())
             row += changes.ledger.get(destination, Ledger())
             missing = row.gap - pending.get(destination, 0)
             if missing > 0:
                 changes.count(destination, Ledger(dead_lettered=missing, lost=missing))
+            missing = row.kept - letters.get(destination, Kept()).letters
+            if missing > 0:
+                changes.count(destination, Ledger(lost=missing))

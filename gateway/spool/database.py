@@ -51,7 +51,7 @@ class Database:
         return self._connection.execute(sql, values)
 
     def row(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
-        """Return the first row of what a statement results in; None when there is none."""
+        """Return the first row of what a statement results in."""
         row: tuple[Any, ...] = self.execute(sql, values).fetchone()
         return row
 

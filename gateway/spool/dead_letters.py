@@ -116,7 +116,8 @@ class DeadLetterStore(Protocol):
     ) -> list[StoredDeadLetter]:
         """Return dead letters with ``id > after``, oldest first, within both limits.
 
-        The first is returned even when it alone exceeds ``max_bytes``.
+        The first is returned even when it alone exceeds ``max_bytes``.  Damaged ones are set
+        aside, counted and never returned.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """

@@ -107,9 +107,7 @@ class SqliteSpool:
         self._letter_reading = ReadingThread(
             path, letter_reader, self._commits, name=f"letters-read-{name}"
         )
-        self.letters = SqliteDeadLetters(
-            path, letter_reader, self._letter_reading, self._commits, telemetry=telemetry
-        )
+        self.letters = SqliteDeadLetters(letter_reader, self._letter_reading, self._commits)
         self._is_open = False
         self._closing = asyncio.Lock()
         self._skipped: set[int] = set()  # damaged chunks, whether or not they could be moved

@@ -1,23 +1,18 @@
 """The dead letters of the SQLite spool, for the event loop."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
-from gateway.errors import SpoolError
+from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import StoredDeadLetter
 from gateway.spool.dead_letters import Filter, Group, Kept, Replacement
 from gateway.spool.group_commit import GroupCommit
 from gateway.spool.letter_reader import LetterReader
 from gateway.spool.reading import ReadingThread
-from gateway.spool.work import Expire, Purge, Replay
-from gateway.telemetry import Telemetry
+from gateway.spool.work import Expire, Purge, Replay, SetAsideLetters
 
 __all__ = ["SqliteDeadLetters"]
-
-log = logging.getLogger(__name__)
 
 EXPIRE_EVERY_S = 60.0
 """How often the limits are looked at while nothing is committed."""
@@ -31,20 +26,14 @@ class SqliteDeadLetters:
 
     def __init__(
         self,
-        path: Path,
         reader: LetterReader,
         reading: ReadingThread,
         commits: GroupCommit,
-        *,
-        telemetry: Telemetry,
     ) -> None:
-        self._path = path
         self._reader = reader
         self._reading = reading
         self._commits = commits
-        self._telemetry = telemetry
         self._ticker: asyncio.Task[None] | None = None
-        self._damaged: set[int] = set()  # those that were counted
 
     def start(self) -> None:
         """Begin to look at the limits once in a while."""
@@ -60,16 +49,27 @@ class SqliteDeadLetters:
     async def page(
         self, wanted: Filter, *, after: int = 0, limit: int = 100, max_bytes: int = 1 << 20
     ) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first, within both limits."""
-        letters = await self._reading.call(
-            partial(self._reader.page, wanted, after, limit, max_bytes)
-        )
-        for letter in letters:
-            if letter.is_damaged and letter.id not in self._damaged:
-                self._damaged.add(letter.id)
-                self._telemetry.letters_damaged.inc()
-                log.error("dead letter %d in %s is damaged; it is not sent", letter.id, self._path)
-        return letters
+        """Return dead letters with ``id > after``, oldest first, within both limits.
+
+        Damaged ones are set aside.
+        """
+        attempts = 2
+        while True:
+            read = partial(self._reader.page, wanted, after, limit, max_bytes)
+            letters, damaged = await self._reading.call(read)
+            if not damaged:
+                return letters
+            try:
+                await self._commits.submit(SetAsideLetters(damaged))
+            except SpoolUnavailable:
+                # They could not be moved: the file is seen to, and has others then.
+                attempts -= 1
+                if not attempts:
+                    if letters:
+                        return letters
+                    raise
+                self._commits.start()
+                await self._commits.under_way()
 
     async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
         """Return the ids of dead letters with ``id > after``, oldest first."""

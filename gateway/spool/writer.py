@@ -14,7 +14,7 @@ from gateway.spool.dead_letters import Limits
 from gateway.spool.letterbox import Letterbox
 from gateway.spool.room import Room
 from gateway.spool.spool_file import SpoolFile
-from gateway.spool.work import Append, Outcome, Totals, Work
+from gateway.spool.work import Append, Changes, Outcome, Totals, Work
 from gateway.telemetry import Telemetry
 
 __all__ = ["Writer"]
@@ -113,7 +113,7 @@ class Writer:
                 self._reconnect()
             file.execute("BEGIN IMMEDIATE")
             outcome = contents.apply(works)
-            if reread or outcome.changes.damaged:
+            if reread or outcome.changes.has_damage:
                 outcome.totals = contents.read()
             file.execute("COMMIT")
             if not file.has_names():
@@ -126,14 +126,24 @@ class Writer:
         self._memory.write({name: contents.rows[name] for name in outcome.changes.ledger})
         self._telemetry.spool_commits.inc()
         self._telemetry.spool_commit_seconds.observe(self._clock.monotonic() - started)
-        for chunk in outcome.changes.damaged:
+        self._tell_of_damage(outcome.changes)
+        return outcome
+
+    def _tell_of_damage(self, changes: Changes) -> None:
+        for chunk in changes.damaged:
             self._telemetry.spool_damaged.inc()
             log.error(
                 "chunk %d of %s in %s is damaged (%s): moved to the table damaged_chunks, "
                 "its records count as dead letters",
                 *(chunk.chunk_id, "/".join(chunk.queue), self._path, chunk.reason),
             )
-        return outcome
+        for letter_id in changes.damaged_letters:
+            self._telemetry.letters_damaged.inc()
+            log.error(
+                "dead letter %d in %s is damaged: moved to the table damaged_letters, it counts "
+                "as lost",
+                *(letter_id, self._path),
+            )
 
     def _refuse(self, works: Sequence[Work], error: Exception) -> Outcome:
         """Refuse a whole group.

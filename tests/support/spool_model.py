@@ -121,9 +121,11 @@ def observe(
     for destination, ledger in totals.ledger.items():
         gap = ledger.accepted - ledger.delivered - ledger.dead_lettered - pending[destination]
         assert gap == 0, (destination, ledger, pending)
+    kept, damaged_letters = letters.page(Filter(), 0, EVERYTHING, EVERYTHING)
+    assert not damaged_letters, damaged_letters
     return State(
         chunks,
-        tuple(each.letter.payload for each in letters.page(Filter(), 0, EVERYTHING, EVERYTHING)),
+        tuple(each.letter.payload for each in kept),
         {
             destination: (ledger.accepted, ledger.delivered, ledger.dead_lettered)
             for destination, ledger in totals.ledger.items()
