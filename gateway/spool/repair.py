@@ -5,7 +5,6 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError
-from gateway.spool.database import Database
 from gateway.spool.files import Files, read_through
 from gateway.spool.salvage import salvage
 from gateway.spool.sidecar import Memo
@@ -20,9 +19,6 @@ RETRY_S = 30.0
 
 PATIENCE_S = 120.0
 """How long files that cannot be read are taken for a disk that will answer again."""
-
-PROVEN_BYTES = 256 * 1024 * 1024
-"""Files up to this size are checked as a whole before what looked like damage is believed."""
 
 STRIKES = 3
 """How often within a minute a file that seems sound may look damaged."""
@@ -60,15 +56,13 @@ class Repair:
         else:
             self._unreadable_since = None
 
-    def is_sound(self, database: Database) -> bool:
-        """Tell whether a file that could be opened is fit for use, whatever it looked like."""
+    def is_cleared(self) -> bool:
+        """Tell whether a file that was opened and checked is fit for use, whatever it looked like.
+
+        Checks of a large one do not find everything: it may not look damaged too often.
+        """
         if not self.damage:
             return True
-        if self._path.stat().st_size <= PROVEN_BYTES:
-            found = database.row("PRAGMA integrity_check(1)")
-            if found != ("ok",):
-                self.damage += f"; {found[0]}"
-                return False
         now = self._clock.monotonic()
         self._strikes = [each for each in self._strikes if now - each < 60.0]
         self._strikes.append(now)

@@ -15,7 +15,7 @@ from gateway.spool.memory import Memory
 from gateway.spool.repair import Repair
 from gateway.spool.reserve import Reserve
 from gateway.spool.salvage import finish
-from gateway.spool.soundness import check_chunks, is_damage_at_open
+from gateway.spool.soundness import check, is_damage_at_open
 from gateway.spool.vanished import find_again
 from gateway.spool.work import Totals
 from gateway.telemetry import Telemetry
@@ -104,7 +104,7 @@ class SpoolFile(Database):
             self.repair.read_through()
         try:
             totals = self._connect_to_file(contents)
-            if self.repair.is_sound(self):
+            if self.repair.is_cleared():
                 return totals
         except (sqlite3.Error, UnicodeError) as error:
             if not is_damage_at_open(error):
@@ -142,12 +142,13 @@ class SpoolFile(Database):
             raise sqlite3.DatabaseError("the file is cut, or its header is damaged")
         totals = contents.read()
         ids = contents.queue_ids
-        check_chunks(
-            self,
-            ids.values(),
-            chunks=sum(state.chunks for state in totals.queues.values()),
-            file_bytes=self._path.stat().st_size,
-        )
+        if not self._names or self.repair.damage:
+            check(
+                self,
+                ids.values(),
+                chunks=sum(state.chunks for state in totals.queues.values()),
+                file_bytes=self._path.stat().st_size,
+            )
         self.memory.check(totals, ids, is_salvaged=is_salvaged)
         self._names = files.identities()
         self.memory.write(contents.rows)
