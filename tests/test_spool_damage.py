@@ -371,6 +371,17 @@ def test_torn_slot_of_the_sidecar_leaves_the_other(tmp_path: Path) -> None:
     assert Sidecar(path).open() == memos[1]
 
 
+async def test_ids_of_dead_letters_are_not_used_again_after_a_salvage(bench: Bench) -> None:
+    spool = await bench.open()
+    await spool.append([], [letter(str(n)) for n in range(3)])
+    assert await spool.letters.purge([2, 3]) == 2
+    await spool.close()
+    bench.sql("UPDATE ledger SET accepted = 7")
+    spool = await bench.open()
+    await spool.append([], [letter("new")])
+    assert [each.id > 3 for each in await spool.dead_letters()] == [False, True]
+
+
 async def test_used_ids_are_not_used_again_after_the_file_was_lost(bench: Bench) -> None:
     spool = await bench.open()
     await fill(spool, 5)

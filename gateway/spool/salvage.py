@@ -18,6 +18,7 @@ from typing import Any
 from gateway.spool.base import DeadLetter, Ledger, Queue
 from gateway.spool.chunks import checksum
 from gateway.spool.database import is_damage
+from gateway.spool.dead_letters import IDS_PER_FILE
 from gateway.spool.files import Files, identity, sync
 from gateway.spool.format import create, first_page, is_ours
 from gateway.spool.ledger import COUNTED, balance, later, read_rows, write_row
@@ -173,7 +174,7 @@ class _Salvage:
         self._queues: dict[int, Queue] = {}
         self._pending: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()
-        self._highest_id = self._memo.last_id
+        self._highest = {"chunks": self._memo.last_id, "dead_letters": 0}
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         self._probes = min(PROBES, pages * _ROWS_IN_PAGE)
 
@@ -192,9 +193,11 @@ class _Salvage:
             row = balance(before, pending=pending, letters=letters)
             write_row(self._target.execute, name, row)
             result.lost[name] = max(0, row.lost - before.lost)
-        sequence = (self._highest_id + SPARE_IDS, "chunks")
-        self._target.execute("DELETE FROM sqlite_sequence WHERE name = 'chunks'")
-        self._target.execute("INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", sequence)
+        self._target.execute("DELETE FROM sqlite_sequence")
+        self._target.executemany(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)",
+            [(table, highest + SPARE_IDS) for table, highest in self._highest.items()],
+        )
         return result
 
     def _ledger(self) -> tuple[dict[str, Ledger], bool]:
@@ -246,7 +249,7 @@ class _Salvage:
             if added:
                 copied += 1
                 self._pending[queue.destination] += row[2]
-                self._highest_id = max(self._highest_id, chunk_id)
+                self._highest["chunks"] = max(self._highest["chunks"], chunk_id)
                 if copied % PROGRESS_ROWS == 0:
                     log.warning("salvage: %d chunks copied", copied)
         return copied
@@ -283,6 +286,7 @@ class _Salvage:
             ).rowcount
             copied += added
             self._letters[letter.queue.destination] += added
+            self._highest["dead_letters"] = max(self._highest["dead_letters"], letter_id)
         return copied
 
     def _letter(self, queue_id: Any, row: Sequence[Any]) -> DeadLetter | None:
@@ -300,13 +304,13 @@ class _Salvage:
         From both ends, by the index, and by trying the ids between.  A row may come twice.
         """
         select = f"SELECT id, {columns} FROM {table} NOT INDEXED WHERE id"  # noqa: S608
-        ceiling = 1 << 62
+        ceiling = IDS_PER_FILE - SPARE_IDS
         if table == "chunks" and self._memo.last_id:
             ceiling = self._memo.last_id + LAG_IDS
         between = yield from self._scan(table, select, ceiling)
         has = f"SELECT 1 FROM {table} WHERE id = ?"  # noqa: S608
         for row_id in itertools.chain(self._indexed_ids(table), between):
-            if self._target.execute(has, (row_id,)).fetchone():
+            if row_id > ceiling or self._target.execute(has, (row_id,)).fetchone():
                 continue
             try:
                 yield from self._source.execute(f"{select} = ?", (row_id,))
