@@ -72,6 +72,21 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     assert total(spool) == Ledger(accepted=3, pending=3)
 
 
+async def test_nothing_is_acknowledged_until_the_name_of_the_log_is_durable(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[set[str]] = []
+
+    def watch(path: Path) -> None:
+        if path == bench.directory:
+            synced.append({each.name for each in path.iterdir()})
+        files.sync(path)
+
+    monkeypatch.setattr("gateway.spool.spool_file.sync", watch)
+    await bench.open()
+    assert {"worker-0.db", "worker-0.db-wal"} <= synced[-1]
+
+
 def test_log_is_written_again_byte_by_byte(tmp_path: Path) -> None:
     path = tmp_path / "log"
     content = os.urandom(3 * 1024 * 1024 + 7)

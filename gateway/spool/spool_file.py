@@ -136,11 +136,12 @@ class SpoolFile(Database):
         self.memory.open()
         self._make_file()
         write_again(files.wal)
-        for directory in (files.directory, files.directory.parent):
-            sync(directory)
         if not self._names and is_cut(files.db, files.wal):
             raise sqlite3.DatabaseError("the file is cut, or its header is damaged")
         totals = contents.read()
+        # SQLite makes the log now.  It syncs the name itself, but passes over errors of that.
+        for directory in (files.directory, files.directory.parent):
+            sync(directory)
         ids = contents.queue_ids
         if not self._names or self.repair.damage:
             check(
