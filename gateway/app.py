@@ -16,10 +16,12 @@ from gateway.ingest import IngestServer
 from gateway.mapping import Mapper, Remap
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
-from gateway.spool.dead_letters import Limits
+from gateway.spool.dead_letters import DeadLetterStore, Limits
+from gateway.spool.files import spool_name
+from gateway.spool.several_letters import SeveralDeadLetters
 from gateway.telemetry import Telemetry
 
-__all__ = ["ALONE", "App", "Place", "dead_letters_of", "spool_of"]
+__all__ = ["App", "Place", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,46 +30,44 @@ _log = logging.getLogger(__name__)
 class Place:
     """Where a process stands among those that share a configuration.
 
-    :param name: of its spool.
+    :param number: of its spool.
     :param serves: whether it takes events; otherwise it only delivers what is in its spool.
     :param listener: where it takes them, in place of the configured address.
     :param admin_path: of a socket for operators, in place of the configured address.
     """
 
-    name: str = "worker-0"
+    number: int = 0
     serves: bool = True
     listener: socket.socket | None = None
     admin_path: Path | None = None
 
 
-ALONE = Place()
+_ALONE = Place()
 
 
-def spool_of(
-    config: Config, clock: Clock, telemetry: Telemetry, name: str = ALONE.name
-) -> SqliteSpool:
-    """Return the spool of that name in the folder of the configuration, closed."""
+def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int = 0) -> SqliteSpool:
+    """Return the spool of a worker, closed."""
     days = config.spool.dead_letter_max_age_days
     return SqliteSpool(
         Path(config.spool.path),
-        name=name,
         clock=clock,
         telemetry=telemetry,
         max_bytes=config.spool.max_bytes,
         min_free_bytes=config.spool.min_free_bytes,
+        name=spool_name(number),
         letter_limits=Limits(
             max_bytes=config.spool.dead_letter_max_bytes, max_age_ms=int(days * 86_400_000)
         ),
     )
 
 
-def dead_letters_of(config: Config, spool: SqliteSpool) -> DeadLetters:
-    """Return what can be done with the dead letters of a spool."""
+def dead_letters_of(config: Config, store: DeadLetterStore, limits: Limits) -> DeadLetters:
+    """Return what can be done with the dead letters of a spool, or of several."""
     return DeadLetters(
-        spool.letters,
+        store,
         Remap(config.destinations),
         destinations=[destination.name for destination in config.destinations],
-        limits=spool.letter_limits,
+        limits=limits,
     )
 
 
@@ -83,7 +83,7 @@ class App:
         self,
         config: Config,
         *,
-        place: Place = ALONE,
+        place: Place = _ALONE,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -91,7 +91,7 @@ class App:
         self._place = place
         clock = clock or SystemClock()
         telemetry = Telemetry()
-        self.spool = spool_of(config, clock, telemetry, place.name)
+        self.spool = spool_of(config, clock, telemetry, number=place.number)
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
         self.delivery = Delivery(
@@ -103,10 +103,11 @@ class App:
             sleep=sleep,
         )
         self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        letters = SeveralDeadLetters({place.number: self.spool.letters})  # with ids that tell whose
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,
-            dead_letters=dead_letters_of(config, self.spool),
+            dead_letters=dead_letters_of(config, letters, self.spool.letter_limits),
             delivery_status=self.delivery.status,
             ingest_status=self.ingest.status,
             clock=clock,

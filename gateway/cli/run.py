@@ -5,7 +5,6 @@ import errno
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -84,7 +83,7 @@ async def _serve(config: Config, read: Callable[[], Config], sandbox_port: int |
         config = _towards(sandbox, config)
     workers = config.server.workers or usual_workers()
     try:
-        if workers == 1 and not left_behind(Path(config.spool.path), workers):
+        if workers == 1 and not left_behind(config, workers):
             await _serve_alone(config, sandbox)
         else:
             await _serve_together(config, lambda: _towards(sandbox, read()), workers, sandbox)

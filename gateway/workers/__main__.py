@@ -19,6 +19,7 @@ from gateway.process import (
     stop_when_told_twice,
     until_told,
 )
+from gateway.spool.files import spool_name
 from gateway.workers.job import READY, Job
 
 
@@ -66,7 +67,7 @@ def main() -> None:
     """Do the job that stands in standard input."""
     size = int.from_bytes(_read_exactly(8), "big")
     job: Job = pickle.loads(_read_exactly(size))  # noqa: S301 - from who started this process
-    log_to_stderr(job.name)
+    log_to_stderr(spool_name(job.number))
     run_async(_work(job))
 
 

@@ -24,7 +24,7 @@ class Job:
     """
 
     config: Config
-    name: str
+    number: int
     admin_path: Path
     listener: int | None
 
@@ -32,7 +32,7 @@ class Job:
         """Return where its process stands."""
         listener = None if self.listener is None else socket.socket(fileno=self.listener)
         return Place(
-            name=self.name,
+            number=self.number,
             serves=listener is not None,
             listener=listener,
             admin_path=self.admin_path,

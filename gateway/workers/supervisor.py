@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import pickle
-import re
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ from gateway.admin.fleet import FleetAdmin, Member
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import GatewayError
+from gateway.spool.files import numbers_in, spool_name
 from gateway.workers.job import READY, Job
 from gateway.workers.restarts import Restarts
 from gateway.workers.shares import share_of
@@ -31,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 512
 _START_S = 60.0
-_SPOOL = re.compile(r"worker-(\d+)\.db")
 
 _MARGIN_S = 15.0
 """What a worker may take to stop besides the time for requests and the time for delivery."""
@@ -41,10 +40,16 @@ class CannotStart(GatewayError):
     """A worker says why it cannot start."""
 
 
-def left_behind(directory: Path, workers: int) -> list[int]:
-    """Return the numbers of spools of workers that there no longer are."""
-    found = (_SPOOL.fullmatch(path.name) for path in directory.glob("worker-*.db"))
-    return sorted(number for each in found if each and (number := int(each[1])) >= workers)
+def left_behind(config: Config, workers: int) -> list[int]:
+    """Return the numbers of spools of workers that there no longer are.
+
+    :raises OSError: the folder cannot be read.
+    """
+    try:
+        numbers = numbers_in(Path(config.spool.path))
+    except FileNotFoundError:
+        return []
+    return [number for number in numbers if number >= workers]
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -67,9 +72,11 @@ class _Worker:
     """One worker: its process, of which there may be many in turn."""
 
     def __init__(self, number: int, directory: Path, listener: socket.socket | None) -> None:
-        name = f"worker-{number}"
+        self.number = number
         serves = listener is not None
-        self.member = Member(name=name, admin_path=directory / f"{number}.sock", serves=serves)
+        self.member = Member(
+            name=spool_name(number), admin_path=directory / f"{number}.sock", serves=serves
+        )
         self.listener = listener
         self.restarts = Restarts()
         self.process: asyncio.subprocess.Process | None = None
@@ -95,7 +102,9 @@ class _Worker:
         )
         member.pid = process.pid
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
-        job = Job(config=config, name=member.name, admin_path=member.admin_path, listener=listener)
+        job = Job(
+            config=config, number=self.number, admin_path=member.admin_path, listener=listener
+        )
         text = pickle.dumps(job)
         try:
             async with asyncio.timeout(_START_S):
@@ -167,7 +176,7 @@ class Supervisor:
                 listener = _bind(server.host, self.port)
                 self.port = int(listener.getsockname()[1])  # the configuration may say 0
                 self._workers.append(_Worker(number, self._directory, listener))
-            for number in left_behind(Path(self.config.spool.path), self._count):
+            for number in left_behind(self.config, self._count):
                 _log.warning("worker-%d no longer serves; what it left is delivered", number)
                 self._workers.append(_Worker(number, self._directory, None))
             await asyncio.gather(*(worker.start(self._share) for worker in self._workers))
