@@ -75,11 +75,13 @@ class Gateway(GatewayProcess):
 
 
 @asynccontextmanager
-async def running(directory: Path, **attributes: str) -> AsyncIterator[tuple[Gateway, Sandbox]]:
+async def running(
+    directory: Path, *, workers: int = 1, **attributes: str
+) -> AsyncIterator[tuple[Gateway, Sandbox]]:
     sandbox = Sandbox(token=TOKEN, keep=100_000)
     await sandbox.start()
     try:
-        process = Gateway(directory, sandbox.url)
+        process = Gateway(directory, sandbox.url, server={"workers": workers})
         for name, value in attributes.items():
             setattr(process, name, value)
         async with process:
@@ -326,6 +328,38 @@ async def test_filters_choose(tmp_path: Path) -> None:
         }.items():
             listed = lines((await process.command("list", "--each", "--json", *options)).stdout)
             assert [each["id"] for each in listed] == expected, options
+
+
+async def test_commands_see_the_letters_of_all_workers_as_one(tmp_path: Path) -> None:
+    async with running(tmp_path, workers=2) as (process, sandbox):
+        for n in range(40):  # each on a connection of its own, so both workers get some
+            await process.send({"type": "track", "userId": "u", "messageId": f"message-{n}"})
+        listed = lines((await process.command("list", "--each", "--json")).stdout)
+        assert {each["id"] // 10**12 for each in listed} == {0, 1}
+        assert len(listed) == 40
+        (group,) = json.loads((await process.command("list", "--json")).stdout)["groups"]
+        assert (group["letters"], group["reason"]) == (40, "missing_event_name")
+
+        last = str(listed[-1]["id"])
+        assert f'"id": {last}' in (await process.command("show", last)).stdout
+        purged = await process.command("purge", "--yes", "--id", last)
+        assert purged.code == 0, purged
+        assert "1 dead letters purged" in purged.stderr
+
+        assert (await process.command("replay", "--yes")).code == 1  # they are rejected again
+        file = tmp_path / "edited.ndjson"
+        assert (await process.command("export", str(file))).code == 0
+        edits = [
+            {"id": each["id"], "payload": {**each["payload"], "event": "Named"}}
+            for each in lines(file.read_text())
+        ]
+        file.write_text("".join(json.dumps(edit) + "\n" for edit in edits))
+        replayed = await process.command("replay", "--yes", "--edited", str(file))
+        assert "39 dead letters became 39 pending records" in replayed.stderr, replayed
+        ledger = await process.drained()
+        assert (ledger["accepted"], ledger["delivered"], ledger["gap"]) == (40, 39, 0)
+        assert (await process.statusz())["dead_letters"]["kept"] == 0
+        assert {each["event"] for each in arrived(sandbox)} == {"Named"}
 
 
 # Mistakes

@@ -30,12 +30,14 @@ _PASSED_BACK = ("Content-Type", "Cache-Control", "Retry-After", "X-Content-Type-
 class Member:
     """A process as its operators see it.
 
+    :param number: of its spool.
     :param admin_path: of its admin socket.
     :param life: how often it was started; counters begin again in each.
     :param state: what it is doing, as a word.
     """
 
     name: str
+    number: int
     admin_path: Path
     serves: bool = True
     pid: int | None = None
@@ -60,13 +62,14 @@ class FleetAdmin:
             web.get("/readyz", self._readyz),
             web.get("/statusz", self._statusz),
             web.get("/metrics", self._metrics),
+            web.get("/workers", self._workers),
             web.route("*", r"/workers/{name}/{path:.*}", self._pass_on),
         ]
         self._listener = AdminListener(
             config,
             pages,
-            served="/livez /readyz /statusz /metrics, and of each worker /workers/NAME/statusz "
-            "/workers/NAME/metrics /workers/NAME/dead-letters",
+            served="/livez /readyz /statusz /metrics /workers, and of each worker "
+            "/workers/NAME/statusz /workers/NAME/metrics /workers/NAME/dead-letters",
             max_body_bytes=DeadLetterPages.MAX_BODY_BYTES,
         )
 
@@ -137,6 +140,9 @@ class FleetAdmin:
             body=sum_metrics((self._past, *now)),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+    async def _workers(self, _: web.Request) -> web.Response:
+        return web.json_response({member.name: member.number for member in self._members()})
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         """Ask one process."""

@@ -24,6 +24,7 @@ __all__ = [
     "Limits",
     "Number",
     "Replacement",
+    "sum_of",
 ]
 
 LETTER_BYTES = 256
@@ -74,6 +75,17 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ms: int
     newest_ms: int
     example: str
+
+
+def sum_of(one: Group, other: Group) -> Group:
+    """Return two groups of the same cause as one."""
+    newest = max(one, other, key=lambda group: group.newest_ms)
+    return msgspec.structs.replace(
+        newest,
+        letters=one.letters + other.letters,
+        bytes=one.bytes + other.bytes,
+        oldest_ms=min(one.oldest_ms, other.oldest_ms),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from gateway.spool.dead_letters import (
     Group,
     Kept,
     Replacement,
+    sum_of,
 )
 
 __all__ = ["SeveralDeadLetters"]
@@ -80,7 +81,7 @@ class SeveralDeadLetters:
         for number, own in self._asked(wanted):
             for group in await self._stores[number].groups(own):
                 cause = (group.destination, group.endpoint, group.kind, group.reason)
-                groups[cause] = _sum(groups[cause], group) if cause in groups else group
+                groups[cause] = sum_of(groups[cause], group) if cause in groups else group
         return sorted(groups.values(), key=lambda group: -group.letters)
 
     async def newest_id(self) -> int:
@@ -159,13 +160,3 @@ def _outside(number: int, letter_id: int) -> int:
 def _in_file(bound: int, number: int) -> int:
     """Return what an id that is a bound means in a file; it may be one of another file."""
     return max(0, bound - number * IDS_PER_FILE)
-
-
-def _sum(one: Group, other: Group) -> Group:
-    newest = max(one, other, key=lambda group: group.newest_ms)
-    return msgspec.structs.replace(
-        newest,
-        letters=one.letters + other.letters,
-        bytes=one.bytes + other.bytes,
-        oldest_ms=min(one.oldest_ms, other.oldest_ms),
-    )

@@ -72,10 +72,12 @@ class _Worker:
     """One worker: its process, of which there may be many in turn."""
 
     def __init__(self, number: int, directory: Path, listener: socket.socket | None) -> None:
-        self.number = number
         serves = listener is not None
         self.member = Member(
-            name=spool_name(number), admin_path=directory / f"{number}.sock", serves=serves
+            name=spool_name(number),
+            number=number,
+            admin_path=directory / f"{number}.sock",
+            serves=serves,
         )
         self.listener = listener
         self.restarts = Restarts()
@@ -103,7 +105,7 @@ class _Worker:
         member.pid = process.pid
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
         job = Job(
-            config=config, number=self.number, admin_path=member.admin_path, listener=listener
+            config=config, number=member.number, admin_path=member.admin_path, listener=listener
         )
         text = pickle.dumps(job)
         try:
