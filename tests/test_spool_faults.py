@@ -19,7 +19,6 @@ from gateway.spool import SqliteSpool, files
 from gateway.spool.base import Ledger, Settlement
 from gateway.spool.reserve import RESERVE_BYTES
 from tests.test_spool import (
-    CHILD,
     QUEUE,
     Bench,
     Disk,
@@ -231,24 +230,24 @@ def limited(child: str, directory: Path, limit: int) -> subprocess.CompletedProc
     )
 
 
-LIMITED = (
-    CHILD.split("async def append")[0]
-    + """
+LIMITED = """
+import asyncio, sys
+from pathlib import Path
 from gateway.errors import SpoolUnavailable
+from tests.support.specimens import new_spool
+from tests.test_spool import entry
 async def main():
-    spool = SqliteSpool(Path(sys.argv[1]), clock=SystemClock(), telemetry=Telemetry(),
-                        max_bytes=1 << 40, min_free_bytes=0)
+    spool = new_spool(Path(sys.argv[1]))
     await spool.open()
     for n in range(200):
         try:
-            await spool.append([Entry(queue, b'{"n":"%d-' % n + b"x" * 15000 + b'"}\\n', 1)])
+            await spool.append([entry(f"{n}-" + "x" * 15000)])
         except SpoolUnavailable:
             print("refused", n, flush=True)
         else:
             print("acked", n, flush=True)
 asyncio.run(main())
 """
-)
 
 
 async def test_files_that_cannot_grow_lose_nothing(bench: Bench) -> None:

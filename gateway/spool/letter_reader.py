@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gateway.spool.base import Queue, StoredDeadLetter
 from gateway.spool.database import Database, is_damage
 from gateway.spool.dead_letters import Filter, Group
-from gateway.spool.letter_rows import COLUMNS, read_row
+from gateway.spool.letter_rows import SELECT, read_row
 
 __all__ = ["LetterReader"]
 
@@ -21,11 +21,6 @@ _CONDITIONS = {
     "ids": "id IN (SELECT value FROM json_each(?))",
     "up_to": "id <= ?",
 }
-
-_LETTER = (
-    f"SELECT destination, endpoint, {', '.join(COLUMNS)} FROM dead_letters"  # noqa: S608
-    " LEFT JOIN queues ON queues.id = queue_id WHERE dead_letters.id = ?"
-)
 
 
 class _Damaged(Exception):
@@ -118,18 +113,17 @@ class LetterReader(Database):
         :raises _Damaged: it is not as it was written.
         """
         try:
-            row = self.execute(_LETTER, (letter_id,)).fetchone()
+            row = self.execute(SELECT, (letter_id,)).fetchone()
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             raise _Damaged from error
         if row is None:
             return None
-        queue, (created_ms, *_) = Queue(*row[:2]), row[2:]
-        letter = read_row(queue, row[2:])
-        if letter is None or None in queue:
+        letter = read_row(Queue(*row[:2]), row[2:])
+        if letter is None:
             raise _Damaged
-        return StoredDeadLetter(id=letter_id, created_ms=created_ms, letter=letter)
+        return StoredDeadLetter(id=letter_id, created_ms=row[2], letter=letter)
 
 
 def _where(wanted: Filter) -> tuple[str, Sequence[object]]:

@@ -7,13 +7,20 @@ from isal import isal_zlib
 
 from gateway.spool.base import DeadLetter, Origin, Queue
 
-__all__ = ["COLUMNS", "read_row", "row_of"]
+__all__ = ["COLUMNS", "SELECT", "read_row", "row_of"]
 
 COLUMNS = (
     *("created_ms", "kind", "reason", "detail", "payload"),
     *("source", "received_ms", "skew_ms", "client_ip", "size", "checksum"),
 )
 """All but the id and that of the queue, whose name is proven with them."""
+
+
+SELECT = (
+    f"SELECT destination, endpoint, {', '.join(COLUMNS)} FROM dead_letters"  # noqa: S608
+    " LEFT JOIN queues ON queues.id = queue_id WHERE dead_letters.id = ?"
+)
+"""The names of a letter's queue, null where it has none, and the values of ``COLUMNS``."""
 
 
 def row_of(letter: DeadLetter, created_ms: int) -> tuple[Any, ...]:
@@ -31,6 +38,8 @@ def row_of(letter: DeadLetter, created_ms: int) -> tuple[Any, ...]:
 
 def read_row(queue: Queue, row: Sequence[Any]) -> DeadLetter | None:
     """Return the letter that values of ``COLUMNS`` are, None when they are damaged."""
+    if None in queue:
+        return None
     created_ms, kind, reason, detail, payload, source, *origin, _, expected = row
     received_ms, skew_ms, client_ip = origin
     letter = DeadLetter(

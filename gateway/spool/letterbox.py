@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.clock import Clock
-from gateway.spool.base import DeadLetter, Entry, Ledger
+from gateway.spool.base import DeadLetter, Entry, Ledger, Queue
 from gateway.spool.database import is_damage
 from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
-from gateway.spool.letter_rows import COLUMNS, row_of
+from gateway.spool.letter_rows import COLUMNS, SELECT, read_row, row_of
 from gateway.spool.work import Changes, Outcome, Purge, Replay, SetAsideLetters
 
 __all__ = ["Letterbox"]
@@ -105,8 +105,10 @@ class Letterbox:
         return len(deleted)
 
     def set_aside(self, damaged: SetAsideLetters, changes: Changes) -> None:
-        """Take letters out of the others; the ledger is its caller's."""
+        """Take letters out of the others, unless they are sound; the ledger is its caller's."""
         for letter_id in damaged.ids:
+            if self._is_sound(letter_id):
+                continue  # whoever said so read another file, or the disk was wrong
             values = (self._clock.now_ms(), letter_id)
             moved = self._execute(_SET_ASIDE, values).rowcount
             self._execute("DELETE FROM dead_letters WHERE id = ?", (letter_id,))
@@ -168,6 +170,10 @@ class Letterbox:
                 raise
             log.error("the oldest dead letters cannot be found, none is dropped: %s", error)
             return []
+
+    def _is_sound(self, letter_id: int) -> bool:
+        row = self._execute(SELECT, (letter_id,)).fetchone()
+        return row is not None and read_row(Queue(*row[:2]), row[2:]) is not None
 
     def _delete(self, ids: Iterable[int]) -> list[tuple[int, str, int]]:
         """Delete those that are there; return their ids, destinations and sizes.

@@ -53,21 +53,21 @@ class SqliteDeadLetters:
 
         Damaged ones are set aside.
         """
-        attempts = 2
+        before: list[int] = []
         while True:
             read = partial(self._reader.page, wanted, after, limit, max_bytes)
             letters, damaged = await self._reading.call(read)
             if not damaged:
                 return letters
+            if damaged == before:
+                if letters:
+                    return letters
+                raise SpoolUnavailable(f"dead letters that cannot be read: {damaged}")
+            before = damaged
             try:
                 await self._commits.submit(SetAsideLetters(damaged))
             except SpoolUnavailable:
                 # They could not be moved: the file is seen to, and has others then.
-                attempts -= 1
-                if not attempts:
-                    if letters:
-                        return letters
-                    raise
                 self._commits.start()
                 await self._commits.under_way()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.spool.base import DeadLetter, Entry, Queue, Settlement
 from gateway.spool.dead_letters import Replacement
-from gateway.spool.work import Append, Purge, Replay, SetAside, SetAsideLetters
+from gateway.spool.work import Append, Purge, Replay, SetAside
 from tests.support.disk_model import Mode
 from tests.support.faultfs import Operation
 from tests.support.spool_model import Seen, Work
@@ -60,7 +60,7 @@ WISHES = st.builds(
     kind=st.sampled_from(
         [
             *("append", "append", "append", "letter", "letter", "deliver", "keep", "refuse"),
-            *("set aside", "replay", "replay", "purge", "set letter aside"),
+            *("set aside", "replay", "replay", "purge"),
         ]
     ),
     queue=st.sampled_from(QUEUES),
@@ -91,7 +91,7 @@ class Worker:
         return [self._work(wish, left, large=large) for wish in wishes]
 
     def _work(self, wish: Wish, left: Seen, *, large: bool) -> Work:
-        if wish.kind in ("replay", "purge", "set letter aside"):
+        if wish.kind in ("replay", "purge"):
             letter_id = _chosen(wish, left.letters)
             if letter_id is not None:
                 return self._end_of_letter(wish, letter_id, left, large=large)
@@ -108,8 +108,6 @@ class Worker:
         queue, _ = left.letters.pop(letter_id)
         if wish.kind == "purge":
             return Purge((letter_id,))
-        if wish.kind == "set letter aside":
-            return SetAsideLetters((letter_id,))
         entries = [self._entry(queue, 1, large=large) for _ in range(wish.number)]
         return Replay([Replacement(letter_id, entries)])
 

@@ -10,12 +10,12 @@ from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
 from gateway.spool.letter_reader import LetterReader
 from gateway.spool.reader import Reader
-from gateway.spool.work import Append, Purge, Replay, SetAside, SetAsideLetters, Totals
+from gateway.spool.work import Append, Purge, Replay, SetAside, Totals
 
 __all__ = ["Seen", "State", "Work", "observe"]
 
 EVERYTHING = 1 << 40
-Work = Append | Settlement | SetAside | Replay | Purge | SetAsideLetters
+Work = Append | Settlement | SetAside | Replay | Purge
 
 ById = dict[int, tuple[Queue, bytes]]
 
@@ -90,8 +90,6 @@ class _Change:
                         self._grow(entry.queue, entry.lines)
             case Purge():
                 self._end_letters(work.ids, Ledger(purged=1))
-            case SetAsideLetters():
-                self._end_letters(work.ids, Ledger(lost=1))
 
     def result(self) -> State:
         for queue, lines in self._grown.items():
