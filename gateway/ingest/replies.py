@@ -5,13 +5,14 @@ anything else makes some SDK lose or resend events.
 """
 
 import json
+from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway.errors import RequestError
 
-__all__ = ["accepted", "complete", "empty", "failed", "preflight", "raw"]
+__all__ = ["accepted", "complete", "empty", "failed", "method_not_allowed", "preflight", "raw"]
 
 _JSON = "application/json"
 _ACCEPTED = b'{"success":true}'
@@ -40,6 +41,14 @@ def failed(error: RequestError) -> web.Response:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if error.close:
         response.force_close()
+    return response
+
+
+def method_not_allowed(methods: Collection[str]) -> web.Response:
+    """Answer that a path is served, but not with this method."""
+    allowed = ", ".join(sorted({*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))
+    response = failed(RequestError(405, "method_not_allowed", f"accepted here: {allowed}"))
+    response.headers["Allow"] = allowed
     return response
 
 

@@ -1,5 +1,6 @@
-"""Segment's SDKs and HTTP API: where they post events."""
+"""Segment's SDKs and HTTP API."""
 
+from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route
 
 __all__ = ["ROUTES"]
@@ -9,17 +10,20 @@ _TYPES = ("track", "identify", "page", "screen", "group", "alias")
 
 
 def _routes() -> dict[str, Route]:
-    routes = {"/v1": Route(family=_FAMILY), "/": Route(family=_FAMILY)}
+    events = Route(family=_FAMILY, handle=Intake())
+    routes = {"POST /v1": events, "POST /": events}
     for prefix in ("/v1", ""):
         for name in ("batch", "import"):
-            routes[f"{prefix}/{name}"] = Route(family=_FAMILY)
+            routes[f"POST {prefix}/{name}"] = events
         # Browsers and phones use the short names.
-        routes[f"{prefix}/b"] = Route(family=_FAMILY, from_device=True)
+        routes[f"POST {prefix}/b"] = Route(family=_FAMILY, handle=Intake(from_device=True))
         for kind in _TYPES:
-            routes[f"{prefix}/{kind}"] = Route(family=_FAMILY, type=kind)
-            routes[f"{prefix}/{kind[0]}"] = Route(family=_FAMILY, type=kind, from_device=True)
+            routes[f"POST {prefix}/{kind}"] = Route(family=_FAMILY, handle=Intake(type=kind))
+            routes[f"POST {prefix}/{kind[0]}"] = Route(
+                family=_FAMILY, handle=Intake(type=kind, from_device=True)
+            )
     return routes
 
 
 ROUTES = _routes()
-"""Paths without a trailing slash.  React Native may post to ``/v1`` and ``/``."""
+"""React Native may post to ``/v1`` and ``/``."""

@@ -7,52 +7,28 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import web
 
-from gateway.config import Config, SourceConfig
+from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
-from gateway.events import Received, decode
-from gateway.ingest import replies, segment
+from gateway.ingest import pages, replies, segment
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.auth import Sources, key_in_body, key_in_request
-from gateway.ingest.body import read_body
+from gateway.ingest.auth import Sources
 from gateway.ingest.budget import Budget
+from gateway.ingest.call import Accept, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
 from gateway.ingest.descriptors import connections_allowed, raise_limit
-from gateway.ingest.routes import Route, find
+from gateway.ingest.routes import Found, Routes
 from gateway.telemetry import Telemetry
 
-__all__ = ["Accept", "IngestServer"]
+__all__ = ["IngestServer"]
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 512  # more would be accepted in one go, and everybody waits meanwhile
-_HEALTH = frozenset({"/health", "/"})
-
-
-class Accept(Protocol):
-    """Makes events durable; see ``gateway.pipeline.Pipeline.accept``."""
-
-    async def __call__(
-        self,
-        source: SourceConfig,
-        received: Received,
-        *,
-        default_type: str | None,
-        client_ip: str | None,
-        is_retry: bool,
-        hold: Callable[[int], bool],
-    ) -> None:
-        """Return when the events are on disk.
-
-        :param hold: asks for the room that the records take in place of the body.
-        """
-        ...
 
 
 class IngestServer:
@@ -63,14 +39,18 @@ class IngestServer:
 
     def __init__(self, config: Config, accept: Accept, *, telemetry: Telemetry) -> None:
         self._config = server = config.server
-        self._accept = accept
         self._telemetry = telemetry
-        self._sources = Sources(config.sources)
-        self._address = ClientAddress(server.trusted_proxies)
-        self._routes: dict[str, Route] = {**segment.ROUTES}
+        self._routes = Routes(pages.ROUTES, segment.ROUTES)
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
+        )
+        self._services = Services(
+            config=config,
+            sources=Sources(config.sources),
+            address=ClientAddress(server.trusted_proxies),
+            arrivals=self._arrivals,
+            accept=accept,
         )
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
@@ -146,71 +126,46 @@ class IngestServer:
         return context
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        route = find(self._routes, request.path)
-        family = route.family if route else "other"
-        try:
-            response = await self._answer(request, route)
-        except RequestError as error:
-            response = replies.failed(error)
-            if error.code == "overloaded":
-                self._send_away(request, "memory")
-        except SpoolUnavailable as error:
-            response = replies.failed(_unavailable(error))
-            self._send_away(request, "spool")
-        except Exception:
-            _log.exception("a %s request failed inside the gateway; answered 503", family)
-            response = replies.failed(
-                RequestError(503, "internal_error", "try again later", retry_after_s=5)
-            )
+        method = request.method
+        found = self._routes.find("GET" if method == "HEAD" else method, request.path)
+        if found is None:
+            family, response = "other", self._without_route(request)
+        else:
+            family, response = found.route.family, await self._answer(request, found)
         if self._is_last(request):
             response.force_close()
         replies.complete(request, response)
         self._telemetry.requests.labels(family, str(response.status)).inc()
         return response
 
-    async def _answer(self, request: web.BaseRequest, route: Route | None) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, found: Found) -> web.StreamResponse:
+        route, params = found
+        with self._budget.lease() as lease:
+            call = Call(request, params, self._services, lease)
+            try:
+                return await route.handle(call)
+            except RequestError as error:
+                refusal = error
+                if error.code == "overloaded":
+                    self._send_away(request, "memory")
+            except SpoolUnavailable as error:
+                refusal = _unavailable(error)
+                self._send_away(request, "spool")
+            except Exception:
+                _log.exception("a %s request failed inside; answered 503", route.family)
+                refusal = RequestError(503, "internal_error", "try again later", retry_after_s=5)
+            return route.refuse(call, refusal)
+
+    def _without_route(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return replies.preflight(request)
-        if request.method in ("GET", "HEAD") and request.path in _HEALTH:
-            return replies.empty()
-        if route is None:
-            raise RequestError(
-                404, "not_found", f"nothing is served at {request.path[:200]}; see the README"
-            )
-        if request.method != "POST":
-            raise RequestError(405, "method_not_allowed", "send events with POST")
-        await self._take(request, route)
-        return replies.accepted()
-
-    async def _take(self, request: web.BaseRequest, route: Route) -> None:
-        key = key_in_request(request)
-        source = self._sources.find(key) if key is not None else None
-        with self._budget.lease() as lease:
-            body = await read_body(
-                request,
-                lease=lease,
-                arrivals=self._arrivals,
-                max_bytes=self._config.max_body_bytes,
-            )
-            received = decode(body)
-            if source is None:
-                source = self._sources.find(key_in_body(received))
-            headers = request.headers
-            client_ip = None
-            if route.from_device or "Origin" in headers:
-                client_ip = self._address.of(request.remote, headers)
-            stored = self._accept(
-                source,
-                received,
-                default_type=route.type,
-                client_ip=client_ip,
-                is_retry=headers.get("X-Retry-Count", "0") != "0"
-                or headers.get("Rsa-Retry-Attempt", "0") != "0",
-                hold=lease.resize,
-            )
-            # What waits for the disk is the records; nothing else of the request is kept.
-            del body, received
-            await stored
+        methods = self._routes.methods(request.path)
+        if methods:
+            return replies.method_not_allowed(methods)
+        path = request.path[:200]
+        return replies.failed(
+            RequestError(404, "not_found", f"nothing is served at {path}; see the README")
+        )
 
     def _is_last(self, request: web.BaseRequest) -> bool:
         """Whether the connection ends with this answer."""
