@@ -144,17 +144,18 @@ class IngestServer:
             call = Call(request, params, self._services, lease)
             try:
                 return await route.handle(call)
+            # No error outlives its clause: it would keep the body in memory.
             except RequestError as error:
-                refusal = error
                 if error.code == "overloaded":
                     self._send_away(request, "memory")
+                return route.refuse(call, error)
             except SpoolUnavailable as error:
-                refusal = _unavailable(error)
                 self._send_away(request, "spool")
+                return route.refuse(call, _unavailable(error))
             except Exception:
                 _log.exception("a %s request failed inside; answered 503", route.family)
-                refusal = RequestError(503, "internal_error", "try again later", retry_after_s=5)
-            return route.refuse(call, refusal)
+                internal = RequestError(503, "internal_error", "try again later", retry_after_s=5)
+                return route.refuse(call, internal)
 
     def _without_route(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
