@@ -28,7 +28,7 @@ class ClientAddress:
 
         :param peer: the address at the other end of the connection.
         """
-        if peer is None or not self._networks or not self._is_trusted(peer):
+        if peer is None or not self.trusts(peer):
             return peer
         # Some proxies add a line of their own to the one that the client may have made up.
         lines = headers.getall("X-Forwarded-For", ())
@@ -40,6 +40,10 @@ class ClientAddress:
                 return hop
             peer = hop
         return peer
+
+    def trusts(self, peer: str | None) -> bool:
+        """Return whether the headers that a proxy adds are believed from this peer."""
+        return peer is not None and bool(self._networks) and self._is_trusted(peer)
 
     def _in_networks(self, text: str) -> bool:
         try:
