@@ -163,6 +163,18 @@ class Telemetry:
             ("destination", "reason"),
             registry=registry,
         )
+        self.events_filtered = Counter(
+            "gateway_events_filtered_total",
+            "Events that the options of their source keep away, by source and reason.",
+            ("source", "reason"),
+            registry=registry,
+        )
+        self.values_removed = Counter(
+            "gateway_values_removed_total",
+            "Values that the options of a source took out of its events, by source and reason.",
+            ("source", "reason"),
+            registry=registry,
+        )
         self.events_rejected = Counter(
             "gateway_events_rejected_total",
             "Events kept as dead letters when they were received, by destination and reason.",

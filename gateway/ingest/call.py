@@ -83,4 +83,4 @@ class Call:
 
     def client_ip(self) -> str | None:
         """Return the address that the request came from, past the proxies that are trusted."""
-        return self.services.address.of(self.request.remote, self.request.headers)
+        return self.services.address.of(self.request)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gateway.events import Received, decode
 from gateway.ingest import replies
-from gateway.ingest.auth import key_in_body, key_in_request
+from gateway.ingest.auth import check_origin, key_in_body, key_in_request
 from gateway.ingest.call import Call
 
 __all__ = ["Intake"]
@@ -50,11 +50,16 @@ class Intake:
         services, headers = call.services, call.request.headers
         key = self.key(call)
         source = services.sources.find(key) if key is not None else None
+        if source is not None:
+            check_origin(source, call.request)
         if payload is None:
             payload = await self.payload(call)
         received = self.decode(payload)
         if source is None:
             source = services.sources.find(key_in_body(received) if self.has_key_in_body else None)
+            check_origin(source, call.request)
+        if received.shared.sent_at is None:
+            received.shared.sent_at = headers.get("SentAt")  # RudderStack's
         is_from_device = self.from_device or "Origin" in headers
         stored = services.accept(
             source,

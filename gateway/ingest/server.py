@@ -48,7 +48,7 @@ class IngestServer:
         self._services = Services(
             config=config,
             sources=Sources(config.sources),
-            address=ClientAddress(server.trusted_proxies),
+            address=ClientAddress(server.trusted_proxies, server.proxy_headers),
             arrivals=self._arrivals,
             accept=accept,
         )
