@@ -78,7 +78,7 @@ class App:
             max_memory_bytes=config.delivery.max_memory_bytes,
             sleep=sleep,
         )
-        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry, clock=clock)
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,

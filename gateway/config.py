@@ -21,6 +21,7 @@ from gateway.errors import ConfigError
 __all__ = [
     "Action",
     "AdminConfig",
+    "Check",
     "Config",
     "DeliveryConfig",
     "DestinationConfig",
@@ -248,6 +249,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
 
 Check: TypeAlias = Callable[[Config, Reader], None]
+"""Reports mistakes of a configuration in which values that could not be read are UNSET."""
 
 
 def load(
