@@ -16,8 +16,9 @@ from aiohttp import web
 from gateway.config import SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, plain_text
+from gateway.policy import is_origin_allowed
 
-__all__ = ["Sources", "key_in_body", "key_in_request"]
+__all__ = ["Sources", "check_origin", "key_in_body", "key_in_request"]
 
 
 def key_in_request(request: web.BaseRequest) -> str | None:
@@ -56,6 +57,22 @@ def _basic_user(credentials: str) -> str | None:
     # Some SDKs leave out the colon; the key of others holds one, as in "id:secret", and then the
     # password is what follows the last.
     return decoded[:-1] if decoded.endswith(":") else decoded
+
+
+def check_origin(source: SourceConfig, request: web.BaseRequest) -> None:
+    """Refuse the requests of pages that may not send for a source.
+
+    The page can read the answer: a browser that hides it makes SDKs send again and again.
+
+    :raises RequestError: (400) the page's origin is not listed.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and not is_origin_allowed(origin, source.allowed_origins):
+        raise RequestError(
+            400,
+            "origin_not_allowed",
+            "pages of this origin may not send; its source has a list, allowed_origins",
+        )
 
 
 class Sources:

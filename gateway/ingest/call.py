@@ -6,7 +6,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.config import Config, SourceConfig
+from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
@@ -31,10 +31,12 @@ class Accept(Protocol):
         user_agent: str | None,
         is_retry: bool,
         hold: Callable[[int], bool],
+        ip: IpPolicy,
     ) -> None:
         """Return when the events are on disk.
 
         :param hold: asks for the room that the records take in place of the body.
+        :param ip: what the client itself wants to be kept of the user's address.
         """
         ...
 
@@ -90,4 +92,4 @@ class Call:
 
     def client_ip(self) -> str | None:
         """Return the address that the request came from, past the proxies that are trusted."""
-        return self.services.address.of(self.request.remote, self.request.headers)
+        return self.services.address.of(self.request)

@@ -23,7 +23,7 @@ def public_host(call: Call) -> str:
         return server.public_host
     request = call.request
     host = request.headers.get("Host", "")
-    if call.services.address.trusts(request.remote):
+    if call.services.address.is_trusted(request):
         host = request.headers.get("X-Forwarded-Host", host).partition(",")[0].strip()
     if not _HOST.fullmatch(host):
         raise RequestError(400, "invalid_host", "the Host header names no host")

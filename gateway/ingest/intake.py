@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.config import IpPolicy
 from gateway.events import Received, decode
 from gateway.ingest import replies
-from gateway.ingest.auth import key_in_body
+from gateway.ingest.auth import check_origin, key_in_body
 from gateway.ingest.call import Call
 
 __all__ = ["Intake"]
-
 
 _DEVICES = ("analytics-ios/", "analytics-android/")
 """What Segment's former SDKs for telephones call themselves; they send where servers do."""
 
 _MAX_USER_AGENT = 512  # longer ones are made up
+
+
+def _keep(call: Call) -> IpPolicy:
+    return "keep"
 
 
 def _is_from_device(call: Call, received: Received) -> bool:
@@ -48,7 +52,7 @@ class Intake:
         configuration names for them.
     :param payload: returns the JSON that holds the events.
     :param decode: turns it into events.
-    :param address: returns the user's address, for events that come from the user's device.
+    :param ip: returns what the client itself wants to be kept of the user's address.
     :param answer: says that they are on disk.
     """
 
@@ -59,7 +63,7 @@ class Intake:
     may_lack_key: bool = False
     payload: Callable[[Call], Awaitable[bytes]] = Call.body
     decode: Callable[[bytes], Received] = decode
-    address: Callable[[Call], str | None] = Call.client_ip
+    ip: Callable[[Call], IpPolicy] = _keep
     answer: Callable[[], web.StreamResponse] = replies.accepted
 
     async def __call__(self, call: Call, payload: bytes | None = None) -> web.StreamResponse:
@@ -73,6 +77,8 @@ class Intake:
         services, headers = call.services, call.request.headers
         key = self.key(call)
         source = services.sources.find(key) if key is not None else None
+        if source is not None:
+            check_origin(source, call.request)
         if payload is None:
             payload = await self.payload(call)
         received = self.decode(payload)
@@ -80,8 +86,9 @@ class Intake:
             key = key_in_body(received) if self.has_key_in_body else None
             source = services.sources.default if key is None and self.may_lack_key else None
             source = source or services.sources.find(key)
+            check_origin(source, call.request)
         if received.shared.sent_at is None:
-            received.shared.sent_at = headers.get("SentAt")
+            received.shared.sent_at = headers.get("SentAt")  # RudderStack's
         from_device = self.from_device
         if from_device is None:
             from_device = _is_from_device(call, received)
@@ -89,11 +96,12 @@ class Intake:
             source,
             received,
             default_type=self.type,
-            client_ip=self.address(call) if from_device else None,
+            client_ip=call.client_ip() if from_device else None,
             user_agent=_browser(headers.get("User-Agent", "")) if from_device else None,
             is_retry=headers.get("X-Retry-Count", "0") != "0"
             or headers.get("Rsa-Retry-Attempt", "0") != "0",
             hold=call.lease.resize,
+            ip=self.ip(call),
         )
         # What waits for the disk is the records; nothing else of the request is kept.
         del payload, received

@@ -3,13 +3,13 @@
 The key that its events name is masked, as in ``id:***``: it never counts.
 """
 
-import ipaddress
 from dataclasses import replace
 
 import msgspec
 from aiohttp import web
 from msgspec import Raw
 
+from gateway.config import IpPolicy
 from gateway.events import Received, decode
 from gateway.ingest import pixels, replies
 from gateway.ingest.call import Call
@@ -21,9 +21,8 @@ __all__ = ["ROUTES"]
 
 _FAMILY = "jitsu"
 
-_V4_BITS = 24
-_V6_BITS = 48
-"""What is kept of an address whose end is to be stripped."""
+_POLICIES: dict[str, IpPolicy] = {"remove": "drop", "stripLastOctet": "truncate"}
+"""What is kept of the user's address, by ``X-IP-Policy``."""
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -36,18 +35,8 @@ def _key(call: Call) -> str | None:
     return call.key()
 
 
-def _address(call: Call) -> str | None:
-    """Return what the client's policy leaves of the user's address."""
-    policy = call.request.headers.get("X-IP-Policy", "keep")
-    address = call.client_ip() if policy != "remove" else None
-    if address is None or policy != "stripLastOctet":
-        return address
-    try:
-        bits = _V4_BITS if ipaddress.ip_address(address).version == 4 else _V6_BITS
-        network = ipaddress.ip_network((address, bits), strict=False)
-    except ValueError:
-        return None
-    return str(network.network_address)
+def _ip(call: Call) -> IpPolicy:
+    return _POLICIES.get(call.request.headers.get("X-IP-Policy", ""), "keep")
 
 
 def _decode_from_device(body: bytes) -> Received:
@@ -68,9 +57,9 @@ def _accepted() -> web.StreamResponse:
 
 
 _FROM_SERVER = Intake(
-    from_device=False, key=_key, has_key_in_body=False, may_lack_key=True, answer=_accepted
+    from_device=False, key=_key, has_key_in_body=False, may_lack_key=True, ip=_ip, answer=_accepted
 )
-_FROM_DEVICE = replace(_FROM_SERVER, from_device=True, decode=_decode_from_device, address=_address)
+_FROM_DEVICE = replace(_FROM_SERVER, from_device=True, decode=_decode_from_device)
 
 
 def _routes() -> dict[str, Route]:
