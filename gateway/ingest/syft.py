@@ -87,7 +87,7 @@ def _as_event(item: Raw) -> Any:
     if name is None:
         return item
     return {
-        "type": _TRACK,
+        "type": "track",
         "event": name,
         "userId": members.pop("userId", None),
         "anonymousId": members.pop("installationId", None),
