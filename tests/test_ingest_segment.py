@@ -3,8 +3,9 @@
 import base64
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -276,7 +277,12 @@ class TestDevices:
     """Whose address and browser an event gets."""
 
     async def stored(
-        self, served: Serving, target: str, user_agent: str, event: bytes = EVENT, **headers: str
+        self,
+        served: Serving,
+        target: str,
+        user_agent: str,
+        event: bytes = EVENT,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
         answer = await served.post(target, event, {**AUTH, "User-Agent": user_agent, **headers})
         assert answer.status == 200
@@ -297,7 +303,7 @@ class TestDevices:
     async def test_browser_is_filled_in_for_pages(
         self, served: Serving, target: str, headers: dict[str, str]
     ) -> None:
-        found = await self.stored(served, target, CHROME, **headers)
+        found = await self.stored(served, target, CHROME, headers=headers)
         assert (found["$browser"], found["$browser_version"]) == ("Chrome", "120.5")
 
     async def test_browser_that_the_event_names_stays(self, served: Serving) -> None:
