@@ -189,7 +189,7 @@ async def serving(
         destinations=(
             DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),
         ),
-        server=ServerConfig(port=0, shutdown_timeout_s=0.2, **server),
+        server=ServerConfig(**{"port": 0, "shutdown_timeout_s": 0.2, **server}),
     )
     clock, telemetry = SystemClock(), Telemetry()
     spool = spool_type(
