@@ -80,6 +80,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, "name"]
 Network = Annotated[str, "network"]
 BaseUrl = Annotated[str, "base url"]
+PublicHost = Annotated[str, "public host"]
 ProjectToken = Annotated[str, "project token"]
 EventName = Annotated[str, "event name"]
 EventPattern = Annotated[str, "event pattern"]
@@ -120,6 +121,9 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     shutdown_timeout_s: Positive = 10.0
     trusted_proxies: tuple[Network, ...] = ()  # networks, as in "10.0.0.0/8"
     proxy_headers: tuple[ProxyHeader, ...] = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+    public_host: PublicHost | None = None  # by which SDKs reach it; None: what they call it
+    default_source: Name | None = None  # of events whose SDK sends no key
+    browser_bundle: NonEmpty | None = None  # folder with the scripts of analytics.js
     tls_cert: NonEmpty | None = None
     tls_key: NonEmpty | None = None
 
@@ -276,7 +280,7 @@ def load(
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
     own = (
-        *(_check_names, _check_references, _check_limits),
+        *(_check_names, _check_references, _check_default, _check_limits),
         *(_check_room, _check_listeners, _check_available),
     )
     for check in (*own, *checks):
@@ -368,6 +372,15 @@ def _check_references(config: Config, reader: Reader) -> None:
             elif name not in names:
                 got, accepted = reader.got(place, name), ", ".join(names.values())
                 reader.report(place, f"no destination has this name{got}; accepted: {accepted}")
+
+
+def _check_default(config: Config, reader: Reader) -> None:
+    name = config.server.default_source
+    names = _names_shown(reader, "sources", [source.name for source in config.sources])
+    if isinstance(name, str) and names and UNSET not in names and name not in names:
+        place = ("server", "default_source")
+        got, accepted = reader.got(place, name), ", ".join(names.values())
+        reader.report(place, f"no source has this name{got}; accepted: {accepted}")
 
 
 def _names_shown(reader: Reader, key: str, names: Sequence[str]) -> dict[object, str]:
@@ -510,6 +523,10 @@ _LEAVES: Mapping[Any, Leaf] = {
     ProjectToken: Leaf("a string without white space", partial(matching, r"\S+"), hidden=True),
     Secret: Leaf("a string that is not blank", _secret, hidden=True),
     BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
+    PublicHost: Leaf(
+        "a host without a scheme, as in events.example.com, with a port or a path if need be",
+        partial(matching, r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
+    ),
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
     Region: Leaf("one of " + ", ".join(Region.__members__), _region),
     StrictMode: Leaf("one of 0, 1", _strict_mode),

@@ -45,6 +45,7 @@ class Pipeline:
         *,
         default_type: str | None,
         client_ip: str | None,
+        user_agent: str | None = None,
         is_retry: bool,
         hold: Callable[[int], bool] = lambda _: True,
         ip: IpPolicy = "keep",
@@ -53,6 +54,7 @@ class Pipeline:
 
         :param default_type: the type of events that name none.
         :param client_ip: the user's address where the request tells it.
+        :param user_agent: the user's browser where the request tells it.
         :param is_retry: whether the client sends the same bytes again.
         :param hold: asks for room for that many bytes, the records, in place of the request's.
         :param ip: what the request itself asks for, which counts where it is stricter.
@@ -67,6 +69,7 @@ class Pipeline:
             received_ms=received_ms,
             default_type=default_type,
             client_ip=client_ip,
+            user_agent=user_agent,
             is_retry=is_retry,
         )
         count = len(received.events) + len(received.misfits)

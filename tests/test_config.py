@@ -181,8 +181,8 @@ def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
         "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
         'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '
         "max_body_bytes, max_bytes_in_flight, max_connections, header_timeout_s, "
-        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, tls_cert, "
-        "tls_key",
+        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, public_host, "
+        "default_source, browser_bundle, tls_cert, tls_key",
         "server.port: expected an integer from 0 to 65535 (got 'x')",
     ]
 

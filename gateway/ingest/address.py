@@ -55,7 +55,7 @@ class ClientAddress:
         what is written before that may be made up.
         """
         peer = self._address_of(request.remote or "")
-        if peer is None or not self._networks or not self._is_trusted(peer):
+        if peer is None or not self._believes(peer):
             return None if peer is None else str(peer)
         is_told = False
         for read in self._readers:
@@ -65,6 +65,14 @@ class ClientAddress:
             if address is not None:
                 return str(address)
         return None if is_told else str(peer)
+
+    def is_trusted(self, request: web.BaseRequest) -> bool:
+        """Return whether a request comes from a proxy whose word counts."""
+        peer = self._address_of(request.remote or "")
+        return peer is not None and self._believes(peer)
+
+    def _believes(self, peer: Address) -> bool:
+        return bool(self._networks) and self._is_trusted(peer)
 
     def _nearest(self, hops: Sequence[str]) -> Address | None:
         """Return the nearest one that no trusted proxy has, else the farthest."""

@@ -76,9 +76,13 @@ def check_origin(source: SourceConfig, request: web.BaseRequest) -> None:
 
 
 class Sources:
-    """The sources by their write keys."""
+    """The sources by their write keys.
 
-    def __init__(self, sources: Sequence[SourceConfig]) -> None:
+    :param default: name of the one that events without any key belong to, where they may lack it.
+    """
+
+    def __init__(self, sources: Sequence[SourceConfig], default: str | None = None) -> None:
+        self.default = next((source for source in sources if source.name == default), None)
         self._pepper = os.urandom(16)
         self._by_digest = {self._digest(source.write_key.reveal()): source for source in sources}
 

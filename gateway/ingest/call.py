@@ -6,13 +6,14 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.config import Config, SourceConfig
+from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.auth import Sources
+from gateway.ingest.auth import Sources, key_in_request
 from gateway.ingest.body import read_body
 from gateway.ingest.budget import Lease
+from gateway.ingest.bundle import Bundle
 
 __all__ = ["Accept", "Call", "Services"]
 
@@ -27,12 +28,15 @@ class Accept(Protocol):
         *,
         default_type: str | None,
         client_ip: str | None,
+        user_agent: str | None,
         is_retry: bool,
         hold: Callable[[int], bool],
+        ip: IpPolicy,
     ) -> None:
         """Return when the events are on disk.
 
         :param hold: asks for the room that the records take in place of the body.
+        :param ip: what the client itself wants to be kept of the user's address.
         """
         ...
 
@@ -45,6 +49,7 @@ class Services:
     sources: Sources
     address: ClientAddress
     arrivals: Arrivals
+    bundle: Bundle
     accept: Accept
 
 
@@ -68,6 +73,10 @@ class Call:
         self.params = params
         self.services = services
         self.lease = lease
+
+    def key(self) -> str | None:
+        """Return the write key of the headers or the query, None when there is none."""
+        return key_in_request(self.request)
 
     async def body(self) -> bytes:
         """Read the body, inflated where the client compressed it.  Only once.

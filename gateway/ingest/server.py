@@ -12,11 +12,12 @@ from aiohttp import web
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
-from gateway.ingest import pages, replies, segment
+from gateway.ingest import jitsu, pages, replies, rudder, segment, syft
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources
 from gateway.ingest.budget import Budget
+from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
@@ -29,6 +30,8 @@ from gateway.telemetry import Telemetry
 __all__ = ["IngestServer"]
 
 _log = logging.getLogger(__name__)
+
+_FAMILIES = (pages, segment, rudder, jitsu, syft)
 
 _BACKLOG = 512  # more would be accepted in one go, and everybody waits meanwhile
 
@@ -45,16 +48,17 @@ class IngestServer:
         self._config = server = config.server
         self._clock = clock or SystemClock()
         self._telemetry = telemetry
-        self._routes = Routes(pages.ROUTES, segment.ROUTES)
+        self._routes = Routes(*(family.ROUTES for family in _FAMILIES))
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
         )
         self._services = Services(
             config=config,
-            sources=Sources(config.sources),
+            sources=Sources(config.sources, server.default_source),
             address=ClientAddress(server.trusted_proxies, server.proxy_headers),
             arrivals=self._arrivals,
+            bundle=Bundle(server.browser_bundle),
             accept=accept,
         )
         self._connections: Connections | None = None
@@ -68,10 +72,11 @@ class IngestServer:
     async def start(self) -> None:
         """Listen.
 
-        :raises OSError: the address cannot be used.
+        :raises OSError: the address or the bundle cannot be used.
         :raises CertificateError: the certificate or its key cannot be used.
         """
         config = self._config
+        self._services.bundle.load()
         files = raise_limit()
         self._max_connections = config.max_connections or connections_allowed(files)
         self._connections = Connections(
