@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.processes import gateway
 from tests.support.serving import EVENT, KEY, Answer, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}
@@ -454,13 +455,31 @@ class TestBundle:
         answer = await served.exchange(get(f"/analytics.js/v1/{KEY}/analytics.min.js"))
         assert (answer.status, answer.code) == (404, "not_found")
 
-    @pytest.mark.parametrize("missing", ["folder", "entry"])
-    async def test_another_folder_is_told_when_it_starts(
-        self, tmp_path: Path, missing: str
+    @pytest.mark.parametrize(
+        ("folder_has", "problem"),
+        [
+            (None, "cannot be read: No such file or directory"),
+            ("index.js", "has no standalone.js"),
+        ],
+    )
+    async def test_another_folder_is_told_before_and_when_it_starts(
+        self, tmp_path: Path, folder_has: str | None, problem: str
     ) -> None:
         folder = tmp_path / "elsewhere"
-        if missing == "entry":
+        if folder_has is not None:
             folder.mkdir()
-        with pytest.raises(OSError, match="elsewhere"):
+            (folder / folder_has).touch()
+        with pytest.raises(OSError, match=f"server.browser_bundle: {problem}; accepted: "):
             async with serving(tmp_path, browser_bundle=str(folder)):
                 pass
+
+        config = tmp_path / "gateway.toml"
+        config.write_text(
+            f'server = {{browser_bundle = "{folder}"}}\n'
+            'sources = [{name = "a", write_key = "k"}]\n'
+            'destinations = [{settings = {projectToken = "t"}}]\n'
+        )
+        for command in ("check", "run"):
+            done = await gateway(command, "--config", str(config))
+            assert done.code == 2
+            assert f"server.browser_bundle: {problem}; accepted: " in done.stderr
