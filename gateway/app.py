@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from gateway.config import Config
 from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
-from gateway.mapping import Mapper, Remap
+from gateway.mapping import Mapper, Remap, address_places
 from gateway.pipeline import Pipeline
+from gateway.policy import policy_of
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import DeadLetterStore, Limits
 from gateway.spool.files import spool_name
@@ -32,13 +33,13 @@ class Place:
 
     :param number: of its spool.
     :param serves: whether it takes events; otherwise it only delivers what is in its spool.
-    :param listener: where it takes them, in place of the configured address.
+    :param listeners: where it takes them, in place of the configured address.
     :param admin_path: of a socket for operators, in place of the configured address.
     """
 
     number: int = 0
     serves: bool = True
-    listener: socket.socket | None = None
+    listeners: Sequence[socket.socket] = ()
     admin_path: Path | None = None
 
 
@@ -63,9 +64,11 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int 
 
 def dead_letters_of(config: Config, store: DeadLetterStore, limits: Limits) -> DeadLetters:
     """Return what can be done with the dead letters of a spool, or of several."""
+    addresses = address_places(config.destinations)
+    policies = {one.name: policy_of(one, addresses=addresses) for one in config.sources}
     return DeadLetters(
         store,
-        Remap(config.destinations),
+        Remap(config.destinations, policies),
         destinations=[destination.name for destination in config.destinations],
         limits=limits,
     )
@@ -102,7 +105,7 @@ class App:
             max_memory_bytes=config.delivery.max_memory_bytes,
             sleep=sleep,
         )
-        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry, clock=clock)
         letters = SeveralDeadLetters({place.number: self.spool.letters})  # with ids that tell whose
         self.admin = AdminServer(
             config.admin,
@@ -132,7 +135,7 @@ class App:
             await self.delivery.start()
             await self.admin.start(self._place.admin_path)
             if self._place.serves:
-                await self.ingest.start(self._place.listener)
+                await self.ingest.start(self._place.listeners)
         except BaseException:
             await self.stop(deliver=False)
             raise

@@ -5,7 +5,7 @@ not fit the types is each decoded by itself, member by member, so that one odd e
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +16,7 @@ from gateway.errors import RequestError
 __all__ = [
     "MAX_EVENTS",
     "MEMBERS",
+    "NOTHING",
     "Event",
     "Received",
     "decode",
@@ -28,7 +29,8 @@ __all__ = [
 MAX_EVENTS = 10_000
 """Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
 
-_NOTHING = msgspec.Raw(b"")
+NOTHING = msgspec.Raw(b"")
+"""A raw member that is absent; only this very object is left out when an event is encoded."""
 
 
 class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
@@ -53,10 +55,10 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     sent_at: str | int | float | None = None
     write_key: str | None = None
     group_key: str | None = msgspec.field(name="group_key", default=None)
-    context: msgspec.Raw = _NOTHING
-    properties: msgspec.Raw = _NOTHING
-    traits: msgspec.Raw = _NOTHING
-    integrations: msgspec.Raw = _NOTHING
+    context: msgspec.Raw = NOTHING
+    properties: msgspec.Raw = NOTHING
+    traits: msgspec.Raw = NOTHING
+    integrations: msgspec.Raw = NOTHING
     # The client's address; set by the gateway, whatever the client sent under this name.
     client_ip: str | None = msgspec.field(name="(client address)", default=None)
     # What to add to the client's times, in milliseconds; set by the gateway as well.
@@ -75,7 +77,7 @@ class _Payload(Event):
 class _LoosePayload(msgspec.Struct, rename="camel"):
     """The same, with nothing said about the events."""
 
-    batch: msgspec.Raw = _NOTHING
+    batch: msgspec.Raw = NOTHING
 
 
 @dataclass(slots=True)
@@ -104,24 +106,25 @@ _decode_any = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(body: bytes) -> Received:
+def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Received:
     """Return the events of a body: one object, an object with ``batch``, or a list of objects.
 
     Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, since nothing
     behind the gateway could read them.
 
+    :param reshape: makes such a shape of another one; it may raise ``msgspec.DecodeError``.
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
     body = _as_utf8(body)
     try:
         try:
-            return _decode(body)
+            return _decode(body if reshape is None else reshape(body))
         except msgspec.DecodeError:
             # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
             mended = _without_lone_surrogates(body)
             if mended == body:
                 raise
-            return _decode(mended)
+            return _decode(mended if reshape is None else reshape(mended))
     except msgspec.DecodeError as error:
         raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:

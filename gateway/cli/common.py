@@ -1,13 +1,13 @@
 """What several commands share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
-from gateway.config import Config, load, warnings
+from gateway.config import Check, Config, load, warnings
 from gateway.errors import ConfigError
 from gateway.mapping import check_subscriptions
 
@@ -40,10 +40,18 @@ def fail(text: str, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
-def load_or_exit(path: Path | None, fallback: Mapping[str, str] = MappingProxyType({})) -> Config:
-    """Return the configuration; with mistakes in it, print each and exit with 2."""
+def load_or_exit(
+    path: Path | None,
+    fallback: Mapping[str, str] = MappingProxyType({}),
+    *,
+    checks: Sequence[Check] = (),
+) -> Config:
+    """Return the configuration; with mistakes in it, print each and exit with 2.
+
+    :param checks: what only some commands need to be right.
+    """
     try:
-        config = load(path, fallback=fallback, checks=CHECKS)
+        config = load(path, fallback=fallback, checks=(*CHECKS, *checks))
     except ConfigError as error:
         where = str(path) if path else "the environment"
         count = len(error.problems)

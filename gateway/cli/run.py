@@ -14,6 +14,8 @@ from gateway.app import App
 from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
+from gateway.ingest.bundle import check_bundle
+from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.process import (
     collect_garbage_rarely,
     log_to_stderr,
@@ -45,6 +47,9 @@ _FIXED: Mapping[str, Callable[[Config], Any]] = {
 }
 """What belongs to all workers together, and so outlives each of them."""
 
+_CHECKS = (check_certificate, check_bundle)
+"""What has to be right in a configuration that is run."""
+
 _NOTHING: dict[str, str] = {}
 
 
@@ -60,15 +65,15 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
     fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
-    loaded = load_or_exit(config, fallback)
+    loaded = load_or_exit(config, fallback, checks=_CHECKS)
     log_to_stderr()
 
     def read() -> Config:
-        return load(config, fallback=fallback, checks=CHECKS)
+        return load(config, fallback=fallback, checks=(*CHECKS, *_CHECKS))
 
     try:
         run_async(_serve(loaded, read, sandbox_port if sandbox else None))
-    except (SpoolError, CannotStart) as error:
+    except (SpoolError, CannotStart, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
         hint = f"; {_HINT}" if error.errno in _ADDRESS_ERRORS else ""
@@ -95,6 +100,8 @@ async def _serve(config: Config, read: Callable[[], Config], sandbox_port: int |
 async def _serve_alone(config: Config, sandbox: Sandbox | None) -> None:
     app = App(config)
     await app.start()
+    if config.server.tls_cert is not None:
+        _reload_certificate_when_told(app)
     collect_garbage_rarely()
     _greet(config, app.ingest.port, app.admin.port, sandbox)
     await until_told()
@@ -102,6 +109,18 @@ async def _serve_alone(config: Config, sandbox: Sandbox | None) -> None:
     await stop_when_told_twice(app.stop, lambda: _at_once(app.stop(deliver=False)))
     left = sum(ledger.pending for ledger in app.spool.ledger().values())
     say(f"gateway: stopped; {left} records wait in {config.spool.path} for the next start")
+
+
+def _reload_certificate_when_told(app: App) -> None:
+    """Read the certificate again at SIGHUP, for those who do not want to wait a second."""
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(app.ingest.reload_certificate())
+        reloads.add(task)  # else it may be collected before it is done
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 async def _serve_together(

@@ -1,9 +1,18 @@
 """From events to the records of each destination."""
 
 from gateway.mapping.actions import ENDPOINTS
+from gateway.mapping.addresses import address_places
 from gateway.mapping.check import check_subscriptions
 from gateway.mapping.mapper import Mapped, Mapper
 from gateway.mapping.prepare import prepare
 from gateway.mapping.remap import Remap
 
-__all__ = ["ENDPOINTS", "Mapped", "Mapper", "Remap", "check_subscriptions", "prepare"]
+__all__ = [
+    "ENDPOINTS",
+    "Mapped",
+    "Mapper",
+    "Remap",
+    "address_places",
+    "check_subscriptions",
+    "prepare",
+]

@@ -12,6 +12,7 @@ import sys
 
 from gateway.app import App
 from gateway.errors import SpoolError
+from gateway.ingest.tls import CertificateError
 from gateway.process import (
     collect_garbage_rarely,
     log_to_stderr,
@@ -27,7 +28,7 @@ async def _work(job: Job) -> None:
     app = App(job.config, place=job.place())
     try:
         await app.start()
-    except (SpoolError, OSError) as error:
+    except (SpoolError, CertificateError, OSError) as error:
         _report(str(error))
         return
     collect_garbage_rarely()

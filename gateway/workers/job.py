@@ -19,21 +19,19 @@ class Job:
 
     :param config: its share of it; it passes through a pipe, so no secret of it is ever on disk or
         among the arguments of a process.
-    :param listener: number of the descriptor of the socket that SDKs connect to; None: it only
-        delivers.
+    :param listeners: the descriptors of the sockets that SDKs connect to; none: it only delivers.
     """
 
     config: Config
     number: int
     admin_path: Path
-    listener: int | None
+    listeners: tuple[int, ...]
 
     def place(self) -> Place:
         """Return where its process stands."""
-        listener = None if self.listener is None else socket.socket(fileno=self.listener)
         return Place(
             number=self.number,
-            serves=listener is not None,
-            listener=listener,
+            serves=bool(self.listeners),
+            listeners=[socket.socket(fileno=each) for each in self.listeners],
             admin_path=self.admin_path,
         )

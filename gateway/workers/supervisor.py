@@ -20,6 +20,7 @@ from gateway.admin.fleet import FleetAdmin, Member
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import GatewayError
+from gateway.ingest.sockets import listen
 from gateway.spool.files import numbers_in, spool_name
 from gateway.workers.job import READY, Job
 from gateway.workers.restarts import Restarts
@@ -29,7 +30,6 @@ __all__ = ["CannotStart", "Supervisor", "left_behind"]
 
 _log = logging.getLogger(__name__)
 
-_BACKLOG = 512
 _START_S = 60.0
 
 _MARGIN_S = 15.0
@@ -52,34 +52,17 @@ def left_behind(config: Config, workers: int) -> list[int]:
     return [number for number in numbers if number >= workers]
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """Return a socket that shares its port; listening, so that who connects can wait."""
-    info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    bound = socket.socket(info[0], info[1], info[2])
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(info[4])
-        bound.listen(_BACKLOG)
-        bound.setblocking(False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
 class _Worker:
     """One worker: its process, of which there may be many in turn."""
 
-    def __init__(self, number: int, directory: Path, listener: socket.socket | None) -> None:
-        serves = listener is not None
+    def __init__(self, number: int, directory: Path, listeners: list[socket.socket]) -> None:
         self.member = Member(
             name=spool_name(number),
             number=number,
             admin_path=directory / f"{number}.sock",
-            serves=serves,
+            serves=bool(listeners),
         )
-        self.listener = listener
+        self.listeners = listeners
         self.restarts = Restarts()
         self.process: asyncio.subprocess.Process | None = None
         self.keeper: asyncio.Task[None] | None = None
@@ -94,18 +77,18 @@ class _Worker:
         member.admin_path.unlink(missing_ok=True)
         member.state = "starting"
         member.life += 1
-        listener = None if self.listener is None else self.listener.fileno()
+        listeners = tuple(each.fileno() for each in self.listeners)
         self.process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.workers"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            pass_fds=() if listener is None else (listener,),
+            pass_fds=listeners,
             start_new_session=True,  # Ctrl-C is for the supervisor, which tells the workers
         )
         member.pid = process.pid
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
         job = Job(
-            config=config, number=member.number, admin_path=member.admin_path, listener=listener
+            config=config, number=member.number, admin_path=member.admin_path, listeners=listeners
         )
         text = pickle.dumps(job)
         try:
@@ -135,6 +118,12 @@ class _Worker:
         if self.process is not None and self.process.returncode is None:
             self.member.state = "stopping"
             self.process.send_signal(signal.SIGTERM)
+
+    def stop_listening(self) -> None:
+        """Close the sockets: who waits there is cut off, and others come to other workers."""
+        for each in self.listeners:
+            each.close()
+        self.listeners = []
 
     async def end(self) -> None:
         """Kill the process, unless it has ended."""
@@ -175,12 +164,12 @@ class Supervisor:
         try:
             await self.admin.start()
             for number in range(self._count):
-                listener = _bind(server.host, self.port)
-                self.port = int(listener.getsockname()[1])  # the configuration may say 0
-                self._workers.append(_Worker(number, self._directory, listener))
+                listeners = listen(server.host, self.port, shared=True)
+                self.port = int(listeners[0].getsockname()[1])  # the configuration may say 0
+                self._workers.append(_Worker(number, self._directory, listeners))
             for number in left_behind(self.config, self._count):
                 _log.warning("worker-%d no longer serves; what it left is delivered", number)
-                self._workers.append(_Worker(number, self._directory, None))
+                self._workers.append(_Worker(number, self._directory, []))
             await asyncio.gather(*(worker.start(self._share) for worker in self._workers))
         except BaseException:
             await self.stop_now()
@@ -256,22 +245,19 @@ class Supervisor:
 
     def _stop_listening(self, worker: _Worker) -> None:
         """Leave the connections of a worker that stays away to the others."""
-        others = [each for each in self._workers if each is not worker and each.listener]
-        if worker.listener is not None and others:
-            worker.listener.close()
-            worker.listener = None
+        if any(each.listeners for each in self._workers if each is not worker):
+            worker.stop_listening()
 
     def _listen_again(self, worker: _Worker) -> None:
-        if worker.member.serves and worker.listener is None:
-            worker.listener = _bind(self.config.server.host, self.port)
+        if worker.member.serves and not worker.listeners:
+            worker.listeners = listen(self.config.server.host, self.port, shared=True)
 
     async def _clean_up(self) -> None:
         for worker in self._workers:
             await worker.end()
             if worker.keeper is not None:
                 worker.keeper.cancel()
-            if worker.listener is not None:
-                worker.listener.close()
+            worker.stop_listening()
         await self.admin.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -1,13 +1,14 @@
 """What must hold for any bytes whatever."""
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import fastmap
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.errors import RequestError
-from gateway.events import decode
+from gateway.events import Received, decode
 from gateway.mapping import Mapper, prepare
 from gateway.telemetry import Telemetry
 
@@ -23,8 +24,11 @@ _DESTINATIONS = tuple(
 _MAPPER = Mapper(_DESTINATIONS, Telemetry())
 
 
-def check_body(body: bytes) -> int:
-    """Take a body the way of the gateway; returns how many records it became."""
+def check_body(body: bytes, decode: Callable[[bytes], Received] = decode) -> int:
+    """Take a body the way of the gateway; returns how many records it became.
+
+    :param decode: what its route reads it with.
+    """
     try:
         received = decode(body)
         prepare(
@@ -32,6 +36,7 @@ def check_body(body: bytes) -> int:
             received_ms=RECEIVED_MS,
             default_type="track",
             client_ip="192.0.2.1",
+            user_agent="Mozilla/5.0",
             is_retry=False,
         )
     except RequestError:

@@ -37,6 +37,8 @@ KEY = "canary-write-key"
 EVENT = b'{"type":"track","event":"E","userId":"u","messageId":"m"}'
 ANSWER_S = 15
 
+DESTINATION = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -175,6 +177,7 @@ async def serving(
     sources: Sequence[SourceConfig] = (),
     spool_type: type[SqliteSpool] = SqliteSpool,
     min_free_bytes: int = 0,
+    destination: DestinationConfig = DESTINATION,
     **server: Any,
 ) -> AsyncIterator[Serving]:
     """Run a server.
@@ -186,10 +189,8 @@ async def serving(
     """
     config = Config(
         sources=tuple(sources) or (SourceConfig(name="sdk", write_key=Secret(KEY)),),
-        destinations=(
-            DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),
-        ),
-        server=ServerConfig(port=0, shutdown_timeout_s=0.2, **server),
+        destinations=(destination,),
+        server=ServerConfig(**{"port": 0, "shutdown_timeout_s": 0.2, **server}),
     )
     clock, telemetry = SystemClock(), Telemetry()
     spool = spool_type(
