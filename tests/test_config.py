@@ -296,6 +296,13 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.trusted_proxies", ["::1", "x"], "server.trusted_proxies[1]: expected an address"),
         ("server.trusted_proxies", ["10.0.0.1/8"], "as in 10.0.0.0/8 (got '10.0.0.1/8')"),
         ("server.trusted_proxies", [1], "server.trusted_proxies[0]: expected an address"),
+        *(
+            ("server.public_host", host, "expected a host without https:// and /v1, as in events.")
+            for host in ("https://a.example", "a.example/", "a.example/v1", "", "a b", "a\nb", 5)
+        ),
+        ("server.default_source", "no name!", "expected 1 to 64 of the characters"),
+        ("server.default_source", "other", "no source has this name (got 'other'); accepted: web"),
+        ("server.browser_bundle", "", "expected a nonempty string in quotes"),
         ("server.proxy_headers", ["Via"], "expected one of Forwarded, X-Forwarded-For, X-"),
         (
             "sources.0.ip",
@@ -458,6 +465,9 @@ def test_strict_mode_in_any_form_is_accepted(value: Any, expected: str) -> None:
         ("server.port", 65535),
         ("server.max_body_bytes", 1024),
         ("server.trusted_proxies", ["192.168.1.7", "fd00::/8"]),
+        ("server.public_host", "events.example.com"),
+        ("server.public_host", "10.0.0.5:8080/analytics/v1x"),
+        ("server.default_source", "web"),
         ("server.tls_cert", None),
         ("server.proxy_headers", ["X-Real-IP"]),
         ("sources.0.ip", "drop"),
