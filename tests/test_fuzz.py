@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ingest.syft import decode_upload
 from tests.fuzz.checks import check_body, check_inputs
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -41,6 +42,15 @@ def test_damaged_events_give_good_records_or_a_clear_rejection(seed: int) -> Non
         body = damaged(rng.choice(EVENTS), rng)
         check_inputs(body)
         check_body(body)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_uploads_of_syft_do_so_too(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(500):
+        event = rng.choice(EVENTS)
+        upload = rng.choice((b'{"events":[%b],"version":"1","userAgentData":"M"}', b"[%b]")) % event
+        check_body(damaged(upload.replace(b'"event"', b'"eventName"'), rng), decode_upload)
 
 
 def test_undamaged_events_give_records() -> None:

@@ -96,7 +96,7 @@ class SourcePolicy:
         """Return why an event is not taken; None when it is."""
         kind = event.type
         reason = self.reason_against_name(plain_text(event.event)) if kind == "track" else None
-        if reason is not None:
+        if reason is not None or not (self._rate < 1 or self._anonymous):
             return reason
         user_id, anonymous_id = self._id(event.user_id), self._id(event.anonymous_id)
         reason = self.reason_against_user(
@@ -143,7 +143,7 @@ class SourcePolicy:
             return
         for name in _TEXTS:
             value = getattr(event, name)
-            if isinstance(value, Raw) and b"{" in bytes(value):
+            if type(value) is Raw and b"{" in bytes(value):
                 setattr(event, name, None)  # no text, but it may hold anything
         if self._anonymous:
             _forget_user(event, removals)

@@ -1,13 +1,14 @@
 """What must hold for any bytes whatever."""
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import fastmap
 from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
 from gateway.errors import RequestError
-from gateway.events import decode
+from gateway.events import Received, decode
 from gateway.mapping import Mapper, prepare
 from gateway.policy import SourcePolicy, policy_of
 from gateway.telemetry import Telemetry
@@ -35,13 +36,16 @@ _STRICT = policy_of(
 )
 
 
-def check_body(body: bytes) -> int:
-    """Take a body the way of the gateway; returns how many records it became."""
-    _check(body, _STRICT)
-    return _check(body, None)
+def check_body(body: bytes, decode: Callable[[bytes], Received] = decode) -> int:
+    """Take a body the way of the gateway; returns how many records it became.
+
+    :param decode: what its route reads it with.
+    """
+    _check(body, decode, _STRICT)
+    return _check(body, decode, None)
 
 
-def _check(body: bytes, policy: SourcePolicy | None) -> int:
+def _check(body: bytes, decode: Callable[[bytes], Received], policy: SourcePolicy | None) -> int:
     try:
         received = decode(body)
         prepare(
@@ -49,6 +53,7 @@ def _check(body: bytes, policy: SourcePolicy | None) -> int:
             received_ms=RECEIVED_MS,
             default_type="track",
             client_ip="192.0.2.1",
+            user_agent="Mozilla/5.0",
             is_retry=False,
         )
     except RequestError:
