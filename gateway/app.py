@@ -13,9 +13,8 @@ from gateway.config import Config
 from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
-from gateway.mapping import Mapper, Remap, address_places
+from gateway.mapping import Mapper, Remap, policies_of
 from gateway.pipeline import Pipeline
-from gateway.policy import policy_of
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import DeadLetterStore, Limits
 from gateway.spool.files import spool_name
@@ -64,11 +63,9 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int 
 
 def dead_letters_of(config: Config, store: DeadLetterStore, limits: Limits) -> DeadLetters:
     """Return what can be done with the dead letters of a spool, or of several."""
-    addresses = address_places(config.destinations)
-    policies = {one.name: policy_of(one, addresses=addresses) for one in config.sources}
     return DeadLetters(
         store,
-        Remap(config.destinations, policies),
+        Remap(config.destinations, policies_of(config)),
         destinations=[destination.name for destination in config.destinations],
         limits=limits,
     )
