@@ -75,7 +75,9 @@ class App:
             max_memory_bytes=config.delivery.max_memory_bytes,
             sleep=sleep,
         )
-        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        self.ingest = IngestServer(
+            config, pipeline.accept, pipeline.accept_records, telemetry=telemetry
+        )
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,

@@ -25,6 +25,7 @@ __all__ = [
     "DeliveryConfig",
     "DestinationConfig",
     "DestinationSettings",
+    "ProxyConfig",
     "Region",
     "Secret",
     "ServerConfig",
@@ -216,7 +217,23 @@ class DestinationConfig(_Section, frozen=True, kw_only=True):
     presets: bool = True  # whether the profile's own subscriptions apply
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     base_url: BaseUrl | None = None  # instead of the region's host
+    mixpanel_sdks: bool = True  # whether Mixpanel's own SDKs may send with its token
     delivery: DeliveryConfig = DeliveryConfig()
+
+    @property
+    def host(self) -> str:
+        """The URL that the paths of Mixpanel's API are added to."""
+        return (self.base_url or self.settings.apiRegion.value).rstrip("/")
+
+
+class ProxyConfig(_Section, frozen=True, kw_only=True):
+    """``[proxy]``: what Mixpanel's own SDKs ask Mixpanel for, beside sending events."""
+
+    enabled: bool = True
+    requests: Annotated[int, Meta(ge=1, le=10_000)] = 64  # at once
+    timeout_s: Positive = 30.0
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024**2  # of a request and of an answer
+    cdn_url: BaseUrl = "https://cdn.mxpnl.com"  # where the library for browsers is
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -228,6 +245,7 @@ class Config(_Section, frozen=True, kw_only=True):
     admin: AdminConfig = AdminConfig()
     spool: SpoolConfig = SpoolConfig()
     delivery: SharedDeliveryConfig = SharedDeliveryConfig()
+    proxy: ProxyConfig = ProxyConfig()
 
 
 Check: TypeAlias = Callable[[Config, Reader], None]

@@ -18,11 +18,13 @@ __all__ = [
     "MEMBERS",
     "Event",
     "Received",
+    "as_utf8",
     "decode",
     "decode_event",
     "encode",
     "merge_objects",
     "plain_text",
+    "without_lone_surrogates",
 ]
 
 MAX_EVENTS = 10_000
@@ -112,13 +114,13 @@ def decode(body: bytes) -> Received:
 
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
-    body = _as_utf8(body)
+    body = as_utf8(body)
     try:
         try:
             return _decode(body)
         except msgspec.DecodeError:
             # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-            mended = _without_lone_surrogates(body)
+            mended = without_lone_surrogates(body)
             if mended == body:
                 raise
             return _decode(mended)
@@ -249,7 +251,8 @@ def _check_count(count: int) -> None:
         )
 
 
-def _as_utf8(body: bytes) -> bytes:
+def as_utf8(body: bytes) -> bytes:
+    """Return text with U+FFFD for what is not UTF-8, and without a byte order mark."""
     body = body.removeprefix(b"\xef\xbb\xbf")
     return body if is_utf8(body) else body.decode(errors="replace").encode()
 
@@ -264,5 +267,6 @@ _TEXT_OR_HALF = re.compile(
 )
 
 
-def _without_lone_surrogates(body: bytes) -> bytes:
+def without_lone_surrogates(body: bytes) -> bytes:
+    """Return JSON text with U+FFFD for halves of surrogate pairs."""
     return _TEXT_OR_HALF.sub(lambda found: found[1] or b"\\ufffd", body)

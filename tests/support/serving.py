@@ -203,7 +203,7 @@ async def serving(
     try:
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, spool, clock, telemetry)
-        ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        ingest = IngestServer(config, pipeline.accept, pipeline.accept_records, telemetry=telemetry)
         await ingest.start()
         try:
             yield Serving(ingest, spool, telemetry)
