@@ -32,6 +32,10 @@ _EARLIEST_S = 365 * 86_400
 _NO_TIME = 10**15
 """/import refuses times before 1971; from here on a number is no time at all."""
 
+_COMMANDS = ("$identify", "$create_alias", "$merge")
+"""Events that name their ids in ways of their own."""
+
+_DISTINCT_ID = ("properties", "distinct_id")
 _CLIENT_IP = spec.Path("client_ip")
 _OWN_ID = spec.Path("own_id")
 _INPUTS = ("text", _CLIENT_IP.root, _OWN_ID.root)
@@ -54,6 +58,10 @@ def _unique_id(*keys: str) -> spec.If:
     return spec.If(_id_at(*keys), spec.Value(_at(*keys), spec.UniqueId(forbidden())))
 
 
+def _is_event(name: str) -> spec.Condition:
+    return spec.Equals(_value("event"), name)
+
+
 def _event() -> spec.Mapping:
     name = spec.Value(_at("event"), spec.String())
     time = _value("properties", "time")
@@ -61,10 +69,11 @@ def _event() -> spec.Mapping:
         (spec.Compare(time, ">=", _EARLIEST_S), spec.Compare(time, "<", _NO_TIME)),
     )
     is_wrong_time = spec.Every((spec.Exists(time), spec.Not(is_time)))
+    is_nobodys = spec.Not(spec.Some((*map(_is_event, _COMMANDS), _id_at(*_DISTINCT_ID))))
     completed = spec.Fields(
         (
             ("time", spec.If(is_wrong_time, None, spec.Value(time.path, spec.Time()))),
-            ("distinct_id", spec.If(_id_at("properties", "distinct_id"), None, spec.Const(""))),
+            ("distinct_id", spec.If(is_nobodys, spec.Const(""))),
             (
                 "$insert_id",
                 spec.First(

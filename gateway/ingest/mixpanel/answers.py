@@ -40,17 +40,21 @@ def received(error: str | None, options: Options) -> web.Response:
     """
     status = 1 if error is None else 0
     if options.has("img"):
-        return web.Response(body=_PIXEL, content_type="image/gif")
+        return _fresh(_PIXEL, "image/gif")
     is_verbose = options.has("verbose")
     text = _encode({"status": status, "error": error} if is_verbose else status)
     callback = options.get("callback", "")
     if _CALLBACK.fullmatch(callback):
-        response = web.Response(
-            body=b"%b(%b);" % (callback.encode(), text), content_type="text/javascript"
-        )
+        response = _fresh(b"%b(%b);" % (callback.encode(), text), "text/javascript")
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
-    return web.Response(body=text, content_type="application/json" if is_verbose else "text/plain")
+    return _fresh(text, "application/json" if is_verbose else "text/plain")
+
+
+def _fresh(body: bytes, content_type: str) -> web.Response:
+    """Return an answer that holds for this request alone, which may have come with GET."""
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(body=body, content_type=content_type, headers=headers)
 
 
 def unavailable(error: RequestError) -> web.Response:

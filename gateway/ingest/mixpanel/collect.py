@@ -31,8 +31,8 @@ class Collect:
             never be accepted.
         :raises SpoolUnavailable: nothing was kept.
         """
-        if body is None and call.request.method == "POST":
-            body = await call.body()
+        if body is None:
+            body = await _body(call)
         sent = read(_query(call), body)
         options = sent.options
         try:
@@ -67,8 +67,8 @@ class Import:
         )
         if destination is None:
             raise answers.unauthorized()
-        if body is None and request.method == "POST":
-            body = await call.body()
+        if body is None:
+            body = await _body(call)
         sent = read(_query(call), body)
         options, is_form = sent.options, sent.is_form
         is_lines = "ndjson" in request.headers.get("Content-Type", "").lower()
@@ -119,6 +119,16 @@ def refuse_import(call: Call, error: RequestError) -> web.StreamResponse:
     if error.status not in (401, 503):
         _count(call, error)
     return answers.failed_import(error)
+
+
+async def _body(call: Call) -> bytes | None:
+    match call.request.method:
+        case "POST":
+            return await call.body()
+        case "GET":
+            return None
+        case _:
+            raise RequestError(405, "method_not_allowed", "send records with GET or POST")
 
 
 def _query(call: Call) -> str:
