@@ -11,8 +11,9 @@ from gateway.config import Config
 from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
-from gateway.mapping import Mapper, Remap
+from gateway.mapping import Mapper, Remap, address_places
 from gateway.pipeline import Pipeline
+from gateway.policy import policy_of
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Limits
 from gateway.telemetry import Telemetry
@@ -39,9 +40,11 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
 
 def dead_letters_of(config: Config, spool: SqliteSpool) -> DeadLetters:
     """Return what can be done with the dead letters of a spool."""
+    addresses = address_places(config.destinations)
+    policies = {one.name: policy_of(one, addresses=addresses) for one in config.sources}
     return DeadLetters(
         spool.letters,
-        Remap(config.destinations),
+        Remap(config.destinations, policies),
         destinations=[destination.name for destination in config.destinations],
         limits=spool.letter_limits,
     )
@@ -76,7 +79,7 @@ class App:
             sleep=sleep,
         )
         self.ingest = IngestServer(
-            config, pipeline.accept, pipeline.accept_records, telemetry=telemetry
+            config, pipeline.accept, pipeline.accept_records, telemetry=telemetry, clock=clock
         )
         self.admin = AdminServer(
             config.admin,

@@ -21,11 +21,14 @@ from gateway.errors import ConfigError
 __all__ = [
     "Action",
     "AdminConfig",
+    "Check",
     "Config",
     "DeliveryConfig",
     "DestinationConfig",
     "DestinationSettings",
+    "IpPolicy",
     "ProxyConfig",
+    "ProxyHeader",
     "Region",
     "Secret",
     "ServerConfig",
@@ -78,8 +81,15 @@ Positive = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, "name"]
 Network = Annotated[str, "network"]
 BaseUrl = Annotated[str, "base url"]
+PublicHost = Annotated[str, "public host"]
 ProjectToken = Annotated[str, "project token"]
 EventName = Annotated[str, "event name"]
+EventPattern = Annotated[str, "event pattern"]
+PageOrigin = Annotated[str, "page origin"]
+PropertyPath = Annotated[str, "property path"]
+Share = Annotated[float, Meta(gt=0, le=1)]
+IpPolicy = Literal["keep", "truncate", "drop"]
+ProxyHeader = Literal["X-Forwarded-For", "Forwarded", "X-Real-IP"]
 Sources = Annotated[dict[str, Any], "sources of fields"]
 StrictMode = Literal["0", "1"]
 Backend = Literal["sqlite", "kafka"]
@@ -111,6 +121,10 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     min_body_bytes_per_s: Count = 240
     shutdown_timeout_s: Positive = 10.0
     trusted_proxies: tuple[Network, ...] = ()  # networks, as in "10.0.0.0/8"
+    proxy_headers: tuple[ProxyHeader, ...] = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+    public_host: PublicHost | None = None  # by which SDKs reach it; None: what they call it
+    default_source: Name | None = None  # of events whose SDK sends no key
+    browser_bundle: NonEmpty | None = None  # folder with the scripts of analytics.js
     tls_cert: NonEmpty | None = None
     tls_key: NonEmpty | None = None
 
@@ -135,11 +149,19 @@ class SpoolConfig(_Section, frozen=True, kw_only=True):
 
 
 class SourceConfig(_Section, frozen=True, kw_only=True):
-    """One of ``[[sources]]``: who may send, and where it goes."""
+    """One of ``[[sources]]``: who may send, where it goes, and what is taken of it."""
 
     name: Name
     write_key: Secret
     destinations: tuple[str, ...] = ()  # empty: every destination
+    # The rest is applied before anything is stored; see gateway.policy.
+    ip: IpPolicy = "keep"
+    allowed_origins: tuple[PageOrigin, ...] = ()  # of pages; empty: every one
+    allowed_events: tuple[EventPattern, ...] = ()  # names of track events; empty: every one
+    denied_events: tuple[EventPattern, ...] = ()
+    denied_properties: tuple[PropertyPath, ...] = ()
+    sample_rate: Share = 1.0  # of users
+    anonymous_only: bool = False
 
 
 class ServiceAccount(_Section, frozen=True, kw_only=True):
@@ -249,6 +271,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
 
 Check: TypeAlias = Callable[[Config, Reader], None]
+"""Reports mistakes of a configuration in which values that could not be read are UNSET."""
 
 
 def load(
@@ -275,7 +298,7 @@ def load(
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
     own = (
-        *(_check_names, _check_references, _check_limits),
+        *(_check_names, _check_references, _check_default, _check_limits),
         *(_check_room, _check_listeners, _check_available),
     )
     for check in (*own, *checks):
@@ -369,6 +392,15 @@ def _check_references(config: Config, reader: Reader) -> None:
                 reader.report(place, f"no destination has this name{got}; accepted: {accepted}")
 
 
+def _check_default(config: Config, reader: Reader) -> None:
+    name = config.server.default_source
+    names = _names_shown(reader, "sources", [source.name for source in config.sources])
+    if isinstance(name, str) and names and UNSET not in names and name not in names:
+        place = ("server", "default_source")
+        got, accepted = reader.got(place, name), ", ".join(names.values())
+        reader.report(place, f"no source has this name{got}; accepted: {accepted}")
+
+
 def _names_shown(reader: Reader, key: str, names: Sequence[str]) -> dict[object, str]:
     """Return what to call each name; the environment's text is never shown."""
     return {
@@ -459,6 +491,27 @@ def _event_name(value: object) -> str:
     return name
 
 
+def _page_origin(value: object) -> str:
+    """Return an origin as browsers write it: in small letters, without the scheme's own port."""
+    text = matching(r"(?i)null|[a-z][a-z0-9+.-]*://(\*\.)?[^\s/?#@\\*]+", value).lower()
+    scheme, _, host = text.partition("://")
+    if host:
+        usual = {"http": 80, "https": 443}.get(scheme)
+        url = urlsplit(text.replace("*.", "any.", 1))
+        if not url.hostname or not text.isascii() or not text.isprintable():
+            raise ValueError  # browsers send the name of a host in ASCII (xn--)
+        if url.port is not None and url.port == usual:
+            text = text.rpartition(":")[0]
+    return text
+
+
+def _property_path(value: object) -> str:
+    path = matching(_NOT_BLANK, value)
+    if "" in path.split("."):
+        raise ValueError
+    return path
+
+
 def _sources(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError
@@ -488,11 +541,22 @@ _LEAVES: Mapping[Any, Leaf] = {
     ProjectToken: Leaf("a string without white space", partial(matching, r"\S+"), hidden=True),
     Secret: Leaf("a string that is not blank", _secret, hidden=True),
     BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
+    PublicHost: Leaf(
+        "a host without a scheme, as in events.example.com, with a port or a path if need be",
+        partial(matching, r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
+    ),
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
     Region: Leaf("one of " + ", ".join(Region.__members__), _region),
     StrictMode: Leaf("one of 0, 1", _strict_mode),
     EventName: Leaf(
         "a name that is not blank, and none of $identify, $create_alias, $merge", _event_name
+    ),
+    EventPattern: Leaf(
+        "the name of an event, in which * stands for any text", partial(matching, _NOT_BLANK)
+    ),
+    PageOrigin: Leaf("an origin, as in https://example.com or https://*.example.com", _page_origin),
+    PropertyPath: Leaf(
+        "the name of a property or a path, as in email or traits.address.street", _property_path
     ),
     Sources: Leaf(
         "a table with a source for each field: texts, numbers, true, false, lists and tables",

@@ -16,6 +16,7 @@ from gateway.errors import RequestError
 __all__ = [
     "MAX_EVENTS",
     "MEMBERS",
+    "NOTHING",
     "Event",
     "Received",
     "as_utf8",
@@ -30,7 +31,8 @@ __all__ = [
 MAX_EVENTS = 10_000
 """Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
 
-_NOTHING = msgspec.Raw(b"")
+NOTHING = msgspec.Raw(b"")
+"""A raw member that is absent; only this very object is left out when an event is encoded."""
 
 
 class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
@@ -55,10 +57,10 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     sent_at: str | int | float | None = None
     write_key: str | None = None
     group_key: str | None = msgspec.field(name="group_key", default=None)
-    context: msgspec.Raw = _NOTHING
-    properties: msgspec.Raw = _NOTHING
-    traits: msgspec.Raw = _NOTHING
-    integrations: msgspec.Raw = _NOTHING
+    context: msgspec.Raw = NOTHING
+    properties: msgspec.Raw = NOTHING
+    traits: msgspec.Raw = NOTHING
+    integrations: msgspec.Raw = NOTHING
     # The client's address; set by the gateway, whatever the client sent under this name.
     client_ip: str | None = msgspec.field(name="(client address)", default=None)
     # What to add to the client's times, in milliseconds; set by the gateway as well.
@@ -77,7 +79,7 @@ class _Payload(Event):
 class _LoosePayload(msgspec.Struct, rename="camel"):
     """The same, with nothing said about the events."""
 
-    batch: msgspec.Raw = _NOTHING
+    batch: msgspec.Raw = NOTHING
 
 
 @dataclass(slots=True)

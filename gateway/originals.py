@@ -92,6 +92,8 @@ def _pattern(key: str) -> re.Pattern[str]:
 
 def _texts(received: Received) -> list[bytes]:
     """Return the texts of the events, in order; none where the body is not theirs alone."""
+    if not received.body:
+        return []
     if not received.is_batch:
         return [received.body]
     body = received.body.lstrip()

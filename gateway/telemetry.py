@@ -146,6 +146,18 @@ class Telemetry:
         self.connections = Gauge(
             "gateway_connections", "Connections of clients.", registry=registry
         )
+        self.tls_certificate_expiry = Gauge(
+            "gateway_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate in use ends to be valid, in seconds since the epoch.",
+            ("file",),
+            registry=registry,
+        )
+        self.tls_reloads = Counter(
+            "gateway_tls_reloads_total",
+            "Changes of the certificate's files, by whether what they held could be used.",
+            ("outcome",),
+            registry=registry,
+        )
         self.bytes_in_flight = Gauge(
             "gateway_bytes_in_flight",
             "Bytes that requests hold until they are on disk; see server.max_bytes_in_flight.",
@@ -161,6 +173,18 @@ class Telemetry:
             "gateway_events_skipped_total",
             "Events that nothing was made of, by destination and reason.",
             ("destination", "reason"),
+            registry=registry,
+        )
+        self.events_filtered = Counter(
+            "gateway_events_filtered_total",
+            "Events that the options of their source keep away, by source and reason.",
+            ("source", "reason"),
+            registry=registry,
+        )
+        self.values_removed = Counter(
+            "gateway_values_removed_total",
+            "Values that the options of a source took out of its events, by source and reason.",
+            ("source", "reason"),
             registry=registry,
         )
         self.events_rejected = Counter(

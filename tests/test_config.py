@@ -176,13 +176,14 @@ def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(SEVERAL_MISTAKES[ending], ending)
     assert list(caught.value.problems) == [
-        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery, proxy",
+        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery, "
+        "proxy",
         "sources[0].write_key: missing; accepted: a string that is not blank",
         "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
         'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '
         "max_body_bytes, max_bytes_in_flight, max_connections, header_timeout_s, "
-        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, tls_cert, "
-        "tls_key",
+        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, public_host, "
+        "default_source, browser_bundle, tls_cert, tls_key",
         "server.port: expected an integer from 0 to 65535 (got 'x')",
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 
-from gateway.config import Config, load, warnings
+from gateway.config import Check, Config, load, warnings
 from gateway.errors import ConfigError
 from gateway.mapping import check_subscriptions
 
@@ -43,10 +43,18 @@ def fail(text: str, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
-def load_or_exit(path: Path | None, fallback: Mapping[str, str] = MappingProxyType({})) -> Config:
-    """Return the configuration; with mistakes in it, print each and exit with 2."""
+def load_or_exit(
+    path: Path | None,
+    fallback: Mapping[str, str] = MappingProxyType({}),
+    *,
+    checks: Sequence[Check] = (),
+) -> Config:
+    """Return the configuration; with mistakes in it, print each and exit with 2.
+
+    :param checks: what only some commands need to be right.
+    """
     try:
-        config = load(path, fallback=fallback, checks=(check_subscriptions,))
+        config = load(path, fallback=fallback, checks=(check_subscriptions, *checks))
     except ConfigError as error:
         where = str(path) if path else "the environment"
         count = len(error.problems)

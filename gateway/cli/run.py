@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import signal
 
 import msgspec
 import typer
@@ -19,6 +20,7 @@ from gateway.cli.common import (
 )
 from gateway.config import Config
 from gateway.errors import SpoolError
+from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.sandbox import Sandbox
 
 __all__ = ["run"]
@@ -45,11 +47,12 @@ def run(
     sandbox_port: int = typer.Option(8082, help="The port of the stand-in."),
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
-    loaded = load_or_exit(config, _SANDBOX_VARIABLES if sandbox else _NOTHING)
+    fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
+    loaded = load_or_exit(config, fallback, checks=(check_certificate,))
     log_to_stderr()
     try:
         run_async(_serve(loaded, sandbox_port if sandbox else None))
-    except SpoolError as error:
+    except (SpoolError, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
         hint = f"; {_HINT}" if error.errno in _ADDRESS_ERRORS else ""
@@ -65,6 +68,8 @@ async def _serve(config: Config, sandbox_port: int | None) -> None:
     try:
         app = App(config)
         await app.start()
+        if config.server.tls_cert is not None:
+            _reload_when_told(app)
         _collect_garbage_rarely()
         _greet(app, sandbox)
         await until_told()
@@ -85,6 +90,18 @@ def _collect_garbage_rarely() -> None:
     """
     gc.freeze()  # what has been loaded stays
     gc.set_threshold(700, 2, 1000)
+
+
+def _reload_when_told(app: App) -> None:
+    """Read the certificate again at SIGHUP, for those who do not want to wait a second."""
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(app.ingest.reload_certificate())
+        reloads.add(task)  # else it may be collected before it is done
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 async def _stop(app: App) -> None:

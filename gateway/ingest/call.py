@@ -6,13 +6,14 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.config import Config, SourceConfig
+from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.auth import Sources
+from gateway.ingest.auth import Sources, key_in_request
 from gateway.ingest.body import read_body
 from gateway.ingest.budget import Lease
+from gateway.ingest.bundle import Bundle
 from gateway.ingest.projects import Projects
 from gateway.ingest.upstream import Upstream
 from gateway.records import Endpoint, Record, Verdict
@@ -31,12 +32,15 @@ class Accept(Protocol):
         *,
         default_type: str | None,
         client_ip: str | None,
+        user_agent: str | None,
         is_retry: bool,
         hold: Callable[[int], bool],
+        ip: IpPolicy,
     ) -> None:
         """Return when the events are on disk.
 
         :param hold: asks for the room that the records take in place of the body.
+        :param ip: what the client itself wants to be kept of the user's address.
         """
         ...
 
@@ -65,6 +69,7 @@ class Services:
     sources: Sources
     address: ClientAddress
     arrivals: Arrivals
+    bundle: Bundle
     accept: Accept
     accept_records: AcceptRecords
     projects: Projects
@@ -96,6 +101,10 @@ class Call:
         self.services = services
         self.lease = lease
 
+    def key(self) -> str | None:
+        """Return the write key of the headers or the query, None when there is none."""
+        return key_in_request(self.request)
+
     async def body(self) -> bytes:
         """Read the body, inflated where the client compressed it.  Only once.
 
@@ -110,4 +119,4 @@ class Call:
 
     def client_ip(self) -> str | None:
         """Return the address that the request came from, past the proxies that are trusted."""
-        return self.services.address.of(self.request.remote, self.request.headers)
+        return self.services.address.of(self.request)

@@ -6,29 +6,37 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 
 import asyncio
 import logging
-import ssl
 
 from aiohttp import web
 
+from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
-from gateway.ingest import mixpanel, pages, replies, segment, shared
+from gateway.ingest import jitsu, mixpanel, pages, replies, rudder, segment, shared, syft
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources
 from gateway.ingest.budget import Budget
+from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
 from gateway.ingest.descriptors import connections_allowed, raise_limit
 from gateway.ingest.projects import Projects
 from gateway.ingest.routes import Found, Routes
+from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.upstream import Upstream
 from gateway.telemetry import Telemetry
 
 __all__ = ["IngestServer"]
 
 _log = logging.getLogger(__name__)
+
+_ROUTES = (
+    pages.ROUTES,
+    segment.ROUTES | shared.ROUTES,
+    *(family.ROUTES for family in (rudder, jitsu, syft, mixpanel)),
+)
 
 _BACKLOG = 512  # more would be accepted in one go, and everybody waits meanwhile
 
@@ -47,10 +55,12 @@ class IngestServer:
         accept_records: AcceptRecords,
         *,
         telemetry: Telemetry,
+        clock: Clock | None = None,
     ) -> None:
         self._config = server = config.server
+        self._clock = clock or SystemClock()
         self._telemetry = telemetry
-        self._routes = Routes(pages.ROUTES, segment.ROUTES | shared.ROUTES, mixpanel.ROUTES)
+        self._routes = Routes(*_ROUTES)
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
@@ -58,9 +68,10 @@ class IngestServer:
         self._upstream = Upstream(config.proxy, self._arrivals)
         self._services = Services(
             config=config,
-            sources=Sources(config.sources),
-            address=ClientAddress(server.trusted_proxies),
+            sources=Sources(config.sources, server.default_source),
+            address=ClientAddress(server.trusted_proxies, server.proxy_headers),
             arrivals=self._arrivals,
+            bundle=Bundle(server.browser_bundle),
             accept=accept,
             accept_records=accept_records,
             projects=Projects(config.destinations),
@@ -70,15 +81,19 @@ class IngestServer:
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
         self._listener: asyncio.Server | None = None
+        self._certificate: CurrentCertificate | None = None
+        self._watching: asyncio.Task[None] | None = None
         telemetry.bytes_in_flight.set_function(lambda: self._budget.used)
         telemetry.connections.set_function(lambda: len(self._connections or ()))
 
     async def start(self) -> None:
         """Listen.
 
-        :raises OSError: the address cannot be used.
+        :raises OSError: the address or the bundle cannot be used.
+        :raises CertificateError: the certificate or its key cannot be used.
         """
         config = self._config
+        self._services.bundle.load()
         files = raise_limit()
         self._max_connections = config.max_connections or connections_allowed(files)
         self._connections = Connections(
@@ -90,7 +105,12 @@ class IngestServer:
             sweep_s=min(1.0, config.header_timeout_s / 4, config.body_timeout_s / 4),
             telemetry=self._telemetry,
         )
-        tls = self._tls()
+        tls = None
+        if config.tls_cert is not None and config.tls_key is not None:
+            self._certificate = CurrentCertificate(
+                config.tls_cert, config.tls_key, clock=self._clock, telemetry=self._telemetry
+            )
+            tls = self._certificate.context
         self._listener = await asyncio.get_running_loop().create_server(
             self._connections,
             config.host,
@@ -100,6 +120,8 @@ class IngestServer:
             ssl_handshake_timeout=config.header_timeout_s if tls else None,
         )
         self._connections.start_sweeping()
+        if self._certificate is not None:
+            self._watching = asyncio.create_task(self._certificate.watch())
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Refuse new connections, finish what is being answered, and close the others.
@@ -109,6 +131,9 @@ class IngestServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
         if self._connections is None:
             return
         if timeout_s is None:
@@ -133,13 +158,10 @@ class IngestServer:
             raise RuntimeError("the server is not started")
         return int(self._listener.sockets[0].getsockname()[1])
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if self._config.tls_cert is None:
-            return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._config.tls_cert, self._config.tls_key)
-        return context
+    async def reload_certificate(self) -> None:
+        """Read the files of the certificate again; a pair that cannot be used changes nothing."""
+        if self._certificate is not None:
+            await self._certificate.reload()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         method = request.method

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from gateway.errors import RequestError
 from gateway.ingest import replies, segment
-from gateway.ingest.auth import key_in_request
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.mixpanel.collect import Collect, Import, refuse, refuse_import
@@ -76,7 +75,7 @@ def _is_segments(body: bytes) -> bool:
 def _has_write_key(call: Call) -> bool:
     """Tell whether a request has the key of a source, and not the credentials of a destination."""
     request, services = call.request, call.services
-    if not services.sources.know(key_in_request(request)):
+    if not services.sources.know(call.key()):
         return False
     authorization = request.headers.get("Authorization")
     return services.projects.of_credentials(authorization, request.query.get("project_id")) is None

@@ -1,6 +1,7 @@
 """From events to the records of each destination."""
 
 from gateway.mapping.actions import ENDPOINTS
+from gateway.mapping.addresses import address_places
 from gateway.mapping.check import check_subscriptions
 from gateway.mapping.mapper import Mapped, Mapper
 from gateway.mapping.native import NativeMapper
@@ -13,6 +14,7 @@ __all__ = [
     "Mapper",
     "NativeMapper",
     "Remap",
+    "address_places",
     "check_subscriptions",
     "prepare",
 ]

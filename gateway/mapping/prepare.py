@@ -6,6 +6,8 @@ each of its events, and times are corrected by the client's clock error, ``recei
 
 import uuid
 
+import msgspec
+
 from fastmap import parse_time
 from gateway.errors import RequestError
 from gateway.events import Event, Received, merge_objects, plain_text
@@ -42,6 +44,7 @@ def prepare(
     received_ms: int,
     default_type: str | None,
     client_ip: str | None,
+    user_agent: str | None = None,
     is_retry: bool,
 ) -> None:
     """Complete the events in place.
@@ -49,6 +52,7 @@ def prepare(
     :param received_ms: time of receipt, epoch milliseconds.
     :param default_type: the type of events that have none.
     :param client_ip: the user's address where the request tells it.
+    :param user_agent: the user's browser where the request tells it; for events that name none.
     :param is_retry: whether the client sends these bytes again; their sentAt may then be that of
         the first time and says nothing about its clock.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
@@ -65,6 +69,7 @@ def prepare(
             "the context of the batch is too large to be given to each of its events; "
             "send smaller batches",
         )
+    browser = b"" if user_agent is None else msgspec.json.encode({"userAgent": user_agent})
     for event in received.events:
         if event.type is None:
             event.type = default_type
@@ -75,6 +80,8 @@ def prepare(
             event.context = merge_objects(context, event.context)
         if integrations:
             event.integrations = merge_objects(integrations, event.integrations)
+        if browser and b'"userAgent"' not in bytes(event.context):
+            event.context = merge_objects(browser, event.context)
         event.client_ip = client_ip
         if event.original_timestamp is None and event.sent_at is None:
             event.skew_ms = batch_skew  # as nearly always

@@ -1,8 +1,9 @@
 """Mapping an event again that was rejected when it was received."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -10,6 +11,7 @@ from gateway.config import DestinationConfig
 from gateway.events import decode_event, plain_text
 from gateway.mapping.mapper import EXPLANATIONS
 from gateway.mapping.preview import Preview
+from gateway.policy import SourcePolicy
 from gateway.spool.base import Entry, Origin, Queue
 
 __all__ = ["Remap", "Remapped"]
@@ -37,9 +39,16 @@ class Remap:
 
     The records are those that the event would have become when it was received: the same times,
     ids and address.
+
+    :param policies: by source, those whose options take something from events.
     """
 
-    def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
+    def __init__(
+        self,
+        destinations: Sequence[DestinationConfig],
+        policies: Mapping[str, SourcePolicy | None] = MappingProxyType({}),
+    ) -> None:
+        self._policies = policies
         self._destinations = {destination.name: destination for destination in destinations}
         self._previews: dict[tuple[str, str], Preview] = {}
 
@@ -60,6 +69,12 @@ class Remap:
             event.message_id = str(uuid.uuid4())  # the person who edited it has removed it
         event.client_ip = origin.client_ip
         event.skew_ms = origin.skew_ms
+        policy = self._policies.get(origin.source)
+        if policy is not None:
+            reason = policy.reason_against(event)
+            if reason is not None:
+                return Remapped(reason=reason, detail="the options of its source keep it away")
+            policy.strip(event, [])
         outcome = self._preview(destination, origin.source).map(event, origin.received_ms)
         if outcome.reason is not None:
             return _rejected(outcome.reason)

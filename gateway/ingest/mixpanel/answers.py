@@ -4,7 +4,6 @@ What can never be accepted is answered 200 with 0: phones keep and resend whatev
 otherwise.
 """
 
-import base64
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -14,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
+from gateway.ingest import replies
 from gateway.ingest.mixpanel.sent import Options
 from gateway.records import FAULTS, Problem
 
@@ -28,7 +28,6 @@ __all__ = [
     "unavailable",
 ]
 
-_PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,99}", re.ASCII)
 
 
@@ -40,7 +39,7 @@ def received(error: str | None, options: Options) -> web.Response:
     """
     status = 1 if error is None else 0
     if options.has("img"):
-        return _fresh(_PIXEL, "image/gif")
+        return replies.pixel()
     is_verbose = options.has("verbose")
     text = _encode({"status": status, "error": error} if is_verbose else status)
     callback = options.get("callback", "")
@@ -59,12 +58,12 @@ def _fresh(body: bytes, content_type: str) -> web.Response:
 
 def unavailable(error: RequestError) -> web.Response:
     """Answer that the same can be sent again later."""
-    return _with_hints(_json(error.status, {"status": 0, "error": error.message}), error)
+    return replies.marked(_json(error.status, {"status": 0, "error": error.message}), error)
 
 
 def too_large(error: RequestError) -> web.Response:
     """Answer that less of it should be sent at once."""
-    return _with_hints(_json(413, {"status": 0, "error": error.message}), error)
+    return replies.marked(_json(413, {"status": 0, "error": error.message}), error)
 
 
 def imported(records: int) -> web.Response:
@@ -97,7 +96,7 @@ def failed_import(error: RequestError) -> web.Response:
     """Answer /import: nothing of it is taken."""
     status = 413 if error.code == "body_too_large" else error.status
     body = {"code": status, "error": error.message, "status": HTTPStatus(status).phrase}
-    return _with_hints(_json(status, body), error)
+    return replies.marked(_json(status, body), error)
 
 
 def unauthorized() -> RequestError:
@@ -108,15 +107,6 @@ def unauthorized() -> RequestError:
 def gone() -> web.Response:
     """Answer /decide, which Mixpanel has retired."""
     return _json(410, {"error": "/decide has been retired; feature flags are at /flags"})
-
-
-def _with_hints(response: web.Response, error: RequestError) -> web.Response:
-    """Say when to come back, and whether on another connection."""
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    if error.close:
-        response.force_close()
-    return response
 
 
 def _json(status: int, body: dict[str, Any]) -> web.Response:
