@@ -19,6 +19,7 @@ from gateway.config import (
     Config,
     DestinationConfig,
     DestinationSettings,
+    ProxyConfig,
     Secret,
     ServerConfig,
     SourceConfig,
@@ -173,6 +174,8 @@ async def serving(
     directory: Path,
     *,
     sources: Sequence[SourceConfig] = (),
+    destinations: Sequence[DestinationConfig] = (),
+    proxy: ProxyConfig | None = None,
     spool_type: type[SqliteSpool] = SqliteSpool,
     min_free_bytes: int = 0,
     **server: Any,
@@ -180,15 +183,16 @@ async def serving(
     """Run a server.
 
     :param sources: one with the key ``KEY`` unless given.
+    :param destinations: one with the token ``TOKEN`` unless given.
     :param spool_type: the real one, or one that fails in a way of its own.
     :param min_free_bytes: of the spool; more than the disk has makes it refuse everything.
     :param server: members of ``[server]``.
     """
     config = Config(
         sources=tuple(sources) or (SourceConfig(name="sdk", write_key=Secret(KEY)),),
-        destinations=(
-            DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),
-        ),
+        destinations=tuple(destinations)
+        or (DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),),
+        proxy=proxy or ProxyConfig(),
         server=ServerConfig(port=0, shutdown_timeout_s=0.2, **server),
     )
     clock, telemetry = SystemClock(), Telemetry()
