@@ -88,6 +88,22 @@ class Connection:
         async with asyncio.timeout(ANSWER_S):
             return await self._reader.read()
 
+    async def until(self, text: bytes) -> bytes:
+        """Read up to and including a text."""
+        async with asyncio.timeout(ANSWER_S):
+            return await self._reader.readuntil(text)
+
+    async def rest(self) -> bytes:
+        """Read up to the end of the connection, also where that is not an orderly one."""
+        parts = []
+        async with asyncio.timeout(ANSWER_S):
+            try:
+                while part := await self._reader.read(65_536):
+                    parts.append(part)
+            except ConnectionError:
+                pass
+        return b"".join(parts)
+
     async def close(self) -> None:
         self._writer.close()
         try:
