@@ -542,8 +542,8 @@ _LEAVES: Mapping[Any, Leaf] = {
     Secret: Leaf("a string that is not blank", _secret, hidden=True),
     BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
     PublicHost: Leaf(
-        "a host without a scheme, as in events.example.com, with a port or a path if need be",
-        partial(matching, r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
+        "a host without https:// and /v1, as in events.example.com; with port or path if need be",
+        partial(matching, r"(?!.*/v1$)[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
     ),
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
     Region: Leaf("one of " + ", ".join(Region.__members__), _region),

@@ -5,7 +5,7 @@ not fit the types is each decoded by itself, member by member, so that one odd e
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -108,24 +108,25 @@ _decode_any = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(body: bytes) -> Received:
+def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Received:
     """Return the events of a body: one object, an object with ``batch``, or a list of objects.
 
     Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, since nothing
     behind the gateway could read them.
 
+    :param reshape: makes such a shape of another one; it may raise ``msgspec.DecodeError``.
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
     body = as_utf8(body)
     try:
         try:
-            return _decode(body)
+            return _decode(body if reshape is None else reshape(body))
         except msgspec.DecodeError:
             # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
             mended = without_lone_surrogates(body)
             if mended == body:
                 raise
-            return _decode(mended)
+            return _decode(mended if reshape is None else reshape(mended))
     except msgspec.DecodeError as error:
         raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:

@@ -20,13 +20,13 @@ from gateway.config import (
 from tests.support.serving import KEY, Answer, Serving, message, serving
 
 ID = "0123456789abcdef"
-EVENT = {
+EVENT: dict[str, Any] = {
     "event": "E",
     "properties": {"token": "TOKEN", "time": 1_789_999_999, "distinct_id": "u", "$insert_id": ID},
 }
 UPDATE = {"$token": "TOKEN", "$distinct_id": "u", "$set": {"a": "é+&=%"}}
 GROUP = {"$token": "TOKEN", "$group_key": "k", "$group_id": "i", "$union": {"l": [1]}}
-BY_PATH = {"/track": EVENT, "/engage": UPDATE, "/groups": GROUP}
+BY_PATH: dict[str, Any] = {"/track": EVENT, "/engage": UPDATE, "/groups": GROUP}
 ORIGIN = {"Origin": "https://shop.example"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

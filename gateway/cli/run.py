@@ -20,6 +20,7 @@ from gateway.cli.common import (
 )
 from gateway.config import Config
 from gateway.errors import SpoolError
+from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.sandbox import Sandbox
 
@@ -48,7 +49,7 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
     fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
-    loaded = load_or_exit(config, fallback, checks=(check_certificate,))
+    loaded = load_or_exit(config, fallback, checks=(check_certificate, check_bundle))
     log_to_stderr()
     try:
         run_async(_serve(loaded, sandbox_port if sandbox else None))

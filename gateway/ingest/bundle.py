@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from isal import igzip
 
-__all__ = ["Bundle", "File"]
+from gateway.config import Config
+from gateway.config_file import Reader
+
+__all__ = ["ENTRY", "Bundle", "File", "check_bundle"]
 
 ENTRY = "standalone.js"
 """What the snippet loads, under the name ``analytics.min.js``."""
@@ -40,6 +43,16 @@ class File(NamedTuple):
     cache: str
 
 
+def check_bundle(config: Config, reader: Reader) -> None:
+    """Report a folder that holds something else."""
+    folder: object = config.server.browser_bundle
+    if isinstance(folder, str):
+        try:
+            _paths(folder)
+        except OSError as error:
+            reader.report(("server", "browser_bundle"), _explained(error))
+
+
 class Bundle:
     """The files of the bundle by name; none unless a folder is configured.
 
@@ -57,18 +70,29 @@ class Bundle:
         """
         if self._folder is None:
             return
-        paths = [path for path in Path(self._folder).iterdir() if path.suffix in _TYPES]
-        size = sum(path.stat().st_size for path in paths)
-        if len(paths) > _MAX_FILES or size > _MAX_BYTES or ENTRY not in {p.name for p in paths}:
-            raise OSError(
-                f"server.browser_bundle: {self._folder} does not look like the bundle; "
-                f"give dist/umd of the npm package @segment/analytics-next, with {ENTRY} in it"
-            )
-        self._files = {path.name: _file(path) for path in paths}
+        try:
+            self._files = {path.name: _file(path) for path in _paths(self._folder)}
+        except OSError as error:
+            raise OSError(f"server.browser_bundle: {_explained(error)}") from error
 
     def find(self, name: str) -> File | None:
         """Return a file by its name."""
         return self._files.get(name)
+
+
+def _paths(folder: str) -> list[Path]:
+    paths = [path for path in Path(folder).iterdir() if path.suffix in _TYPES]
+    size = sum(path.stat().st_size for path in paths)
+    if ENTRY not in {path.name for path in paths}:
+        raise OSError(f"has no {ENTRY}")
+    if len(paths) > _MAX_FILES or size > _MAX_BYTES:
+        raise OSError(f"holds more than {_MAX_FILES} scripts or {_MAX_BYTES} bytes of them")
+    return paths
+
+
+def _explained(error: OSError) -> str:
+    why = f"cannot be read: {error.strerror}" if error.strerror else str(error)
+    return f"{why}; accepted: the folder dist/umd of the npm package @segment/analytics-next"
 
 
 def _file(path: Path) -> File:

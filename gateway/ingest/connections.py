@@ -2,8 +2,8 @@
 
 import asyncio
 import select
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -14,14 +14,14 @@ from gateway.ingest.connection import Connection
 from gateway.ingest.refusals import too_many_connections
 from gateway.telemetry import Telemetry
 
-__all__ = ["Connections"]
+__all__ = ["TURNED_AWAY", "Connections"]
 
 _KEEPALIVE_S = 75.0  # SDKs reuse connections between flushes that are up to 60 s apart
 _READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
 _MAX_HEADERS = 100
 
 _TURNED_AWAY_S = 1.0
-_TURNED_AWAY = 128
+TURNED_AWAY = 128
 """Connections beyond the cap that are given the time to see why."""
 
 _GRACE_S = 1.0
@@ -67,26 +67,40 @@ class Connections(web.Server):
         self.budget = budget
         self.header_timeout_s = header_timeout_s
         self._arrivals = arrivals
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._telemetry = telemetry
         self._sweep_s = sweep_s
         self._sweeping: asyncio.Task[None] | None = None
         self._turned_away: set[asyncio.Transport] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # aiohttp only calls it
         """Return a protocol for a new connection."""
-        if len(self._connections) < self._max_connections:
+        return self.protocol(len(self))
+
+    def protocol(self, others: int) -> asyncio.Protocol:
+        """Return a protocol for a new connection.
+
+        :param others: how many there are beside it.
+        """
+        if others < self.max_connections:
             return Connection(self, loop=self._loop, **self._kwargs)
         self.count_refusal("connections")
         return _TurnedAway(self)
+
+    def shake_hands(self, handshake: Coroutine[Any, Any, None]) -> None:
+        """Begin a connection with a handshake; it counts from now on."""
+        task = self._loop.create_task(handshake)
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     def count_refusal(self, reason: str) -> None:
         """Count a connection or request that was refused for want of time or room."""
         self._telemetry.refusals.labels(reason).inc()
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._connections) + len(self._handshakes)
 
     def start_sweeping(self) -> None:
         """Look at every connection from now on, about once a second."""
@@ -128,6 +142,8 @@ class Connections(web.Server):
             now = self._loop.time()
         if self._sweeping is not None:
             self._sweeping.cancel()
+        for handshake in list(self._handshakes):
+            handshake.cancel()
         for transport in list(self._turned_away):
             self._let_go(transport)
         await self.shutdown(_POLL_S)
@@ -149,11 +165,14 @@ class Connections(web.Server):
         """Tell a connection beyond the cap so, and close it."""
         transport.pause_reading()
         transport.write(replies.raw(too_many_connections()))
-        if len(self._turned_away) >= _TURNED_AWAY or not transport.can_write_eof():
+        if len(self._turned_away) >= TURNED_AWAY:
             transport.close()
             return
-        # Closing at once would discard the answer together with what the client has sent.
-        transport.write_eof()
+        if transport.can_write_eof():
+            # Closing at once would discard the answer together with what the client has sent.
+            transport.write_eof()
+        else:
+            transport.close()  # TLS: when the client has said goodbye, too
         self._turned_away.add(transport)
         self._loop.call_later(_TURNED_AWAY_S, self._let_go, transport)
 

@@ -65,7 +65,7 @@ async def _payload(call: Call, defaults: Mapping[str, str]) -> bytes:
         data = _decoded(query.get("data", ""))
         given = _members(data or b"{}")
         event |= {k: v for k, v in defaults.items() if not event.get(k) and k not in given}
-        return _merged(given, event) if event else data
+        return _merged(given, event) if event else data or b"{}"
     except (binascii.Error, ValueError, RecursionError):
         raise RequestError(400, "invalid_data", "data must be base64 of a JSON object") from None
 

@@ -25,6 +25,7 @@ from gateway.ingest.descriptors import connections_allowed, raise_limit
 from gateway.ingest.projects import Projects
 from gateway.ingest.routes import Found, Routes
 from gateway.ingest.tls import CurrentCertificate
+from gateway.ingest.tls_listener import TlsListener
 from gateway.ingest.upstream import Upstream
 from gateway.telemetry import Telemetry
 
@@ -80,7 +81,7 @@ class IngestServer:
         )
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | TlsListener | None = None
         self._certificate: CurrentCertificate | None = None
         self._watching: asyncio.Task[None] | None = None
         telemetry.bytes_in_flight.set_function(lambda: self._budget.used)
@@ -105,20 +106,22 @@ class IngestServer:
             sweep_s=min(1.0, config.header_timeout_s / 4, config.body_timeout_s / 4),
             telemetry=self._telemetry,
         )
-        tls = None
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = CurrentCertificate(
                 config.tls_cert, config.tls_key, clock=self._clock, telemetry=self._telemetry
             )
-            tls = self._certificate.context
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._connections,
-            config.host,
-            config.port,
-            backlog=_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=config.header_timeout_s if tls else None,
-        )
+            self._listener = await TlsListener.create(
+                config.host,
+                config.port,
+                self._connections,
+                self._certificate,
+                handshake_timeout_s=config.header_timeout_s,
+                backlog=_BACKLOG,
+            )
+        else:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connections, config.host, config.port, backlog=_BACKLOG
+            )
         self._connections.start_sweeping()
         if self._certificate is not None:
             self._watching = asyncio.create_task(self._certificate.watch())

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.events import Received, decode
+from gateway.events import MAX_EVENTS, Received, decode
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route
@@ -19,10 +19,29 @@ __all__ = ["ROUTES", "decode_upload"]
 
 _FAMILY = "syft"
 
-_OF_BATCH = ("sentAt", "writeKey")
+_NOTHING = Raw(b"")
 
-_TRACK = Raw(b'"track"')
 
+class _Upload(msgspec.Struct, rename="camel", omit_defaults=True):
+    """An upload's own members."""
+
+    events: Raw = _NOTHING
+    version: Raw = _NOTHING
+    user_agent_data: Raw = _NOTHING
+    sent_at: Raw = _NOTHING
+    write_key: Raw = _NOTHING
+
+
+class _Batch(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The same as a batch."""
+
+    batch: Raw
+    context: dict[str, Any]
+    sent_at: Raw = _NOTHING
+    write_key: Raw = _NOTHING
+
+
+_read_upload = msgspec.json.Decoder(_Upload).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -33,29 +52,30 @@ def decode_upload(body: bytes) -> Received:
 
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
-    try:
-        body = _as_list(body) if body.lstrip()[:1] == b"[" else _as_batch(body)
-    except (msgspec.DecodeError, RecursionError):
-        pass  # which is told there
-    return decode(body)
+    return decode(body, _reshape)
+
+
+def _reshape(body: bytes) -> bytes:
+    return _as_list(body) if body.lstrip()[:1] == b"[" else _as_batch(body)
 
 
 def _as_batch(body: bytes) -> bytes:
-    members = _members(body)
-    if "events" not in members:
+    upload = _read_upload(body)
+    if not upload.events:
         return body
     # What Syft's own handler adds to the context of every event.
-    context: dict[str, Any] = {"library": {"name": "syft"}}
-    if "version" in members:
-        context["library"]["version"] = members["version"]
-    if "userAgentData" in members:
-        context["userAgent"] = members["userAgentData"]
-    batch = {"batch": members["events"], "context": context}
-    return _encode(batch | {key: members[key] for key in _OF_BATCH if key in members})
+    library: dict[str, Any] = {"name": "syft"}
+    if upload.version:
+        library["version"] = upload.version
+    context: dict[str, Any] = {"library": library}
+    if upload.user_agent_data:
+        context["userAgent"] = upload.user_agent_data
+    return _encode(_Batch(upload.events, context, upload.sent_at, upload.write_key))
 
 
 def _as_list(body: bytes) -> bytes:
-    return _encode([_as_event(item) for item in _items(body)])
+    items = _items(body)
+    return body if len(items) > MAX_EVENTS else _encode([_as_event(item) for item in items])
 
 
 def _as_event(item: Raw) -> Any:
@@ -67,7 +87,7 @@ def _as_event(item: Raw) -> Any:
     if name is None:
         return item
     return {
-        "type": _TRACK,
+        "type": "track",
         "event": name,
         "userId": members.pop("userId", None),
         "anonymousId": members.pop("installationId", None),

@@ -129,7 +129,7 @@ def load(cert: str, key: str) -> Certificate:
 
 def _read(key: Literal["tls_cert", "tls_key"], path: str) -> str:
     try:
-        return Path(path).read_text("latin-1")
+        return Path(path).read_text("ascii", "ignore")  # comments may be in any language
     except OSError as error:
         raise CertificateError(
             key, f"{path} cannot be read: {error.strerror}; accepted: a file this user may read"
@@ -196,13 +196,12 @@ class CurrentCertificate:
         self._seen = self._tried = self._state()
         self._current = load(cert, key)
         self._warned_s: float | None = None
-        # Connections begin with this context and go on with the one that is current by then.
-        self.context = self._current.context
-        self.context.sni_callback = self._choose
         self._note()
 
-    def _choose(self, connection: ssl.SSLObject, name: str | None, context: object) -> None:
-        connection.context = self._current.context
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What a handshake that begins now needs."""
+        return self._current.context
 
     async def watch(self) -> None:
         """Look at the files from now on."""

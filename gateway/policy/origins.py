@@ -1,8 +1,11 @@
 """Which pages may send: the Origin header of browsers."""
 
+import re
 from collections.abc import Sequence
 
 __all__ = ["is_origin_allowed"]
+
+_LABELS = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 def is_origin_allowed(origin: str, allowed: Sequence[str]) -> bool:
@@ -21,8 +24,7 @@ def is_origin_allowed(origin: str, allowed: Sequence[str]) -> bool:
             wildcard
             and start == scheme + separator
             and host.endswith(end)
-            and len(host) > len(end)
-            and not any(mark in host for mark in "/?#@\\")
+            and _LABELS.fullmatch(host[: -len(end)])
         ):
             return True
     return False

@@ -38,6 +38,8 @@ KEY = "canary-write-key"
 EVENT = b'{"type":"track","event":"E","userId":"u","messageId":"m"}'
 ANSWER_S = 15
 
+DESTINATION = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -194,6 +196,7 @@ async def serving(
     proxy: ProxyConfig | None = None,
     spool_type: type[SqliteSpool] = SqliteSpool,
     min_free_bytes: int = 0,
+    destination: DestinationConfig = DESTINATION,
     **server: Any,
 ) -> AsyncIterator[Serving]:
     """Run a server.
@@ -206,10 +209,15 @@ async def serving(
     """
     config = Config(
         sources=tuple(sources) or (SourceConfig(name="sdk", write_key=Secret(KEY)),),
+<<<<<<< HEAD
         destinations=tuple(destinations)
         or (DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),),
         proxy=proxy or ProxyConfig(),
         server=ServerConfig(port=0, shutdown_timeout_s=0.2, **server),
+=======
+        destinations=(destination,),
+        server=ServerConfig(**{"port": 0, "shutdown_timeout_s": 0.2, **server}),
+>>>>>>> routes
     )
     clock, telemetry = SystemClock(), Telemetry()
     spool = spool_type(
