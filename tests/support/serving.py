@@ -39,6 +39,7 @@ EVENT = b'{"type":"track","event":"E","userId":"u","messageId":"m"}'
 ANSWER_S = 15
 
 DESTINATION = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
+PROXY = ProxyConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,32 +193,24 @@ async def serving(
     directory: Path,
     *,
     sources: Sequence[SourceConfig] = (),
-    destinations: Sequence[DestinationConfig] = (),
-    proxy: ProxyConfig | None = None,
+    destinations: Sequence[DestinationConfig] = (DESTINATION,),
+    proxy: ProxyConfig = PROXY,
     spool_type: type[SqliteSpool] = SqliteSpool,
     min_free_bytes: int = 0,
-    destination: DestinationConfig = DESTINATION,
     **server: Any,
 ) -> AsyncIterator[Serving]:
     """Run a server.
 
     :param sources: one with the key ``KEY`` unless given.
-    :param destinations: one with the token ``TOKEN`` unless given.
     :param spool_type: the real one, or one that fails in a way of its own.
     :param min_free_bytes: of the spool; more than the disk has makes it refuse everything.
     :param server: members of ``[server]``.
     """
     config = Config(
         sources=tuple(sources) or (SourceConfig(name="sdk", write_key=Secret(KEY)),),
-<<<<<<< HEAD
-        destinations=tuple(destinations)
-        or (DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),),
-        proxy=proxy or ProxyConfig(),
-        server=ServerConfig(port=0, shutdown_timeout_s=0.2, **server),
-=======
-        destinations=(destination,),
+        destinations=tuple(destinations),
+        proxy=proxy,
         server=ServerConfig(**{"port": 0, "shutdown_timeout_s": 0.2, **server}),
->>>>>>> routes
     )
     clock, telemetry = SystemClock(), Telemetry()
     spool = spool_type(
