@@ -27,6 +27,7 @@ __all__ = [
     "DestinationConfig",
     "DestinationSettings",
     "IpPolicy",
+    "MixpanelSdksConfig",
     "ProxyConfig",
     "ProxyHeader",
     "Region",
@@ -227,6 +228,13 @@ class SubscriptionConfig(_Section, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()  # empty: every source
 
 
+class MixpanelSdksConfig(_Section, frozen=True, kw_only=True):
+    """``[destinations.mixpanel_sdks]``: what Mixpanel's own SDKs send, by the project's token."""
+
+    enabled: bool = True
+    ip: IpPolicy = "keep"  # as for sources
+
+
 class DestinationConfig(_Section, frozen=True, kw_only=True):
     """One of ``[[destinations]]``."""
 
@@ -239,7 +247,7 @@ class DestinationConfig(_Section, frozen=True, kw_only=True):
     presets: bool = True  # whether the profile's own subscriptions apply
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     base_url: BaseUrl | None = None  # instead of the region's host
-    mixpanel_sdks: bool = True  # whether Mixpanel's own SDKs may send with its token
+    mixpanel_sdks: MixpanelSdksConfig = MixpanelSdksConfig()
     delivery: DeliveryConfig = DeliveryConfig()
 
     @property

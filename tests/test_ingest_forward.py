@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.config import (
     DestinationConfig,
     DestinationSettings,
+    MixpanelSdksConfig,
     ProxyConfig,
     Secret,
     ServiceAccount,
@@ -85,7 +86,7 @@ async def between(
         DestinationConfig(
             name="shut",
             base_url=other_url,
-            mixpanel_sdks=False,
+            mixpanel_sdks=MixpanelSdksConfig(enabled=False),
             settings=DestinationSettings(projectToken="SHUT"),
         ),
     )

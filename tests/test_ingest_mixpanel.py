@@ -13,6 +13,7 @@ import pytest
 from gateway.config import (
     DestinationConfig,
     DestinationSettings,
+    MixpanelSdksConfig,
     Secret,
     ServiceAccount,
     SourceConfig,
@@ -116,6 +117,14 @@ async def test_record_can_come_with_get(served: Serving, path: str) -> None:
 
     assert (answer.status, answer.body) == (200, b"1")
     assert answer.headers["Cache-Control"] == "no-store"
+    assert len(await served.records()) == 1
+
+
+async def test_record_that_comes_with_get_may_be_long(served: Serving) -> None:
+    long = EVENT | {"properties": EVENT["properties"] | {"text": "x" * 8000}}
+    answer = await served.exchange(get(f"/track/?{urlencode({'data': as_base64(long)})}"))
+
+    assert (answer.status, answer.body) == (200, b"1")
     assert len(await served.records()) == 1
 
 
@@ -290,7 +299,9 @@ class TestImport:
             ),
         ),
         DestinationConfig(
-            name="shut", mixpanel_sdks=False, settings=DestinationSettings(projectToken="SHUT")
+            name="shut",
+            mixpanel_sdks=MixpanelSdksConfig(enabled=False),
+            settings=DestinationSettings(projectToken="SHUT"),
         ),
     )
     BODY = as_json([{"event": "E", "properties": {"time": 1_600_000_000, "$insert_id": ID}}])
@@ -559,7 +570,9 @@ class TestSharedPaths:
 
 async def test_switched_off_destination_takes_nothing_of_mixpanels_sdks(tmp_path: Path) -> None:
     settings = DestinationSettings(projectToken="TOKEN")
-    destination = DestinationConfig(name="mp", mixpanel_sdks=False, settings=settings)
+    destination = DestinationConfig(
+        name="mp", mixpanel_sdks=MixpanelSdksConfig(enabled=False), settings=settings
+    )
     async with serving(tmp_path, destinations=(destination,)) as served:
         answer = await served.post("/track", as_json([EVENT]), {})
         assert answer.body == b"0"

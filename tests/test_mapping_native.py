@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config import DestinationConfig, DestinationSettings
+from gateway.config import DestinationConfig, DestinationSettings, MixpanelSdksConfig
 from gateway.mapping.native import MAX_RECORD_BYTES, NativeMapped, NativeMapper
 from gateway.records import decode
 from gateway.sandbox.contract import validate_event
@@ -22,7 +22,16 @@ def destination(name: str, token: str, **options: Any) -> DestinationConfig:
     return DestinationConfig(name=name, settings=DestinationSettings(projectToken=token), **options)
 
 
-MAPPER = NativeMapper([destination("mp", "T"), destination("other", "U")])
+MAPPER = NativeMapper(
+    [
+        destination("mp", "T"),
+        destination("other", "U"),
+        *(
+            destination(policy, policy, mixpanel_sdks=MixpanelSdksConfig(ip=policy))
+            for policy in ("truncate", "drop")
+        ),
+    ]
+)
 
 
 def mapped(
@@ -165,6 +174,40 @@ class TestAddress:
             (record,) = lines(mapped({**update, **own}, "engage", client_ip))
             assert record == {**update, **expected}
 
+    @pytest.mark.parametrize(
+        ("policy", "own", "client_ip", "expected"),
+        [
+            ("truncate", "9.9.9.9", None, "9.9.9.0"),
+            ("truncate", "9.9.9.9", "1.2.3.4", "1.2.3.0"),
+            ("truncate", "2001:db8:1:2::3", None, "2001:db8:1::"),
+            ("truncate", "nowhere", None, None),
+            ("truncate", None, None, None),
+            ("truncate", 0, "1.2.3.4", "1.2.3.0"),
+            ("drop", "9.9.9.9", None, None),
+            ("drop", None, "1.2.3.4", None),
+        ],
+    )
+    def test_is_kept_only_as_far_as_the_destination_wants_it(
+        self, policy: str, own: object, client_ip: str | None, expected: str | None
+    ) -> None:
+        found = properties(event(token=policy, ip=own), client_ip=client_ip)
+        assert found["ip"] == (Token("0") if expected is None else expected)
+        late = mapped(event(token=policy, ip=own, time="x"), client_ip=client_ip)
+        assert b"9.9.9.9" not in late.dead[0].payload
+        assert b"1.2.3.4" not in late.dead[0].payload
+        for endpoint, ids in (
+            ("engage", {"$distinct_id": "u"}),
+            ("groups", {"$group_key": "k", "$group_id": "i"}),
+        ):
+            update = {"$token": policy, **ids, "$set": {"a": "b"}}
+            (record,) = lines(mapped({**update, "$ip": own}, endpoint, client_ip))
+            kept = {} if "$ip" not in record else {"$ip": record["$ip"]}
+            assert record == {**update, **kept}
+            if own in (None, 0, "nowhere") or expected is None:
+                assert kept == ({} if expected is None else {"$ip": expected})
+            else:
+                assert kept == {"$ip": "2001:db8:1::" if ":" in str(own) else "9.9.9.0"}
+
 
 class TestFaults:
     @pytest.mark.parametrize(
@@ -255,10 +298,10 @@ class TestDestinations:
     def test_token_is_that_of_the_first_that_takes_it(self) -> None:
         mapper = NativeMapper(
             [
-                destination("shut", "T", mixpanel_sdks=False),
+                destination("shut", "T", mixpanel_sdks=MixpanelSdksConfig(enabled=False)),
                 destination("first", "T"),
                 destination("second", "T"),
-                destination("closed", "U", mixpanel_sdks=False),
+                destination("closed", "U", mixpanel_sdks=MixpanelSdksConfig(enabled=False)),
             ]
         )
         records = decode(json.dumps([event(), event(token="U")]).encode(), "import")

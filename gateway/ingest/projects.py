@@ -23,7 +23,7 @@ class Projects:
     """The destinations that take what Mixpanel's own SDKs send, by what these know of them."""
 
     def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
-        open_ones = [each for each in destinations if each.mixpanel_sdks]
+        open_ones = [each for each in destinations if each.mixpanel_sdks.enabled]
         self._credentials = [each for one in open_ones for each in _credentials(one)]
         self._by_token = {one.settings.projectToken: one for one in reversed(open_ones)}
 

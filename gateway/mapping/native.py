@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import fastmap
 from fastmap import spec
-from gateway.config import DestinationConfig
+from gateway.config import DestinationConfig, IpPolicy
 from gateway.mapping.actions.common import ENDPOINTS, ENGAGE, GROUPS, IMPORT, forbidden
+from gateway.mapping.objects import Members
+from gateway.policy.addresses import limited
 from gateway.records import (
     FAULTS,
     Endpoint,
@@ -62,7 +64,29 @@ def _is_event(name: str) -> spec.Condition:
     return spec.Equals(_value("event"), name)
 
 
-def _event() -> spec.Mapping:
+def _truncated(text: str) -> tuple[str | None]:
+    return (limited(text, "truncate"),)
+
+
+_TRUNCATED = spec.Derived(spec.Derivation(_truncated, outputs=1), 0)
+
+
+def _event_address(policy: IpPolicy) -> spec.Expression:
+    """Return what stands for the address of an event that has none, or not what is kept of it."""
+    own = _value("properties", "ip")
+    none = spec.Const(0)
+    # With ip=1 the address of the request counts, whatever the event says, as in Mixpanel.
+    client = spec.Value(_CLIENT_IP, spec.Ip())
+    match policy:
+        case "keep":
+            return spec.First((client, spec.If(spec.Exists(own), None, none)))
+        case "truncate":
+            return spec.First((client, spec.Value(own.path, _TRUNCATED), none))
+        case "drop":
+            return none
+
+
+def _event(policy: IpPolicy) -> spec.Mapping:
     name = spec.Value(_at("event"), spec.String())
     time = _value("properties", "time")
     is_time = spec.Every(
@@ -84,16 +108,7 @@ def _event() -> spec.Mapping:
                     )
                 ),
             ),
-            # With ip=1 the address of the request counts, whatever the event says, as in Mixpanel.
-            (
-                "ip",
-                spec.First(
-                    (
-                        spec.Value(_CLIENT_IP, spec.Ip()),
-                        spec.If(spec.Exists(_value("properties", "ip")), None, spec.Const(0)),
-                    )
-                ),
-            ),
+            ("ip", _event_address(policy)),
         )
     )
     properties = spec.Object((spec.Spread(_at("properties")), completed))
@@ -111,14 +126,25 @@ def _event() -> spec.Mapping:
     )
 
 
-def _update(output: int, ids: Sequence[str], reason: str) -> spec.Mapping:
+def _update_address(policy: IpPolicy) -> Members:
+    """Return the member that an update gets for its address."""
+    own, client = _value("$ip"), spec.Value(_CLIENT_IP, spec.Ip())
+    match policy:
+        case "keep":
+            return (("$ip", spec.If(spec.Exists(own), None, client)),)
+        case "truncate":
+            return (("$ip", spec.First((spec.Value(own.path, _TRUNCATED), client))),)
+        case "drop":
+            return ()
+
+
+def _update(output: int, ids: Sequence[str], reason: str, policy: IpPolicy) -> spec.Mapping:
     """Return the mapping of operations on profiles; which operation it is does not matter."""
-    address = spec.If(spec.Exists(_value("$ip")), None, spec.Value(_CLIENT_IP, spec.Ip()))
-    body = spec.Object((spec.Spread(_at()), spec.Fields((("$ip", address),))))
+    rest = spec.Spread(_at(), frozenset() if policy == "keep" else frozenset({"$ip"}))
     return spec.Mapping(
         inputs=_INPUTS,
         require=tuple((spec.Value(_at(name), spec.String()), reason) for name in ids),
-        records=(spec.Record(output, body),),
+        records=(spec.Record(output, spec.Object((rest, spec.Fields(_update_address(policy))))),),
     )
 
 
@@ -135,13 +161,26 @@ class _Plans:
 
 
 class _Project:
-    """A destination and the buffers its records are written into."""
+    """A destination: how records are completed for it, and the buffers they are written into."""
 
-    __slots__ = ("buffers", "name")
+    __slots__ = ("buffers", "client_ip", "ip", "name", "plans")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, config: DestinationConfig) -> None:
+        self.name = config.name
+        self.ip = ip = config.mixpanel_sdks.ip
+        self.plans: dict[Endpoint, _Plans] = {
+            "import": _Plans(_event(ip)),
+            "engage": _Plans(_update(ENGAGE, ("$distinct_id",), "missing_distinct_id", ip)),
+            "groups": _Plans(_update(GROUPS, ("$group_key", "$group_id"), "missing_group", ip)),
+        }
         self.buffers = [fastmap.Buffer() for _ in ENDPOINTS]
+        self.client_ip: str | None = None
+
+    def begin(self, client_ip: str | None) -> None:
+        """Turn to another request."""
+        self.client_ip = None if client_ip is None else limited(client_ip, self.ip)
+        for buffer in self.buffers:
+            buffer.clear()  # of what an error may have left there
 
 
 class NativeMapped(NamedTuple):
@@ -163,16 +202,11 @@ class NativeMapper:
     """
 
     def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
-        self._projects = {config.name: _Project(config.name) for config in destinations}
+        self._projects = {config.name: _Project(config) for config in destinations}
         self._by_token = {
             config.settings.projectToken: self._projects[config.name]
             for config in reversed(destinations)
-            if config.mixpanel_sdks
-        }
-        self._plans: dict[Endpoint, _Plans] = {
-            "import": _Plans(_event()),
-            "engage": _Plans(_update(ENGAGE, ("$distinct_id",), "missing_distinct_id")),
-            "groups": _Plans(_update(GROUPS, ("$group_key", "$group_id"), "missing_group")),
+            if config.mixpanel_sdks.enabled
         }
         self._scratch = [fastmap.Buffer() for _ in ENDPOINTS]
 
@@ -191,7 +225,7 @@ class NativeMapper:
         :param client_ip: the user's address, where Mixpanel is to locate it.
         :param destination: where all of them go, whatever their tokens say.
         """
-        plans, by_token = self._plans[endpoint], self._by_token
+        by_token = self._by_token
         used: dict[str, _Project] = {}
         dead: list[DeadLetter] = []
         nobodys: list[str] = []
@@ -207,50 +241,25 @@ class NativeMapper:
                 continue
             if project.name not in used:
                 used[project.name] = project
-                for buffer in project.buffers:
-                    buffer.clear()  # of what an error may have left there
-            record.client_ip = client_ip
-            fault = record.fault or self._complete(plans, record, project, received_ms)
+                project.begin(client_ip)
+            record.client_ip = project.client_ip
+            plans = project.plans[endpoint]
+            fault = record.fault or _complete(plans, record, project.buffers, received_ms)
             if fault:
                 problems.append(Problem(index, fault, insert_id_of(record)))
-                dead.append(self._letter(plans, record, project, endpoint, fault, received_ms))
+                letter = self._as_sent(plans, record, received_ms)
+                dead.append(_letter(Queue(project.name, endpoint), fault, letter))
         entries = [
             Entry(Queue(name, endpoint), buffer.take(), count)
             for name, project in used.items()
-            if (count := (buffer := project.buffers[plans.output]).records)
+            for buffer in project.buffers
+            if (count := buffer.records)
         ]
         verdict = Verdict(len(records) - len(problems), problems)
         return NativeMapped(entries, dead, nobodys, verdict)
 
-    def _complete(self, plans: _Plans, record: Record, project: _Project, received_ms: int) -> str:
-        """Write a record; return what is wrong with it, "" when nothing is."""
-        if len(memoryview(record.text)) >= MAX_RECORD_BYTES:
-            return "too_large"
-        try:
-            outcome = plans.complete.run(record, project.buffers, received_ms)
-        except fastmap.MalformedInput:
-            return "malformed"
-        return "" if isinstance(outcome, int) else outcome
-
-    def _letter(
-        self,
-        plans: _Plans,
-        record: Record,
-        project: _Project,
-        endpoint: Endpoint,
-        fault: str,
-        received_ms: int,
-    ) -> DeadLetter:
-        """Return a record as it would be sent once what is wrong with it is mended."""
-        return DeadLetter(
-            queue=Queue(project.name, endpoint),
-            kind="record",
-            reason=fault,
-            detail=FAULTS[fault].message,
-            payload=self._as_sent(plans, record, received_ms),
-        )
-
     def _as_sent(self, plans: _Plans, record: Record, received_ms: int) -> bytes:
+        """Return a record as it would be sent once what is wrong with it is mended."""
         if record.fault:
             return wrapped(record)
         scratch = self._scratch[plans.output]
@@ -260,3 +269,22 @@ class NativeMapper:
         except fastmap.MalformedInput:
             return wrapped(record)
         return scratch.take()[:-1]
+
+
+def _complete(
+    plans: _Plans, record: Record, buffers: Sequence[fastmap.Buffer], received_ms: int
+) -> str:
+    """Write a record; return what is wrong with it, "" when nothing is."""
+    if len(memoryview(record.text)) >= MAX_RECORD_BYTES:
+        return "too_large"
+    try:
+        outcome = plans.complete.run(record, buffers, received_ms)
+    except fastmap.MalformedInput:
+        return "malformed"
+    return "" if isinstance(outcome, int) else outcome
+
+
+def _letter(queue: Queue, fault: str, payload: bytes) -> DeadLetter:
+    return DeadLetter(
+        queue=queue, kind="record", reason=fault, detail=FAULTS[fault].message, payload=payload
+    )
