@@ -336,10 +336,14 @@ class TestTrouble:
 
     @pytest.mark.parametrize("status", [301, 302, 307])
     async def test_it_redirects(self, tmp_path: Path, status: int) -> None:
+        asked: list[str] = []
+
         async def away(request: web.Request) -> web.StreamResponse:
-            return web.Response(status=status, headers={"Location": "https://evil.example/"})
+            asked.append(request.path)
+            return web.Response(status=status, headers={"Location": "/flags/"})
 
         await self.refused(tmp_path, away)
+        assert asked == ["/settings/"]
 
     async def test_its_answer_says_that_it_is_too_large(self, tmp_path: Path) -> None:
         async def large(request: web.Request) -> web.StreamResponse:

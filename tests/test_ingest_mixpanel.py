@@ -110,6 +110,19 @@ async def test_every_encoding_is_understood_on_every_path(
     assert events == [{"event": "E", "properties": expected}] * 3
 
 
+@pytest.mark.parametrize("plus", ["+", "%2B", "-", " "])
+@pytest.mark.parametrize("slash", ["/", "%2F", "_"])
+async def test_either_alphabet_of_base64_is_understood(
+    served: Serving, plus: str, slash: str
+) -> None:
+    text = as_base64(UPDATE | {"$set": {"a": ">>>>???>", "b": "~~~~~"}})
+    assert {"+", "/"} < set(text)
+    body = f"data={text.replace('+', plus).replace('/', slash)}".encode()
+
+    assert (await served.post("/engage", body, FORM)).body == b"1"
+    assert [record["$set"]["b"] for _, record in await served.records()] == ["~~~~~"]
+
+
 @pytest.mark.parametrize("path", BY_PATH)
 async def test_record_can_come_with_get(served: Serving, path: str) -> None:
     query = urlencode({"data": as_base64(BY_PATH[path]), "ip": 0, "verbose": 0})

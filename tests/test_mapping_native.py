@@ -315,6 +315,14 @@ class TestDestinations:
 
         assert [entry.records for entry in mapped(event()).entries] == [1]
 
+    def test_nothing_of_a_request_that_failed_is_in_the_next_one(self) -> None:
+        records = decode(json.dumps([event(), event()]).encode(), "import")
+        records[1].text = None  # type: ignore[assignment]  # a bug of ours
+        with pytest.raises(TypeError):
+            MAPPER.map("import", records, received_ms=RECEIVED_MS, client_ip=None)
+
+        assert [entry.records for entry in mapped(event()).entries] == [1]
+
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NAMES = TEXTS | st.sampled_from(
