@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ingest.syft import decode_upload
 from tests.fuzz.checks import check_body, check_inputs, check_records
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -55,6 +56,15 @@ def test_damaged_events_give_good_records_or_a_clear_rejection(seed: int) -> Non
 def test_damaged_records_are_good_or_clearly_rejected(seed: int) -> None:
     rng = random.Random(seed)
     assert sum(check_records(damaged(rng.choice(RECORDS), rng)) for _ in range(500)) > 40
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_uploads_of_syft_do_so_too(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(500):
+        event = rng.choice(EVENTS)
+        upload = rng.choice((b'{"events":[%b],"version":"1","userAgentData":"M"}', b"[%b]")) % event
+        check_body(damaged(upload.replace(b'"event"', b'"eventName"'), rng), decode_upload)
 
 
 def test_undamaged_events_give_records() -> None:

@@ -1,14 +1,14 @@
 """What must hold for any bytes whatever."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, get_args
 
 import fastmap
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.errors import RequestError
-from gateway.events import decode
+from gateway.events import Received, decode
 from gateway.mapping import Mapper, NativeMapper, prepare
 from gateway.records import Endpoint
 from gateway.records import decode as decode_records
@@ -29,8 +29,11 @@ _MAPPER = Mapper(_DESTINATIONS, Telemetry())
 _NATIVE = NativeMapper(_DESTINATIONS)
 
 
-def check_body(body: bytes) -> int:
-    """Take a body the way of the gateway; returns how many records it became."""
+def check_body(body: bytes, decode: Callable[[bytes], Received] = decode) -> int:
+    """Take a body the way of the gateway; returns how many records it became.
+
+    :param decode: what its route reads it with.
+    """
     try:
         received = decode(body)
         prepare(
@@ -38,6 +41,7 @@ def check_body(body: bytes) -> int:
             received_ms=RECEIVED_MS,
             default_type="track",
             client_ip="192.0.2.1",
+            user_agent="Mozilla/5.0",
             is_retry=False,
         )
     except RequestError:
