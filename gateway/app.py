@@ -102,7 +102,9 @@ class App:
             max_memory_bytes=config.delivery.max_memory_bytes,
             sleep=sleep,
         )
-        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry, clock=clock)
+        self.ingest = IngestServer(
+            config, pipeline.accept, pipeline.accept_records, telemetry=telemetry, clock=clock
+        )
         letters = SeveralDeadLetters({place.number: self.spool.letters})  # with ids that tell whose
         self.admin = AdminServer(
             config.admin,

@@ -27,6 +27,8 @@ __all__ = [
     "DestinationConfig",
     "DestinationSettings",
     "IpPolicy",
+    "MixpanelSdksConfig",
+    "ProxyConfig",
     "ProxyHeader",
     "Region",
     "Secret",
@@ -226,6 +228,13 @@ class SubscriptionConfig(_Section, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()  # empty: every source
 
 
+class MixpanelSdksConfig(_Section, frozen=True, kw_only=True):
+    """``[destinations.mixpanel_sdks]``: what Mixpanel's own SDKs send, by the project's token."""
+
+    enabled: bool = True
+    ip: IpPolicy = "keep"  # as for sources
+
+
 class DestinationConfig(_Section, frozen=True, kw_only=True):
     """One of ``[[destinations]]``."""
 
@@ -238,7 +247,23 @@ class DestinationConfig(_Section, frozen=True, kw_only=True):
     presets: bool = True  # whether the profile's own subscriptions apply
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     base_url: BaseUrl | None = None  # instead of the region's host
+    mixpanel_sdks: MixpanelSdksConfig = MixpanelSdksConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+
+    @property
+    def host(self) -> str:
+        """The URL that the paths of Mixpanel's API are added to."""
+        return (self.base_url or self.settings.apiRegion.value).rstrip("/")
+
+
+class ProxyConfig(_Section, frozen=True, kw_only=True):
+    """``[proxy]``: what Mixpanel's own SDKs ask Mixpanel for, beside sending events."""
+
+    enabled: bool = True
+    requests: Annotated[int, Meta(ge=1, le=10_000)] = 64  # at once
+    timeout_s: Positive = 30.0
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024**2  # of a request and of an answer
+    cdn_url: BaseUrl = "https://cdn.mxpnl.com"  # where the library for browsers is
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -250,6 +275,7 @@ class Config(_Section, frozen=True, kw_only=True):
     admin: AdminConfig = AdminConfig()
     spool: SpoolConfig = SpoolConfig()
     delivery: SharedDeliveryConfig = SharedDeliveryConfig()
+    proxy: ProxyConfig = ProxyConfig()
 
 
 Check: TypeAlias = Callable[[Config, Reader], None]

@@ -19,11 +19,13 @@ __all__ = [
     "NOTHING",
     "Event",
     "Received",
+    "as_utf8",
     "decode",
     "decode_event",
     "encode",
     "merge_objects",
     "plain_text",
+    "without_lone_surrogates",
 ]
 
 MAX_EVENTS = 10_000
@@ -115,13 +117,13 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
     :param reshape: makes such a shape of another one; it may raise ``msgspec.DecodeError``.
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
-    body = _as_utf8(body)
+    body = as_utf8(body)
     try:
         try:
             return _decode(body if reshape is None else reshape(body))
         except msgspec.DecodeError:
             # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-            mended = _without_lone_surrogates(body)
+            mended = without_lone_surrogates(body)
             if mended == body:
                 raise
             return _decode(mended if reshape is None else reshape(mended))
@@ -252,7 +254,8 @@ def _check_count(count: int) -> None:
         )
 
 
-def _as_utf8(body: bytes) -> bytes:
+def as_utf8(body: bytes) -> bytes:
+    """Return text with U+FFFD for what is not UTF-8, and without a byte order mark."""
     body = body.removeprefix(b"\xef\xbb\xbf")
     return body if is_utf8(body) else body.decode(errors="replace").encode()
 
@@ -267,5 +270,6 @@ _TEXT_OR_HALF = re.compile(
 )
 
 
-def _without_lone_surrogates(body: bytes) -> bytes:
+def without_lone_surrogates(body: bytes) -> bytes:
+    """Return JSON text with U+FFFD for halves of surrogate pairs."""
     return _TEXT_OR_HALF.sub(lambda found: found[1] or b"\\ufffd", body)

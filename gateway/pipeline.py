@@ -7,13 +7,17 @@ from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
-from gateway.mapping import Mapper, policies_of, prepare
+from gateway.mapping import Mapper, NativeMapper, policies_of, prepare
 from gateway.originals import Originals, without_key
 from gateway.policy import Applied
-from gateway.spool.base import Spool
+from gateway.records import Endpoint, Record, Verdict
+from gateway.spool.base import DeadLetter, Entry, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Pipeline"]
+
+_NATIVE = "(Mixpanel's SDKs)"
+"""What stands for the source of records that come with a token instead of a write key."""
 
 
 class Pipeline:
@@ -23,6 +27,7 @@ class Pipeline:
         self, config: Config, mapper: Mapper, spool: Spool, clock: Clock, telemetry: Telemetry
     ) -> None:
         self._mapper = mapper
+        self._native = NativeMapper(config.destinations)
         self._spool = spool
         self._clock = clock
         self._telemetry = telemetry
@@ -83,16 +88,56 @@ class Pipeline:
             original=Originals(received, write_key),
         )
         del received, events  # the records are all that waits for the disk
-        if not hold(mapped.size):
-            raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
-        if mapped.entries or mapped.dead:
-            await self._spool.append(mapped.entries, mapped.dead)
+        await self._store(mapped.entries, mapped.dead, hold)
         self._telemetry.events_received.labels(source.name).inc(count)
         if uncorrected:
             self._telemetry.times_uncorrected.labels(source.name).inc(uncorrected)
         if applied is not None:
             self._count(source.name, applied)
-        for letter in mapped.dead:
+
+    async def accept_records(
+        self,
+        endpoint: Endpoint,
+        records: Sequence[Record],
+        *,
+        client_ip: str | None,
+        destination: str | None = None,
+        hold: Callable[[int], bool] = lambda _: True,
+    ) -> Verdict:
+        """Make records of Mixpanel's own SDKs durable; returns when they are on disk.
+
+        :param client_ip: the user's address, where Mixpanel is to locate it.
+        :param destination: where they go; None: where their tokens say.
+        :param hold: as for ``accept``.
+        :returns: which of them were not taken.  Those of a destination are kept as dead letters.
+        :raises SpoolUnavailable: nothing was kept.
+        """
+        mapped = self._native.map(
+            endpoint,
+            records,
+            received_ms=self._clock.now_ms(),
+            client_ip=client_ip,
+            destination=destination,
+        )
+        count, nobodys = len(records), mapped.nobodys
+        del records
+        await self._store(mapped.entries, mapped.dead, hold)
+        self._telemetry.events_received.labels(_NATIVE).inc(count)
+        for fault in nobodys:
+            self._telemetry.events_rejected.labels("", fault).inc()
+        return mapped.verdict
+
+    async def _store(
+        self, entries: Sequence[Entry], dead: Sequence[DeadLetter], hold: Callable[[int], bool]
+    ) -> None:
+        """Return when all is on disk, and what was rejected is counted."""
+        size = sum(len(entry.lines) for entry in entries)
+        size += sum(len(letter.payload) for letter in dead)
+        if not hold(size):
+            raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
+        if entries or dead:
+            await self._spool.append(entries, dead)
+        for letter in dead:
             self._telemetry.events_rejected.labels(letter.queue.destination, letter.reason).inc()
 
     def _count(self, source: str, applied: Applied) -> None:

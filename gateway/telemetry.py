@@ -13,12 +13,14 @@ if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
     from gateway.spool.base import Ledger, Queue, QueueState
     from gateway.spool.dead_letters import Kept
 
-__all__ = ["GREATEST", "Telemetry"]
+__all__ = ["GREATEST", "LEAST", "Telemetry"]
 
 _OLDEST_AGE = "gateway_spool_oldest_record_age_seconds"
+_CERTIFICATE_END = "gateway_tls_certificate_expiry_timestamp_seconds"
 
 GREATEST = frozenset({_OLDEST_AGE})
-"""Gauges of which several processes have the greatest together; those of all others add up."""
+LEAST = frozenset({_CERTIFICATE_END})
+"""Gauges of which several processes have the greatest or least; those of all others add up."""
 
 
 class _State(Collector):
@@ -152,7 +154,7 @@ class Telemetry:
             "gateway_connections", "Connections of clients.", registry=registry
         )
         self.tls_certificate_expiry = Gauge(
-            "gateway_tls_certificate_expiry_timestamp_seconds",
+            _CERTIFICATE_END,
             "When the certificate in use ends to be valid, in seconds since the epoch.",
             ("file",),
             registry=registry,

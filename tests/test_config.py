@@ -176,7 +176,8 @@ def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(SEVERAL_MISTAKES[ending], ending)
     assert list(caught.value.problems) == [
-        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery",
+        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery, "
+        "proxy",
         "sources[0].write_key: missing; accepted: a string that is not blank",
         "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
         'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '

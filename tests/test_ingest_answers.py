@@ -99,7 +99,7 @@ class TestFailures:
 
 class TestLife:
     def server(self, **options: Any) -> IngestServer:
-        async def accept(*args: object, **named: object) -> None:
+        async def accept(*args: object, **named: object) -> Any:
             self.asked.set()
             await self.accepting.wait()
 
@@ -109,7 +109,7 @@ class TestLife:
             destinations=(DestinationConfig(settings=DestinationSettings(projectToken="T")),),
             server=ServerConfig(**{"port": 0, **options}),
         )
-        return IngestServer(config, accept, telemetry=Telemetry())
+        return IngestServer(config, accept, accept, telemetry=Telemetry())
 
     async def ask(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

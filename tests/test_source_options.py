@@ -211,7 +211,7 @@ class TestAddresses:
         assert "properties.visitor.host" in address_places([destination])
         body = {"event": "E", "userId": "u", "properties": {"visitor": {"host": IPV4, "x": IPV4}}}
         async with serving(
-            tmp_path, sources=[source(ip="truncate")], destination=destination
+            tmp_path, sources=[source(ip="truncate")], destinations=[destination]
         ) as served:
             assert (await send(served, body, to="/v1/track")).status == 200
             [(_, record)] = await served.records()

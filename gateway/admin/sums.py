@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from gateway.telemetry import GREATEST
+from gateway.telemetry import GREATEST, LEAST
 
 __all__ = ["sum_metrics", "sum_statuses"]
 
@@ -96,7 +96,7 @@ def sum_metrics(texts: Iterable[str], *, cumulative: bool = False) -> bytes:
                 samples.setdefault(place, []).append(sample.value)
     for name, samples in values.items():
         for (sample_name, labels), found in samples.items():
-            if sample_name.endswith("_created"):
+            if sample_name in LEAST or sample_name.endswith("_created"):
                 total = min(found)
             else:
                 total = max(found) if sample_name in GREATEST else sum(found)

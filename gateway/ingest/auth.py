@@ -108,6 +108,14 @@ class Sources:
             )
         return source
 
+    def know(self, key: str | None) -> bool:
+        """Tell whether a key is that of a source."""
+        try:
+            self.find(key)
+        except RequestError:
+            return False
+        return True
+
     def _digest(self, key: str) -> bytes:
         text = key.encode("utf-8", "replace")
         return hashlib.blake2b(text, key=self._pepper, digest_size=16).digest()

@@ -1,6 +1,6 @@
 """One request while it is answered, and what its route may work with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +14,12 @@ from gateway.ingest.auth import Sources, key_in_request
 from gateway.ingest.body import read_body
 from gateway.ingest.budget import Lease
 from gateway.ingest.bundle import Bundle
+from gateway.ingest.projects import Projects
+from gateway.ingest.upstream import Upstream
+from gateway.records import Endpoint, Record, Verdict
+from gateway.telemetry import Telemetry
 
-__all__ = ["Accept", "Call", "Services"]
+__all__ = ["Accept", "AcceptRecords", "Call", "Services"]
 
 
 class Accept(Protocol):
@@ -41,6 +45,22 @@ class Accept(Protocol):
         ...
 
 
+class AcceptRecords(Protocol):
+    """Makes records durable; see ``gateway.pipeline.Pipeline.accept_records``."""
+
+    async def __call__(
+        self,
+        endpoint: Endpoint,
+        records: Sequence[Record],
+        *,
+        client_ip: str | None,
+        destination: str | None,
+        hold: Callable[[int], bool],
+    ) -> Verdict:
+        """Return when the records are on disk, and which of them are not taken."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What the routes of all families share."""
@@ -51,25 +71,32 @@ class Services:
     arrivals: Arrivals
     bundle: Bundle
     accept: Accept
+    accept_records: AcceptRecords
+    projects: Projects
+    upstream: Upstream
+    telemetry: Telemetry
 
 
 class Call:
     """One request.
 
+    :param family: whose SDK sent it, as far as that is known.
     :param params: what stands in the path where the route's pattern has names in braces.
     :param lease: holds what the request takes of the memory for all of them.
     """
 
-    __slots__ = ("lease", "params", "request", "services")
+    __slots__ = ("family", "lease", "params", "request", "services")
 
     def __init__(
         self,
         request: web.BaseRequest,
+        family: str,
         params: Mapping[str, str],
         services: Services,
         lease: Lease,
     ) -> None:
         self.request = request
+        self.family = family
         self.params = params
         self.services = services
         self.lease = lease

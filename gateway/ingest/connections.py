@@ -19,6 +19,7 @@ __all__ = ["TURNED_AWAY", "Connections"]
 _KEEPALIVE_S = 75.0  # SDKs reuse connections between flushes that are up to 60 s apart
 _READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
 _MAX_HEADERS = 100
+_MAX_LINE_BYTES = 16 * 1024  # Mixpanel's SDK for Node sends an event in the query
 
 _TURNED_AWAY_S = 1.0
 TURNED_AWAY = 128
@@ -63,6 +64,7 @@ class Connections(web.Server):
             lingering_time=0,  # see Connection
             read_bufsize=_READ_BYTES,
             max_headers=_MAX_HEADERS,
+            max_line_size=_MAX_LINE_BYTES,
         )
         self.budget = budget
         self.header_timeout_s = header_timeout_s

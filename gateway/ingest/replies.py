@@ -19,6 +19,7 @@ __all__ = [
     "document",
     "empty",
     "failed",
+    "marked",
     "method_not_allowed",
     "pixel",
     "preflight",
@@ -51,7 +52,7 @@ def pixel(error: RequestError | None = None) -> web.Response:
     status = 200 if error is None else error.status
     response = web.Response(status=status, body=_GIF, content_type="image/gif")
     response.headers["Cache-Control"] = "no-store"
-    return response if error is None else _marked(response, error)
+    return response if error is None else marked(response, error)
 
 
 def document(body: bytes, *, cache: str, content_type: str = _JSON) -> web.Response:
@@ -73,10 +74,11 @@ def empty(status: int = 200) -> web.Response:
 def failed(error: RequestError) -> web.Response:
     """Answer with an error."""
     response = web.Response(status=error.status, body=_body_of(error), content_type=_JSON)
-    return _marked(response, error)
+    return marked(response, error)
 
 
-def _marked(response: web.Response, error: RequestError) -> web.Response:
+def marked(response: web.Response, error: RequestError) -> web.Response:
+    """Return an answer that says when to come back, and whether on another connection."""
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if error.close:

@@ -14,46 +14,60 @@ from aiohttp import web
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
-from gateway.ingest import jitsu, pages, replies, rudder, segment, syft
+from gateway.ingest import jitsu, mixpanel, pages, replies, rudder, segment, shared, syft
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources
 from gateway.ingest.budget import Budget
 from gateway.ingest.bundle import Bundle
-from gateway.ingest.call import Accept, Call, Services
+from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
 from gateway.ingest.descriptors import connections_allowed, raise_limit
+from gateway.ingest.projects import Projects
 from gateway.ingest.routes import Found, Routes
 from gateway.ingest.sockets import BACKLOG, listen
 from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
+from gateway.ingest.upstream import Upstream
 from gateway.telemetry import Telemetry
 
 __all__ = ["IngestServer"]
 
 _log = logging.getLogger(__name__)
 
-_FAMILIES = (pages, segment, rudder, jitsu, syft)
+_ROUTES = (
+    pages.ROUTES,
+    segment.ROUTES | shared.ROUTES,
+    *(family.ROUTES for family in (rudder, jitsu, syft, mixpanel)),
+)
 
 
 class IngestServer:
     """Reads requests, finds their source, hands their events on and answers.
 
     :param accept: called with the events of each authenticated request.
+    :param accept_records: called with the records of each request of Mixpanel's own SDKs.
     """
 
     def __init__(
-        self, config: Config, accept: Accept, *, telemetry: Telemetry, clock: Clock | None = None
+        self,
+        config: Config,
+        accept: Accept,
+        accept_records: AcceptRecords,
+        *,
+        telemetry: Telemetry,
+        clock: Clock | None = None,
     ) -> None:
         self._config = server = config.server
         self._clock = clock or SystemClock()
         self._telemetry = telemetry
-        self._routes = Routes(*(family.ROUTES for family in _FAMILIES))
+        self._routes = Routes(*_ROUTES)
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
         )
+        self._upstream = Upstream(config.proxy, self._arrivals)
         self._services = Services(
             config=config,
             sources=Sources(config.sources, server.default_source),
@@ -61,6 +75,10 @@ class IngestServer:
             arrivals=self._arrivals,
             bundle=Bundle(server.browser_bundle),
             accept=accept,
+            accept_records=accept_records,
+            projects=Projects(config.destinations),
+            upstream=self._upstream,
+            telemetry=telemetry,
         )
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
@@ -129,6 +147,7 @@ class IngestServer:
         if timeout_s is None:
             timeout_s = self._config.shutdown_timeout_s
         await self._connections.drain(timeout_s)
+        await self._upstream.close()
 
     def status(self) -> dict[str, int]:
         """Return what requests take now, and the bounds of it."""
@@ -158,31 +177,35 @@ class IngestServer:
         if found is None:
             family, response = "other", self._without_route(request)
         else:
-            family, response = found.route.family, await self._answer(request, found)
+            family, response = await self._answer(request, found)
         if self._is_last(request):
             response.force_close()
         replies.complete(request, response)
         self._telemetry.requests.labels(family, str(response.status)).inc()
         return response
 
-    async def _answer(self, request: web.BaseRequest, found: Found) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.BaseRequest, found: Found
+    ) -> tuple[str, web.StreamResponse]:
+        """Return the family that a request turned out to be of, and the answer."""
         route, params = found
         with self._budget.lease() as lease:
-            call = Call(request, params, self._services, lease)
+            call = Call(request, route.family, params, self._services, lease)
             try:
-                return await route.handle(call)
+                response = await route.handle(call)
+                return call.family, response
             # No error outlives its clause: it would keep the body in memory.
             except RequestError as error:
                 if error.code == "overloaded":
                     self._send_away(request, "memory")
-                return route.refuse(call, error)
+                return call.family, route.refuse(call, error)
             except SpoolUnavailable as error:
                 self._send_away(request, "spool")
-                return route.refuse(call, _unavailable(error))
+                return call.family, route.refuse(call, _unavailable(error))
             except Exception:
-                _log.exception("a %s request failed inside; answered 503", route.family)
+                _log.exception("a %s request failed inside; answered 503", call.family)
                 internal = RequestError(503, "internal_error", "try again later", retry_after_s=5)
-                return route.refuse(call, internal)
+                return call.family, route.refuse(call, internal)
 
     def _without_route(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":

@@ -33,12 +33,6 @@ class Mapped(NamedTuple):
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
 
-    @property
-    def size(self) -> int:
-        """Bytes of it."""
-        size = sum(len(entry.lines) for entry in self.entries)
-        return size + sum(len(letter.payload) for letter in self.dead)
-
 
 class _Destination:
     """One destination's plans and the buffers its records are written into."""

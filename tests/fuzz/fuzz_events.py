@@ -9,7 +9,7 @@ import atheris
 
 with atheris.instrument_imports(include=["gateway", "fastmap"]):
     from gateway.ingest.syft import decode_upload
-    from tests.fuzz.checks import check_body, check_inputs
+    from tests.fuzz.checks import check_body, check_inputs, check_records
 
 
 def one_input(data: bytes) -> None:
@@ -17,6 +17,7 @@ def one_input(data: bytes) -> None:
     check_inputs(data)
     check_body(data)
     check_body(data, decode_upload)
+    check_records(data)
 
 
 def write_seeds(folder: Path) -> None:
