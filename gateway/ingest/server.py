@@ -154,6 +154,9 @@ class IngestServer:
             response = replies.failed(error)
             if error.code == "overloaded":
                 self._send_away(request, "memory")
+            # A body that was cut off keeps its error, whose traceback keeps the body: thousands of
+            # such circles at once would be work for the garbage collector.
+            error.__traceback__ = None
         except SpoolUnavailable as error:
             response = replies.failed(_unavailable(error))
             self._send_away(request, "spool")
