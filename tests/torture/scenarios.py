@@ -59,7 +59,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "hostile": Scenario(
         "tests.torture.hostile",
         "slow, greedy and lying clients: the others hardly notice, nothing is smuggled",
-        {"connections": 200, "seconds": 1.5, "most_times": 20.0},
+        {"connections": 200, "seconds": 1.5, "rounds": 1, "most_times": 20.0},
         {"connections": 10_000},
     ),
     "disk": Scenario(
