@@ -260,6 +260,31 @@ async def test_json_nested_too_deep_is_refused(tmp_path: Path, depth: int) -> No
         assert await served.still_works()
 
 
+async def test_event_nested_too_deep_costs_no_other(tmp_path: Path) -> None:
+    """Around the limit, which depends on the stack, too: what is decoded has to go all the way."""
+    batch = (
+        b'{"batch":[%b,{"type":"track","userId":"u","extra":1},'
+        b'{"type":"track","event":"E","userId":"u","messageId":"m"}],"context":{"k":1}}'
+    )
+    async with serving(tmp_path) as served:
+        depths = (*range(900, 1000), 100_000)
+        for depth in depths:
+            nested = b'{"a":' * depth + b"1" + b"}" * depth
+            event = b'{"type":"track","userId":"\\u0075","writeKey":"%b","properties":%b}'
+            answer = await served.post(body=batch % (event % (KEY.encode(), nested)))
+            assert (answer.status, answer.body) == (200, b'{"success":true}'), depth
+        assert await served.names() == ["E"] * len(depths)
+        letters = await served.spool.dead_letters(limit=1000)
+        deep = [each.letter for each in letters if each.letter.reason == "nested_too_deep"]
+        assert len(letters) == 2 * len(depths)
+        assert 0 < len(deep) < len(depths)
+        for letter in deep:
+            kept = json.loads(letter.payload)["nested_too_deep"]
+            assert kept.startswith('{"type":"track","userId":"')
+            assert kept.endswith("}" * 900)
+            assert KEY not in kept
+
+
 class TestTime:
     HEADER_S = 1.0
 
