@@ -133,7 +133,7 @@ def _lag_of(
 ) -> float:
     labels = f'{{destination="{name}",endpoint="{endpoint}"}}'
     batches, seconds = (
-        now[key] - before.get(key, 0.0)
+        now.get(key, 0.0) - before.get(key, 0.0)
         for key in (
             f"gateway_delivery_lag_seconds_count{labels}",
             f"gateway_delivery_lag_seconds_sum{labels}",
