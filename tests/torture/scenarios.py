@@ -53,7 +53,13 @@ SCENARIOS: Mapping[str, Scenario] = {
     "overload": Scenario(
         "tests.torture.overload",
         "ten times the load: goodput stays, every refusal says when to come back",
-        {"connections": 8, "seconds": 1.5, "rounds": 1, "least_share": 0.5},
+        {
+            "connections": 16,
+            "seconds": 1.5,
+            "rounds": 1,
+            "loads": ("events", "batches, little room"),
+            "least_share": 0.3,
+        },
         {},
     ),
     "hostile": Scenario(
