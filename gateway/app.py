@@ -14,7 +14,8 @@ from gateway.ingest import IngestServer
 from gateway.mapping import Mapper, Remap
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
-from gateway.spool.dead_letters import Limits
+from gateway.spool.dead_letters import DeadLetterStore, Limits
+from gateway.spool.files import spool_name
 from gateway.telemetry import Telemetry
 
 __all__ = ["App", "dead_letters_of", "spool_of"]
@@ -22,8 +23,8 @@ __all__ = ["App", "dead_letters_of", "spool_of"]
 _log = logging.getLogger(__name__)
 
 
-def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
-    """Return the spool that a configuration names, closed."""
+def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int = 0) -> SqliteSpool:
+    """Return the spool of a worker, closed."""
     days = config.spool.dead_letter_max_age_days
     return SqliteSpool(
         Path(config.spool.path),
@@ -31,19 +32,20 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
         telemetry=telemetry,
         max_bytes=config.spool.max_bytes,
         min_free_bytes=config.spool.min_free_bytes,
+        name=spool_name(number),
         letter_limits=Limits(
             max_bytes=config.spool.dead_letter_max_bytes, max_age_ms=int(days * 86_400_000)
         ),
     )
 
 
-def dead_letters_of(config: Config, spool: SqliteSpool) -> DeadLetters:
-    """Return what can be done with the dead letters of a spool."""
+def dead_letters_of(config: Config, store: DeadLetterStore, limits: Limits) -> DeadLetters:
+    """Return what can be done with the dead letters of a spool, or of several."""
     return DeadLetters(
-        spool.letters,
+        store,
         Remap(config.destinations),
         destinations=[destination.name for destination in config.destinations],
-        limits=spool.letter_limits,
+        limits=limits,
     )
 
 
@@ -79,7 +81,7 @@ class App:
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,
-            dead_letters=dead_letters_of(config, self.spool),
+            dead_letters=dead_letters_of(config, self.spool.letters, self.spool.letter_limits),
             delivery_status=self.delivery.status,
             ingest_status=self.ingest.status,
             clock=clock,

@@ -188,7 +188,7 @@ class Telemetry:
         )
         self.letters_damaged = Counter(
             "gateway_dead_letters_damaged_total",
-            "Dead letters found not to be as they were written; they are never sent.",
+            "Dead letters set aside because their checksum did not match.",
             registry=registry,
         )
         self.spool_salvages = Counter(

@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.clock import SystemClock
 from gateway.sandbox import Sandbox
+from tests.support.letters import ManualClock, assert_proven, record_letter, records_of, spool_in
 from tests.support.processes import (
     TOKEN,
     WRITE_KEY,
@@ -261,6 +263,33 @@ async def test_stopped_gateway_leaves_the_spool_to_the_commands(tmp_path: Path) 
         assert (ledger["accepted"], ledger["delivered"], ledger["dead_lettered"]) == (5, 4, 1)
         assert (await process.statusz())["dead_letters"]["purged"] == 1
         assert len(arrived(sandbox)) == 4
+
+
+async def test_commands_work_on_all_spools_that_stopped_workers_left(tmp_path: Path) -> None:
+    async with running(tmp_path, mapping=WRONG_MAPPING) as (process, _):
+        await process.send(*(track(n) for n in range(3)))
+        assert await process.terminate() == 0
+        process.mapping = ""
+        process.config()
+        in_1, clock = 10**12, ManualClock()
+        clock.ms = SystemClock().now_ms()  # else they are too old to be kept
+        async with spool_in(tmp_path / "spool", clock, name="worker-1") as other:
+            await other.append([], [record_letter(n) for n in range(2)])
+            locked = await process.command("list")
+            assert (locked.code, "worker-1.db open" in locked.stderr) == (1, True)
+        listed = lines((await process.command("list", "--each", "--json")).stdout)
+        assert [each["id"] for each in listed] == [1, 2, 3, in_1 + 1, in_1 + 2]
+        shown = json.loads((await process.command("show", str(in_1 + 2))).stdout)
+        assert (shown["id"], shown["payload"]) == (in_1 + 2, {"n": "1"})
+        await process.command("export", "--id", "2", "--id", str(in_1 + 1), "letters")
+        replayed = await process.command("replay", "--edited", "letters", "--yes", "--json")
+        assert lines(replayed.stdout)[0]["replayed"] == 2
+        purged = await process.command("purge", "--yes", "--json")
+        assert lines(purged.stdout)[0]["purged"] == 3
+        async with spool_in(tmp_path / "spool", clock, name="worker-1") as other:
+            assert await records_of(other) == [b'{"n":"0"}']
+            assert other.ledger()["mixpanel"].purged == 1
+            await assert_proven(other)
 
 
 async def test_nothing_is_done_unless_somebody_agrees(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
-from gateway.spool import Spool, SqliteSpool, sqlite, writer
+from gateway.spool import Spool, SqliteSpool, group_commit, room
 from gateway.spool.base import (
     MAX_CHUNK_BYTES,
     MAX_CHUNK_RECORDS,
@@ -30,6 +30,7 @@ from gateway.spool.base import (
     Settlement,
 )
 from gateway.spool.chunks import decode
+from gateway.spool.format import FORMAT
 from gateway.telemetry import Telemetry
 
 QUEUE = Queue("mixpanel", "import")
@@ -229,7 +230,7 @@ async def test_requests_that_arrive_during_a_commit_form_the_next(bench: Bench) 
 
 async def test_large_backlog_is_committed_in_bounded_groups(bench: Bench) -> None:
     spool = await bench.open()
-    requests = sqlite.GROUP_REQUESTS * 2 + 1
+    requests = group_commit.GROUP_REQUESTS * 2 + 1
     await asyncio.gather(*(spool.append([entry(n)]) for n in range(requests)))
     assert bench.metric("gateway_spool_commits_total") == 3
     assert names(await drain(spool)) == [str(n) for n in range(requests)]
@@ -741,8 +742,8 @@ async def test_request_larger_than_what_may_wait_is_accepted_when_nothing_waits(
 async def test_space_is_given_back_after_a_backlog(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "KEPT_FREE_PAGES", 16)
-    monkeypatch.setattr(writer, "VACUUM_PAGES", 64)
+    monkeypatch.setattr(room, "KEPT_FREE_PAGES", 16)
+    monkeypatch.setattr(room, "VACUUM_PAGES", 64)
     spool = await bench.open()
     for n in range(20):
         line = random.Random(n).randbytes(100_000).replace(b"\n", b"") + b"\n"
@@ -796,10 +797,10 @@ async def test_files_are_private_whatever_the_umask(bench: Bench, umask: int) ->
 async def test_newer_format_is_refused_and_left_alone(bench: Bench) -> None:
     await (await bench.open()).close()
     (bench.directory / "worker-0.ledger").unlink()  # it tells a newer file from a damaged one
-    bench.sql(f"PRAGMA user_version = {writer.FORMAT + 1}")
+    bench.sql(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(SpoolError, match="newer"):
         await bench.open()
-    bench.sql(f"PRAGMA user_version = {writer.FORMAT}")
+    bench.sql(f"PRAGMA user_version = {FORMAT}")
     await bench.open()
 
 

@@ -60,7 +60,7 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "fsync")
 
-    monkeypatch.setattr("gateway.spool.writer.write_again", fail)
+    monkeypatch.setattr("gateway.spool.spool_file.write_again", fail)
     await refused(spool)
     disk.after = lambda sql: None
     for _ in range(3):
@@ -70,6 +70,21 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     await spool.append([entry("after")])
     assert names(await drain(spool)) == ["before", "refused", "after"]
     assert total(spool) == Ledger(accepted=3, pending=3)
+
+
+async def test_nothing_is_acknowledged_until_the_name_of_the_log_is_durable(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[set[str]] = []
+
+    def watch(path: Path) -> None:
+        if path == bench.directory:
+            synced.append({each.name for each in path.iterdir()})
+        files.sync(path)
+
+    monkeypatch.setattr("gateway.spool.spool_file.sync", watch)
+    await bench.open()
+    assert {"worker-0.db", "worker-0.db-wal"} <= synced[-1]
 
 
 def test_log_is_written_again_byte_by_byte(tmp_path: Path) -> None:
@@ -168,7 +183,7 @@ async def test_directory_on_another_disk_is_not_taken_for_ours(
         found = real(path)
         return (found[0] + 1, found[1]) if found and path == bench.directory else found
 
-    monkeypatch.setattr("gateway.spool.writer.identity", elsewhere)
+    monkeypatch.setattr("gateway.spool.vanished.identity", elsewhere)
     assert "another disk" in await refused(spool)
     assert list(bench.directory.iterdir()) == []
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 from gateway.spool.base import Entry, StoredDeadLetter
 
 __all__ = [
+    "IDS_PER_FILE",
     "LETTER_BYTES",
     "MAX_IDS",
     "DeadLetterStore",
@@ -30,6 +31,9 @@ LETTER_BYTES = 256
 
 MAX_IDS = 10_000
 """Ids in one filter."""
+
+IDS_PER_FILE = 10**12
+"""No file has ids as high as this, so that those of several files can be told apart."""
 
 # What the storage can compare: a signed number of 64 bits.
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -116,7 +120,8 @@ class DeadLetterStore(Protocol):
     ) -> list[StoredDeadLetter]:
         """Return dead letters with ``id > after``, oldest first, within both limits.
 
-        The first is returned even when it alone exceeds ``max_bytes``.
+        The first is returned even when it alone exceeds ``max_bytes``.  Damaged ones are set
+        aside, counted and never returned.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """

@@ -1,9 +1,9 @@
-"""How the commands reach dead letters: a running gateway's admin port, else the spool itself."""
+"""How the commands reach dead letters: a running gateway's admin port, else the spools."""
 
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -26,6 +26,8 @@ from gateway.dead_letters.model import (
 )
 from gateway.errors import ConfigError, SpoolError, SpoolLocked
 from gateway.spool.dead_letters import Filter
+from gateway.spool.files import numbers_in
+from gateway.spool.several_letters import SeveralDeadLetters
 from gateway.telemetry import Telemetry
 
 __all__ = ["Access", "Failed", "Where", "access"]
@@ -167,28 +169,45 @@ async def access(where: Where) -> AsyncIterator[tuple[Access, str]]:
 
 @asynccontextmanager
 async def _directly(config: Config, url: str) -> AsyncIterator[tuple[Access, str]]:
-    """Open the spool, as a gateway that neither listens nor delivers."""
-    spool = spool_of(config, SystemClock(), Telemetry())
-    if not spool.path.exists():
+    """Open the spools, as a gateway that neither listens nor delivers."""
+    clock, telemetry = SystemClock(), Telemetry()
+    directory = Path(config.spool.path)
+    spools = {
+        number: spool_of(config, clock, telemetry, number=number) for number in _numbers(directory)
+    }
+    if not spools:
         raise Failed(
-            f"no gateway answers at {url}, and there is no spool {spool.path}: nothing was kept "
+            f"no gateway answers at {url}, and there is no spool in {directory}: nothing was kept "
             "there; check spool.path"
         )
+    async with AsyncExitStack() as opened:
+        for spool in spools.values():
+            try:
+                await spool.open()
+            except SpoolLocked:
+                raise Failed(
+                    f"a gateway has the spool {spool.path} open, but its admin port does not "
+                    f"answer at {url}: give its address with --admin, or stop that gateway"
+                ) from None
+            except SpoolError as error:
+                raise Failed(str(error)) from None
+            opened.push_async_callback(spool.close)
+        letters = SeveralDeadLetters({n: spool.letters for n, spool in spools.items()})
+        paths = ", ".join(str(spool.path) for spool in spools.values())
+        place = f"the spool {paths}; no gateway runs"
+        try:
+            yield dead_letters_of(config, letters, spool.letter_limits), place
+        except SpoolError as error:
+            raise Failed(str(error)) from None
+
+
+def _numbers(directory: Path) -> list[int]:
     try:
-        await spool.open()
-    except SpoolLocked:
-        raise Failed(
-            f"a gateway has the spool {spool.path} open, but its admin port does not answer at "
-            f"{url}: give its address with --admin, or stop that gateway"
-        ) from None
-    except SpoolError as error:
-        raise Failed(str(error)) from None
-    try:
-        yield dead_letters_of(config, spool), f"the spool {spool.path}; no gateway runs"
-    except SpoolError as error:
-        raise Failed(str(error)) from None
-    finally:
-        await spool.close()
+        return numbers_in(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Failed(f"cannot read {directory}: {error.strerror}") from None
 
 
 def _configuration(where: Where) -> tuple[Config, bool]:
