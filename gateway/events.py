@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fastmap import is_utf8
+from fastmap import MalformedInput, is_utf8, parts
 from gateway.errors import RequestError
 
 __all__ = [
@@ -88,7 +88,8 @@ class Received:
 
     :param shared: the event itself, or the members that belong to the batch (context, sentAt,
         integrations, writeKey); everything else of it is no event's.
-    :param misfits: elements of the batch that are no objects, as JSON text.
+    :param misfits: elements of the batch that are no objects, as JSON text, and objects that are
+        nested too deep to be read, as they came: whether they are JSON is not known.
     :param body: what all this was decoded from; "" where that does not say it.
     """
 
@@ -119,18 +120,27 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
     """
     body = as_utf8(body)
     try:
-        try:
-            return _decode(body if reshape is None else reshape(body))
-        except msgspec.DecodeError:
-            # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-            mended = without_lone_surrogates(body)
-            if mended == body:
-                raise
-            return _decode(mended if reshape is None else reshape(mended))
-    except msgspec.DecodeError as error:
+        return _decode_tolerantly(body, reshape)
+    except (msgspec.DecodeError, MalformedInput) as error:
         raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
+
+
+def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
+    text = body
+    try:
+        if reshape is not None:
+            text = reshape(body)
+        return _decode(text)
+    except RecursionError:
+        return _decode_around_depth(without_lone_surrogates(text))
+    except msgspec.DecodeError:
+        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
+        mended = without_lone_surrogates(body)
+        if mended == body:
+            raise
+        return _decode_tolerantly(mended, reshape)
 
 
 def decode_event(text: bytes) -> Event:
@@ -222,6 +232,33 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
             received.events.append(_event_of(_decode_members(item)))
         except msgspec.ValidationError:
             received.misfits.append(bytes(item))
+    return received
+
+
+def _decode_around_depth(body: bytes) -> Received:
+    """Decode a batch with events that are nested too deep, which cost no others.
+
+    :raises RecursionError: it is something else that is nested too deep.
+    """
+    shared, items = Event(), parts(body)
+    if body.lstrip()[:1] == b"{":
+        names = [_decode_any(name, type=str) for name in items[::2]]
+        members = dict(zip(names, map(msgspec.Raw, items[1::2]), strict=True))
+        batch = bytes(members.get("batch", b""))
+        if batch[:1] != b"[":
+            raise RecursionError
+        members["batch"] = msgspec.Raw(b"[]")
+        shared, items = _event_of(members), parts(batch)
+    _check_count(len(items))
+    received = Received([], shared, is_batch=True, misfits=[])
+    texts = []
+    for item in items:
+        try:
+            received.events.append(decode_event(item))
+            texts.append(item)
+        except (msgspec.ValidationError, RecursionError):
+            received.misfits.append(item)
+    received.body = b"[%b]" % b",".join(texts)
     return received
 
 

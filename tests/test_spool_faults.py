@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -289,7 +290,47 @@ async def test_hanging_disk_keeps_nobody_waiting(bench: Bench) -> None:
     await healed(spool)
     found = names(await drain(spool))
     assert "in the commit" in found
+    assert "behind it" not in found  # it was refused; nobody waits for it
     assert total(spool) == Ledger(accepted=len(found) + 1, delivered=1, pending=len(found))
+
+
+# Disks that are slow
+
+
+def slow(seconds: float) -> Disk:
+    def wait(sql: str) -> None:
+        if sql == "COMMIT":
+            time.sleep(seconds)
+
+    return Disk(before=wait)
+
+
+async def test_slow_disk_takes_more_at_once(bench: Bench) -> None:
+    disk = slow(0.2)
+    spool = await bench.open(connect=disk.connect)
+    await spool.append([entry("first")])
+    before = disk.count("COMMIT")
+    await asyncio.gather(*(spool.append([entry(n)]) for n in range(2000)))
+    assert disk.count("COMMIT") - before <= 4, "256 at a time take eight"
+    assert total(spool).pending == 2001
+
+
+async def test_what_waited_for_too_long_is_not_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.spool.group_commit.GROUP_REQUESTS", 1)
+    monkeypatch.setattr("gateway.spool.group_commit.MAX_TIMES", 1)
+    spool = await bench.open(connect=slow(0.25).connect, max_wait_s=0.6)
+    results = await asyncio.gather(
+        *(spool.append([entry(n)]) for n in range(8)), return_exceptions=True
+    )
+    kept = [str(n) for n, result in enumerate(results) if result is None]
+    assert 2 <= len(kept) <= 4
+    for error in results[len(kept) :]:
+        assert isinstance(error, SpoolUnavailable)
+        assert "too slow" in error.detail
+    assert names(await drain(spool)) == kept
+    await spool.append([entry("later")])
 
 
 # The lock

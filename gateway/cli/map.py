@@ -16,7 +16,7 @@ from gateway.errors import RequestError
 from gateway.events import Event, Received, decode, encode, plain_text
 from gateway.mapping import policies_of
 from gateway.mapping.explain import account
-from gateway.mapping.mapper import EXPLANATIONS
+from gateway.mapping.mapper import EXPLANATIONS, stand_in
 from gateway.mapping.prepare import prepare
 from gateway.mapping.preview import Outcome, Preview, parse_time
 from gateway.policy import Removal, SourcePolicy
@@ -273,10 +273,11 @@ def _explain(
 def _reject_misfit(misfit: bytes, previews: Sequence[Preview], *, is_explained: bool) -> None:
     """Print that an element of a batch is no event."""
     for preview in previews:
-        reason, element = "not_an_object", misfit.decode()
+        reason, text = stand_in(misfit)
         if is_explained:
-            typer.echo(f"element: {element}\n  {preview.name}: rejected: {EXPLANATIONS[reason]}")
+            shown = misfit.decode()
+            typer.echo(f"element: {shown}\n  {preview.name}: rejected: {EXPLANATIONS[reason]}")
             continue
         verdict = _verdict(Outcome(reason=reason, is_rejected=True))
         name = json.dumps(preview.name)
-        typer.echo(f'{{"destination":{name},{verdict},"event":{{"element":{element}}}}}')
+        typer.echo(f'{{"destination":{name},{verdict},"event":{text.decode()}}}')

@@ -121,7 +121,8 @@ async def _read_all(
             taken = size + _PART_BYTES * len(parts)
             if taken > length and is_late:
                 _hold(lease, taken, arrivals, arriving=True)
-    except (web.RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, ConnectionError) as error:
+        error.__traceback__ = None  # the body keeps the error, and this would keep the body
         raise RequestError(
             400,
             "incomplete_body",

@@ -109,24 +109,30 @@ class Connections(web.Server):
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
-        """Look at a part of the connections at a time: nobody waits for ten thousand of them."""
         while True:
-            for body in self._arrivals.slow(self._loop.time()):
-                if self._arrivals.cut(body):
-                    self.count_refusal("body_timeout")
+            await self._cut_slow_bodies()
+            await self._look_at_connections()
+
+    async def _cut_slow_bodies(self) -> None:
+        for body in self._arrivals.slow(self._loop.time()):
+            if self._arrivals.cut(body):
+                self.count_refusal("body_timeout")
+                await asyncio.sleep(_ENDING_S)
+
+    async def _look_at_connections(self) -> None:
+        """Look at a part of them at a time: nobody waits for ten thousand of them."""
+        connections = list(self._connections)
+        step = len(connections) // _STEPS + 1
+        for start in range(0, step * _STEPS, step):
+            now = self._loop.time()
+            for connection in connections[start : start + step]:
+                transport = self._connections.get(connection)
+                if transport is None:
+                    continue  # it has ended meanwhile
+                if connection.sweep(now, transport):  # type: ignore[attr-defined]
+                    connection.end_slow(transport)  # type: ignore[attr-defined]
                     await asyncio.sleep(_ENDING_S)
-            connections = list(self._connections)
-            step = len(connections) // _STEPS + 1
-            for start in range(0, step * _STEPS, step):
-                now = self._loop.time()
-                for connection in connections[start : start + step]:
-                    transport = self._connections.get(connection)
-                    if transport is None:
-                        continue  # it has ended meanwhile
-                    if connection.sweep(now, transport):  # type: ignore[attr-defined]
-                        connection.end_slow(transport)  # type: ignore[attr-defined]
-                        await asyncio.sleep(_ENDING_S)
-                await asyncio.sleep(self._sweep_s / _STEPS)
+            await asyncio.sleep(self._sweep_s / _STEPS)
 
     async def drain(self, timeout_s: float) -> None:
         """Finish the requests under way and close all connections.

@@ -198,6 +198,8 @@ class IngestServer:
             except RequestError as error:
                 if error.code == "overloaded":
                     self._send_away(request, "memory")
+                # That of a body that was cut off stays with it, and its traceback would keep all.
+                error.__traceback__ = None
                 return call.family, route.refuse(call, error)
             except SpoolUnavailable as error:
                 self._send_away(request, "spool")

@@ -16,8 +16,11 @@ from gateway.spool.base import Entry, Origin, Queue
 
 __all__ = ["Remap", "Remapped"]
 
-_ELEMENT = {"element"}
-"""The only member of what stands for an element of a batch that is no event."""
+_STAND_INS = {
+    frozenset({"element"}): "not_an_object",
+    frozenset({"nested_too_deep"}): "nested_too_deep",
+}
+"""Reasons by the only member of what stands for an element of a batch that is no event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ class Remap:
             members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, RecursionError) as error:
             return Remapped(reason="malformed", detail=f"it is no JSON object: {error}")
-        if members.keys() == _ELEMENT:
-            return _rejected("not_an_object")
+        if (reason := _STAND_INS.get(frozenset(members))) is not None:
+            return _rejected(reason)
         if not plain_text(event.message_id):
             event.message_id = str(uuid.uuid4())  # the person who edited it has removed it
         event.client_ip = origin.client_ip

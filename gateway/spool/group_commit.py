@@ -28,6 +28,11 @@ GROUP_BYTES = 8 * 1024 * 1024
 GROUP_REQUESTS = 256
 """Requests in one transaction: all of them are answered in one turn of the event loop."""
 
+FAST_COMMIT_S = 0.05
+MAX_TIMES = 16
+"""Where a commit takes longer, the next one holds as many times more: a slow disk then takes as
+many requests a second as before, and nobody waits for many commits."""
+
 TRY_AT_ONCE_S = 0.02
 """When the first such attempt is made: much heals by being opened again."""
 
@@ -42,14 +47,20 @@ class _Request:
     work: Work
     size: int
     done: asyncio.Future[Any]
+    since: float  # in the time of the event loop
+
+    def is_worthless(self, before: float) -> bool:
+        """Whether its client was refused or has given up; what settles is awaited for ever."""
+        is_refused = self.done.done() and not self.done.cancelled()
+        return isinstance(self.work, Append) and (is_refused or self.since < before)
 
 
 class GroupCommit:
     """The requests on their way to the writer, and the counters as its last commit left them.
 
     :param max_waiting_bytes: raw bytes in memory that may wait for a commit.
-    :param max_wait_s: when a commit takes longer, the appends that wait are refused, and new ones
-        at once, until it ends.
+    :param max_wait_s: how long an append may wait for its commit to begin.  When a commit itself
+        takes longer, the appends that wait are refused, and new ones at once, until it ends.
     :ivar is_open: whether requests are taken.
     :ivar problem: why the next commit is likely to fail, "" when it is not.
     """
@@ -76,6 +87,7 @@ class GroupCommit:
         self._waiting_bytes = 0  # with those in the running commit
         self._committer: asyncio.Task[None] | None = None  # while there is something to commit
         self._committing: list[_Request] = []
+        self._commit_s = 0.0  # how long the last one took
         self._is_stalled = False
         self._retry: asyncio.TimerHandle | None = None
 
@@ -113,8 +125,9 @@ class GroupCommit:
         """
         if not self.is_open:
             return _failed_future(SpoolUnavailable(f"the spool {self._path} is not open"))
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(work, size, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Request(work, size, done, loop.time()))
         self._waiting_bytes += size
         self.start()
         return done
@@ -159,12 +172,14 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                requests = self._committing = self._take_group()
+                began = loop.time()
+                requests = self._committing = self._take_group(began - self._max_wait_s)
                 works = [request.work for request in requests]
                 commit = partial(self._writer.commit, works)
                 watch = loop.call_later(self._max_wait_s, self._stall)
                 outcome = await loop.run_in_executor(self._thread, commit)
                 watch.cancel()
+                self._commit_s = loop.time() - began
                 self._is_stalled = False
                 self._publish(requests, outcome)
                 if not self._waiting:
@@ -172,15 +187,32 @@ class GroupCommit:
         finally:
             self._committer = None
 
-    def _take_group(self) -> list[_Request]:
+    def _take_group(self, before: float) -> list[_Request]:
+        """Return what the next commit holds.
+
+        :param before: appends that came earlier are refused: their clients have given up, and send
+            them again.
+        """
+        times = min(max(self._commit_s / FAST_COMMIT_S, 1.0), MAX_TIMES)
         requests: list[_Request] = []
         size = 0
-        while self._waiting and len(requests) < GROUP_REQUESTS:
-            size += self._waiting[0].size
-            if requests and size > GROUP_BYTES:
+        while self._waiting and len(requests) < GROUP_REQUESTS * times:
+            request = self._waiting[0]
+            if request.is_worthless(before):
+                self._refuse_next()
+                continue
+            size += request.size
+            if requests and size > GROUP_BYTES * times:
                 break
             requests.append(self._waiting.popleft())
         return requests
+
+    def _refuse_next(self) -> None:
+        request = self._waiting.popleft()
+        self._waiting_bytes -= request.size
+        if not request.done.done():
+            detail = f"the disk of the spool {self._path} is too slow for what is sent"
+            request.done.set_exception(SpoolUnavailable(detail))
 
     def _publish(self, requests: Sequence[_Request], outcome: Outcome) -> None:
         """Bring the counters up to date, then answer, then tell the listeners."""
