@@ -11,9 +11,8 @@ from gateway.config import Config
 from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
-from gateway.mapping import Mapper, Remap, address_places
+from gateway.mapping import Mapper, Remap, policies_of
 from gateway.pipeline import Pipeline
-from gateway.policy import policy_of
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Limits
 from gateway.telemetry import Telemetry
@@ -40,11 +39,9 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
 
 def dead_letters_of(config: Config, spool: SqliteSpool) -> DeadLetters:
     """Return what can be done with the dead letters of a spool."""
-    addresses = address_places(config.destinations)
-    policies = {one.name: policy_of(one, addresses=addresses) for one in config.sources}
     return DeadLetters(
         spool.letters,
-        Remap(config.destinations, policies),
+        Remap(config.destinations, policies_of(config)),
         destinations=[destination.name for destination in config.destinations],
         limits=spool.letter_limits,
     )

@@ -556,6 +556,11 @@ def warnings(config: Config) -> list[str]:
             "server.host: note: reachable from other machines without TLS; "
             "set tls_cert and tls_key unless a proxy in front does it"
         )
+    if any(ipaddress.ip_network(each).prefixlen == 0 for each in config.server.trusted_proxies):
+        found.append(
+            "server.trusted_proxies: everybody is believed, so that clients can choose their "
+            "address; name the networks of your proxies"
+        )
     if not _is_loopback(config.admin.host) and config.admin.token is None:
         found.append(
             "admin.host: DANGER: anyone who reaches this port can read events and counters; "

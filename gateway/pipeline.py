@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import get_args
 
 from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
-from gateway.mapping import Mapper, address_places, prepare
+from gateway.mapping import Mapper, policies_of, prepare
 from gateway.originals import Originals, without_key
-from gateway.policy import Applied, policy_of
+from gateway.policy import Applied
 from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 
@@ -31,12 +30,7 @@ class Pipeline:
         self._destinations = {
             source.name: source.destinations or everywhere for source in config.sources
         }
-        addresses = address_places(config.destinations)
-        self._policies = {
-            (source.name, asked): policy_of(source, asked, addresses)
-            for source in config.sources
-            for asked in get_args(IpPolicy)
-        }
+        self._policies = policies_of(config)
 
     async def accept(
         self,
@@ -64,7 +58,7 @@ class Pipeline:
         policy = self._policies[source.name, ip]
         if policy is not None:
             client_ip = policy.address(client_ip)
-        prepare(
+        uncorrected = prepare(
             received,
             received_ms=received_ms,
             default_type=default_type,
@@ -94,6 +88,8 @@ class Pipeline:
         if mapped.entries or mapped.dead:
             await self._spool.append(mapped.entries, mapped.dead)
         self._telemetry.events_received.labels(source.name).inc(count)
+        if uncorrected:
+            self._telemetry.times_uncorrected.labels(source.name).inc(uncorrected)
         if applied is not None:
             self._count(source.name, applied)
         for letter in mapped.dead:

@@ -175,6 +175,13 @@ class Telemetry:
             ("destination", "reason"),
             registry=registry,
         )
+        self.times_uncorrected = Counter(
+            "gateway_times_uncorrected_total",
+            "Events whose sentAt is more than a day from their receipt: they waited on the device, "
+            "and their times are not corrected by it.",
+            ("source",),
+            registry=registry,
+        )
         self.events_filtered = Counter(
             "gateway_events_filtered_total",
             "Events that the options of their source keep away, by source and reason.",

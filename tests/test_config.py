@@ -812,6 +812,7 @@ def test_credentials_prefer_the_service_account_then_the_secret_then_the_token()
     [
         ("destinations.0.settings.apiSecret", "s", "settings.apiSecret: Mixpanel retires project "),
         ("server.host", "0.0.0.0", "server.host: note: "),
+        ("server.trusted_proxies", ["10.0.0.0/8", "::/0"], "server.trusted_proxies: everybody "),
         ("admin.host", "::", "admin.host: DANGER: "),
         ("destinations.0.base_url", "http://mixpanel.test", "destinations[0].base_url: events "),
         ("destinations.0.base_url", "HTTP://10.0.0.1", "destinations[0].base_url: events "),
@@ -827,6 +828,7 @@ def test_unwise_setting_is_warned_of(path: str, value: Any, expected: str) -> No
     [
         ("server", {"host": "0.0.0.0", "tls_cert": "c", "tls_key": "k"}),
         ("server.host", "localhost"),
+        ("server.trusted_proxies", ["10.0.0.0/8", "::1"]),
         ("admin", {"host": "0.0.0.0", "token": "t"}),
         ("admin.host", "::1"),
         ("destinations.0.base_url", "http://127.0.0.1:1"),

@@ -215,6 +215,15 @@ class TestTime:
             assert await self.time_of(served, 600_000, ("X-Retry-Count", "1")) == 0
             assert await self.time_of(served, 600_000, ("Rsa-Retry-Attempt", "2")) == 0
 
+    async def test_times_that_are_not_corrected_are_counted(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            for age_ms, count in ((86_000_000, None), (87_000_000, 1), (-87_000_000, 2)):
+                corrected = await self.time_of(served, age_ms)
+                assert (corrected == 0) == bool(count)
+                assert count == served.telemetry.registry.get_sample_value(
+                    "gateway_times_uncorrected_total", {"source": "sdk"}
+                )
+
     async def test_time_of_sending_may_come_in_a_header(self, tmp_path: Path) -> None:
         async with serving(tmp_path) as served:
             now = SystemClock().now_ms()

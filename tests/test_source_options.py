@@ -16,7 +16,8 @@ from gateway.config import (
     SubscriptionConfig,
 )
 from gateway.events import decode, encode
-from gateway.mapping import Remap, address_places
+from gateway.mapping import Remap
+from gateway.mapping.policies import address_places
 from gateway.policy import policy_of
 from gateway.spool.base import Origin
 from tests.support.serving import KEY, Answer, Serving, message, serving
@@ -265,6 +266,18 @@ class TestEvents:
             filtered = counted(served, "events_filtered_total")
             assert filtered == {"sampled_out": 3 * (100 - len(users["import"]))}
 
+    async def test_ids_that_stand_for_nobody_are_none(self, tmp_path: Path) -> None:
+        batch = [
+            {"type": "track", "event": "E", "userId": odd, "anonymousId": f"a{i}"}
+            for i in range(50)
+            for odd in (" NULL", "undefined", "")
+        ]
+        async with serving(tmp_path, sources=[source(sample_rate=0.5)]) as served:
+            assert (await send(served, {"batch": batch})).status == 200
+            devices = [each["properties"]["distinct_id"] for _, each in await served.records()]
+            assert 10 < len(set(devices)) < 40
+            assert len(devices) == 3 * len(set(devices))
+
 
 class TestProperties:
     async def test_what_is_denied_is_nowhere(self, tmp_path: Path) -> None:
@@ -319,7 +332,7 @@ class TestReplay:
     ORIGIN = Origin(source="web", received_ms=1_700_000_000_000, client_ip=IPV4)
 
     def remap(self, options: dict[str, Any], event: dict[str, Any]) -> Any:
-        remap = Remap([self.DESTINATION], {"web": policy_of(source(**options))})
+        remap = Remap([self.DESTINATION], {("web", "keep"): policy_of(source(**options))})
         text = encode(decode(json.dumps(event).encode()).events[0])
         return remap("mp", text, self.ORIGIN)
 

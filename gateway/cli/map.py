@@ -14,12 +14,12 @@ from gateway.clock import SystemClock
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.errors import RequestError
 from gateway.events import Event, Received, decode, encode, plain_text
-from gateway.mapping import address_places
+from gateway.mapping import policies_of
 from gateway.mapping.explain import account
 from gateway.mapping.mapper import EXPLANATIONS
 from gateway.mapping.prepare import prepare
 from gateway.mapping.preview import Outcome, Preview, parse_time
-from gateway.policy import Removal, SourcePolicy, policy_of
+from gateway.policy import Removal, SourcePolicy
 
 __all__ = ["map_events"]
 
@@ -139,7 +139,7 @@ def _previews(
             raise fail(f"--source: no source is called {source!r}; accepted: {accepted}", 2)
         names = found[0].destinations if found else ()
         if found:
-            policy = policy_of(found[0], addresses=address_places(loaded.destinations))
+            policy = policies_of(loaded)[found[0].name, "keep"]
     wanted = [
         one
         for one in chosen

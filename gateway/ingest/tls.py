@@ -207,11 +207,15 @@ class CurrentCertificate:
         """Look at the files from now on."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            state = await asyncio.to_thread(self._state)
-            if state == self._seen and state != self._tried:
-                await self.reload()
-            self._seen = state
-            self._warn()
+            await self.look()
+
+    async def look(self) -> None:
+        """Take what the files hold when they have changed, but not since the last look."""
+        state = await asyncio.to_thread(self._state)
+        if state == self._seen and state != self._tried:
+            await self.reload()
+        self._seen = state
+        self._warn()
 
     async def reload(self) -> bool:
         """Take what the files hold now; return whether it could be used."""

@@ -1,9 +1,9 @@
 """From events to the records of each destination."""
 
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.addresses import address_places
 from gateway.mapping.check import check_subscriptions
 from gateway.mapping.mapper import Mapped, Mapper
+from gateway.mapping.policies import policies_of
 from gateway.mapping.prepare import prepare
 from gateway.mapping.remap import Remap
 
@@ -12,7 +12,7 @@ __all__ = [
     "Mapped",
     "Mapper",
     "Remap",
-    "address_places",
     "check_subscriptions",
+    "policies_of",
     "prepare",
 ]

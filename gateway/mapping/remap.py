@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from gateway.config import DestinationConfig
+from gateway.config import DestinationConfig, IpPolicy
 from gateway.events import decode_event, plain_text
 from gateway.mapping.mapper import EXPLANATIONS
 from gateway.mapping.preview import Preview
@@ -40,13 +40,13 @@ class Remap:
     The records are those that the event would have become when it was received: the same times,
     ids and address.
 
-    :param policies: by source, those whose options take something from events.
+    :param policies: as ``policies_of`` gives them.
     """
 
     def __init__(
         self,
         destinations: Sequence[DestinationConfig],
-        policies: Mapping[str, SourcePolicy | None] = MappingProxyType({}),
+        policies: Mapping[tuple[str, IpPolicy], SourcePolicy | None] = MappingProxyType({}),
     ) -> None:
         self._policies = policies
         self._destinations = {destination.name: destination for destination in destinations}
@@ -69,7 +69,7 @@ class Remap:
             event.message_id = str(uuid.uuid4())  # the person who edited it has removed it
         event.client_ip = origin.client_ip
         event.skew_ms = origin.skew_ms
-        policy = self._policies.get(origin.source)
+        policy = self._policies.get((origin.source, "keep"))
         if policy is not None:
             reason = policy.reason_against(event)
             if reason is not None:

@@ -4,8 +4,8 @@ Each function rewrites the objects that it looks into, so that a key that stands
 escapes, hides nothing; what it does not look into stays as it came.
 """
 
-import re
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -85,12 +85,18 @@ def _is_container(value: Raw | bytes) -> bool:
     return bytes(value)[:1] in (b"{", b"[")
 
 
-# Names are compared without $, _, - and blanks, in small letters: firstName is first_name.
 _IGNORED = str.maketrans("", "", "$_- ")
+_MAX_NAME = 64  # longer ones are data
+
+
+@lru_cache(maxsize=4096)
+def _bare_of(name: str) -> str:
+    return name.translate(_IGNORED).lower()
 
 
 def _bare(name: str) -> str:
-    return name.translate(_IGNORED).lower()
+    """Return what of a name is compared: firstName is first_name and $first_name."""
+    return _bare_of(name) if len(name) <= _MAX_NAME else ""
 
 
 _IDENTIFYING = frozenset(
@@ -156,8 +162,8 @@ _ADDRESSES = frozenset(
         "xrealip",
     }
 )
-_MAYBE_ADDRESS = re.compile(rb'(?i)(?:ip|ipv4|ipv6|addr|address|for)[$_\- ]*"\s*:|\\u')
-"""Matches every object that has such a member, and few others, which are not looked into."""
+_PARTS_OF_ADDRESSES = (b"ip", b"addr", b"forwarded", b"\\u")
+"""One of these is in every object that has such a member, in small letters or with escapes."""
 
 _HARMLESS = (b"null", b"true", b"false", b"0", b"1", b'""')
 """Values that tell Mixpanel whether to locate a user, or nothing."""
@@ -184,7 +190,8 @@ def with_limited_addresses(
     """
 
     def change(text: bytes, place: str, depth: int) -> bytes:
-        if not _MAYBE_ADDRESS.search(text) and not (
+        lowered = text.lower()
+        if not any(part in lowered for part in _PARTS_OF_ADDRESSES) and not (
             places and any(other.startswith(place) for other in places)
         ):
             return text

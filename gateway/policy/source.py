@@ -1,6 +1,6 @@
 """The options of one source, applied to its events: which are taken, and what of them is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from msgspec import Raw
@@ -48,9 +48,18 @@ class SourcePolicy:
     :param ip: in place of the configured one.
     :param addresses: places whose values are sent as addresses, as in ``properties.client.addr``;
         members that are named like addresses count in any case.
+    :param nobody: ids that stand for nobody, in small letters.
     """
 
-    def __init__(self, source: SourceConfig, ip: IpPolicy, addresses: frozenset[str]) -> None:
+    def __init__(
+        self,
+        source: SourceConfig,
+        ip: IpPolicy,
+        *,
+        addresses: Collection[str],
+        nobody: Collection[str],
+    ) -> None:
+        self._nobody = nobody
         self._ip = ip
         self._addresses = frozenset(
             place for place in addresses if not is_named_like_address(place.rpartition(".")[2])
@@ -87,10 +96,9 @@ class SourcePolicy:
         """Return why an event is not taken; None when it is."""
         kind = event.type
         reason = self.reason_against_name(plain_text(event.event)) if kind == "track" else None
-        if reason is not None:
+        if reason is not None or not (self._rate < 1 or self._anonymous):
             return reason
-        anonymous_id = plain_text(event.anonymous_id)
-        user_id = plain_text(event.user_id)
+        user_id, anonymous_id = self._id(event.user_id), self._id(event.anonymous_id)
         reason = self.reason_against_user(
             user_id or anonymous_id or plain_text(event.message_id) or ""
         )
@@ -100,6 +108,11 @@ class SourcePolicy:
             if kind == "alias" or (kind == "identify" and nobody):
                 return "anonymous_only"
         return reason
+
+    def _id(self, value: object) -> str | None:
+        """Return an id as the mapping reads it."""
+        text = plain_text(value)
+        return None if text is None or text.strip().lower() in self._nobody else text
 
     def reason_against_name(self, name: str | None) -> str | None:
         """Return why an event of a name is not taken; one without a name is not this one's case."""
@@ -130,7 +143,7 @@ class SourcePolicy:
             return
         for name in _TEXTS:
             value = getattr(event, name)
-            if isinstance(value, Raw) and b"{" in bytes(value):
+            if type(value) is Raw and b"{" in bytes(value):
                 setattr(event, name, None)  # no text, but it may hold anything
         if self._anonymous:
             _forget_user(event, removals)
@@ -189,12 +202,16 @@ def _below(root: str, paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def policy_of(
-    source: SourceConfig, asked: IpPolicy = "keep", addresses: frozenset[str] = frozenset()
+    source: SourceConfig,
+    asked: IpPolicy = "keep",
+    *,
+    addresses: Collection[str] = (),
+    nobody: Collection[str] = (),
 ) -> SourcePolicy | None:
     """Return what is done with a source's events; None when they are taken as they come.
 
     :param asked: what a request itself asks for, which counts where it is stricter.
-    :param addresses: as in ``SourcePolicy``.
+    :param addresses: as in ``SourcePolicy``, like ``nobody``.
     """
-    policy = SourcePolicy(source, stricter(source.ip, asked), addresses)
+    policy = SourcePolicy(source, stricter(source.ip, asked), addresses=addresses, nobody=nobody)
     return policy if policy.does_something else None

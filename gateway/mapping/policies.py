@@ -1,13 +1,30 @@
-"""Where the mappings of a configuration read addresses."""
+"""The policies of sources, which have to know what the mappings make of an event."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from typing import get_args
 
 from fastmap import spec
-from gateway.config import DestinationConfig
+from gateway.config import Config, DestinationConfig, IpPolicy
+from gateway.mapping.actions.common import forbidden
 from gateway.mapping.plans import choices
+from gateway.policy import SourcePolicy, policy_of
 
-__all__ = ["address_places"]
+__all__ = ["address_places", "policies_of"]
+
+
+def policies_of(config: Config) -> dict[tuple[str, IpPolicy], SourcePolicy | None]:
+    """Return what is done with the events of each source, by what a request asks for.
+
+    None stands for nothing: they are taken as they come.
+    """
+    addresses = address_places(config.destinations)
+    nobody = frozenset(forbidden())
+    return {
+        (source.name, asked): policy_of(source, asked, addresses=addresses, nobody=nobody)
+        for source in config.sources
+        for asked in get_args(IpPolicy)
+    }
 
 
 def address_places(destinations: Sequence[DestinationConfig]) -> frozenset[str]:
