@@ -84,6 +84,9 @@ class TestAddresses:
         event = EVENT | {"context": {"ip": "198.51.100.1", "locale": "de"}}
         assert (await post(served, "/api/s/track", event)).status == 200
         assert await ip(served) == "203.0.113.77"
+        batch = {"batch": [EVENT], "context": {"ip": "198.51.100.1"}}
+        assert (await post(served, "/api/s/track", batch)).status == 200
+        assert await ip(served) == "203.0.113.77"
         assert (await served.records())[-1][1]["properties"]["$locale"] == "de"
 
     async def test_server_knows_that_of_its_user(self, served: Serving) -> None:

@@ -42,7 +42,7 @@ def _ip(call: Call) -> IpPolicy:
 def _decode_from_device(body: bytes) -> Received:
     """Return the events without the addresses that they name: a page does not know its own."""
     received = decode(body)
-    for event in received.events:
+    for event in (*received.events, received.shared):
         try:
             members = _members(event.context or b"{}")
         except msgspec.ValidationError:

@@ -21,6 +21,7 @@ __all__ = [
     "failed",
     "marked",
     "method_not_allowed",
+    "not_modified",
     "pixel",
     "preflight",
     "raw",
@@ -63,6 +64,13 @@ def document(body: bytes, *, cache: str, content_type: str = _JSON) -> web.Respo
     response = web.Response(body=body, content_type=content_type)
     response.headers["Cache-Control"] = cache
     response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def not_modified(*, cache: str) -> web.Response:
+    """Answer that what a browser has kept of a document is still right."""
+    response = web.Response(status=304)
+    response.headers["Cache-Control"] = cache
     return response
 
 

@@ -10,8 +10,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
-from gateway.ingest import pixels, replies
-from gateway.ingest.bundle import ENTRY, File
+from gateway.ingest import pixels, replies, scripts
 from gateway.ingest.call import Call
 from gateway.ingest.hosts import is_loopback, public_host
 from gateway.ingest.intake import Intake
@@ -84,38 +83,6 @@ async def discard(call: Call) -> web.StreamResponse:
     return replies.accepted()
 
 
-async def _entry(call: Call) -> web.StreamResponse:
-    return _script(call, ENTRY)
-
-
-async def _chunk(call: Call) -> web.StreamResponse:
-    return _script(call, call.params["name"])
-
-
-def _script(call: Call, name: str) -> web.StreamResponse:
-    file = call.services.bundle.find(name)
-    if file is None:
-        raise RequestError(
-            404, "not_found", "no such script is served; see server.browser_bundle in the README"
-        )
-    return _as_asked_for(call, file)
-
-
-def _as_asked_for(call: Call, file: File) -> web.StreamResponse:
-    headers = call.request.headers
-    if file.tag in headers.get("If-None-Match", ""):
-        response = web.Response(status=304)
-        response.headers["Cache-Control"] = file.cache
-    elif "gzip" in headers.get("Accept-Encoding", ""):
-        response = replies.document(file.gzipped, cache=file.cache, content_type=file.content_type)
-        response.headers["Content-Encoding"] = "gzip"
-    else:
-        response = replies.document(file.body, cache=file.cache, content_type=file.content_type)
-    response.headers["ETag"] = file.tag
-    response.headers.add("Vary", "Accept-Encoding")
-    return response
-
-
 def _routes() -> dict[str, Route]:
     events = Route(family=_FAMILY, handle=Intake())
     from_device = Route(family=_FAMILY, handle=Intake(from_device=True))
@@ -144,8 +111,10 @@ def _routes() -> dict[str, Route]:
         routes[f"POST {prefix}/m"] = Route(family=_FAMILY, handle=discard)
         for path in ("projects", "projects/{key}/settings", "projects/projects/{key}/settings"):
             routes[f"GET {prefix}/{path}"] = document
-    routes["GET /analytics.js/v1/{key}/analytics.min.js"] = Route(family=_FAMILY, handle=_entry)
-    routes["GET /analytics-next/bundles/{name}"] = Route(family=_FAMILY, handle=_chunk)
+    routes["GET /analytics.js/v1/{key}/analytics.min.js"] = Route(
+        family=_FAMILY, handle=scripts.entry
+    )
+    routes["GET /analytics-next/bundles/{name}"] = Route(family=_FAMILY, handle=scripts.chunk)
     return routes
 
 
