@@ -2,12 +2,15 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from tests.support import loop_turns
+from tests.support.loop_turns import FILE, read, wait_of
 from tests.support.processes import GatewayProcess
 from tests.torture import Figures
 from tests.torture.traffic import port_of, traffic
@@ -16,6 +19,12 @@ __all__ = ["ATTACKS", "run"]
 
 _NOWHERE = "http://127.0.0.1:9"
 _MIB = 1024 * 1024
+_QUIET_S = 0.01
+"""On a machine that has nothing else to do, 99 of 100 requests are answered in this time."""
+
+_TURNS = 3
+"""Of the event loop that a request waits for: to be read, to be handled, to be answered."""
+
 _REST_S = 2.0
 _LINGER_BYTES = 16 * _MIB
 """What a refused client can send at most: nearly all of it stays in the system's buffers."""
@@ -68,6 +77,8 @@ async def run(
 
     Good clients send to both in turns.  What the attackers, or anybody else, take of the machine
     strikes both gateways alike; only what is slower at the attacked one is the gateway's doing.
+    On a machine that is busy with other things even that is not: who computes more waits longer
+    for a processor.  Then only what the attacked gateway itself computes before a request counts.
 
     :param connections: of those attacks that cost only patience; see ``ATTACKS`` for the others.
     :param seconds: of each attack, while good clients are measured.
@@ -86,13 +97,16 @@ async def run(
         for name in attacks:
             number = max(2, int(connections * ATTACKS[name].share))
             seen = [await _round(name, attacked, number, seconds, good) for _ in range(rounds)]
-            calm_s, among_s, beside_s = (median(each) for each in zip(*seen, strict=True))
+            calm_s, among_s, beside_s, work_s = (median(each) for each in zip(*seen, strict=True))
             grown = attacked.running.memory()["VmHWM"] - before
             figures[f"{name} x {number}: p99 ms, calm / attacked / spared"] = " / ".join(
                 f"{1000 * each:.1f}" for each in (calm_s, among_s, beside_s)
             )
+            figures[f"{name}: p99 of work before a request, ms"] = round(1000 * work_s, 2)
             figures[f"{name}: memory grown by MiB"] = grown // _MIB
-            assert among_s <= most_times * max(calm_s, beside_s) + slack_s, figures
+            is_quiet = max(calm_s, beside_s) <= _QUIET_S
+            more_s = among_s - max(calm_s, beside_s) if is_quiet else _TURNS * work_s
+            assert more_s <= (most_times - 1) * max(calm_s, beside_s) + slack_s, figures
             assert grown <= max_growth, figures
         for gateway in (attacked, spared):
             assert (await gateway.ledger())["gap"] == 0
@@ -100,11 +114,15 @@ async def run(
 
 
 class _Seen(NamedTuple):
-    """Latencies of good clients at the 99th percentile."""
+    """Latencies of good clients at the 99th percentile, and what is part of it.
+
+    :param work_s: what the attacked gateway computed before it looked at a request.
+    """
 
     calm_s: float
     among_s: float
     beside_s: float
+    work_s: float
 
 
 async def _round(
@@ -118,8 +136,13 @@ async def _round(
         traffic(name, attacked.url, connections=number, seconds=ramp_s + seconds + _REST_S)
     )
     await asyncio.sleep(ramp_s)
+    begin = time.monotonic()
     among, beside = await traffic("Turns", attacked.url, seconds=seconds, **good)
+    end = time.monotonic()
     attackers = await attacking
+    turns = read(attacked.directory / FILE, begin, end)
+    assert turns, "no work was recorded"
+    work_s = wait_of(turns, end - begin, share=0.01)
     found = (name, among, attackers)
     assert set(among["statuses"]) == {"200"}, found
     assert among["broken"] == 0, found
@@ -129,11 +152,14 @@ async def _round(
         assert seconds < attack.longest_s or attackers["thrown_out"], found
     if name == "Endless":
         assert attackers["most_sent"] <= _LINGER_BYTES, found
-    return _Seen(max(each["p99_s"] for each in calm), among["p99_s"], beside["p99_s"])
+    calm_s = max(each["p99_s"] for each in calm)
+    return _Seen(calm_s, among["p99_s"], beside["p99_s"], work_s)
 
 
 @asynccontextmanager
 async def _gateway() -> AsyncIterator[GatewayProcess]:
     with tempfile.TemporaryDirectory() as directory:
-        async with GatewayProcess(Path(directory), _NOWHERE) as gateway:
+        env = {FILE: str(Path(directory) / FILE)}
+        program = Path(loop_turns.__file__)
+        async with GatewayProcess(Path(directory), _NOWHERE, program=program, env=env) as gateway:
             yield gateway
