@@ -7,9 +7,9 @@ from typing import Any
 import fastmap
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.errors import RequestError
-from gateway.events import decode
 from gateway.mapping import Mapper, prepare
 from gateway.telemetry import Telemetry
+from tests.support.decoding import check_folding
 
 __all__ = ["check_body", "check_inputs"]
 
@@ -25,8 +25,10 @@ _MAPPER = Mapper(_DESTINATIONS, Telemetry())
 
 def check_body(body: bytes) -> int:
     """Take a body the way of the gateway; returns how many records it became."""
+    received = check_folding(body)
+    if received is None:
+        return 0
     try:
-        received = decode(body)
         prepare(
             received,
             received_ms=RECEIVED_MS,
