@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 
 MODULES = (
     *("_attributes", "_buffer", "_scan", "_fold", "_convert"),
-    *("_code", "_inputs", "_keys", "_members", "_paths", "_plan"),
+    *("_code", "_inputs", "_keys", "_members", "_outputs", "_paths", "_plan", "_dispatch"),
 )
 
 CFLAGS = {

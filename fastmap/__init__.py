@@ -12,6 +12,7 @@
 from fastmap import spec
 from fastmap._buffer import Buffer
 from fastmap._convert import parse_time
+from fastmap._dispatch import Dispatch, Reasons
 from fastmap._fold import Folded, fold
 from fastmap._plan import Plan
 from fastmap._scan import is_utf8
@@ -20,10 +21,12 @@ from fastmap.errors import FastmapError, MalformedInput, SpecError
 
 __all__ = [
     "Buffer",
+    "Dispatch",
     "FastmapError",
     "Folded",
     "MalformedInput",
     "Plan",
+    "Reasons",
     "SpecError",
     "compile",
     "fold",

@@ -20,6 +20,7 @@ from fastmap._convert cimport (
 from fastmap._inputs cimport Input
 from fastmap._members cimport Member, Members, key_end, value_of
 from fastmap._memory cimport allocate, enlarge
+from fastmap._outputs cimport Outputs
 from fastmap._paths cimport Paths
 from fastmap._scan cimport (
     ABSENT, JSON, Slot, find_hashed, skip_space, skip_value, slot_of_token,
@@ -33,24 +34,6 @@ cdef enum:
     MAX_REMEMBERED = 1024            # bytes of an input that a derivation's memory keeps
     MAX_FRAGMENT = 8192              # bytes of a stretch of fields that are kept
     OMITTED = -2
-
-cdef struct Mark:
-    # Where a buffer stood before a run.
-    Py_ssize_t size
-    Py_ssize_t records
-
-cdef struct Fragment:
-    # What a stretch of fields was when it was last written, a comma before each.
-    char* data
-    Py_ssize_t len
-    Py_ssize_t capacity
-    uint64_t event  # the number of that event, 0 when there is none
-
-cdef struct Drops:
-    uint64_t count
-    uint64_t event  # in which the last one was counted
-    uint64_t item   # likewise, of an array that is expanded
-
 
 cdef inline bint is_json_text(const Slot* slot) noexcept:
     """Whether a slot holds a string, other than "", as it was sent."""
@@ -69,32 +52,6 @@ cdef class Plan:
     :param program: what ``fastmap.compiler.compile_mapping`` made of a mapping or a choice.
     """
 
-    cdef Code code
-    cdef Paths paths
-    cdef Slot* slots      # of paths
-    cdef const Input* inputs  # of paths
-    cdef Node* nodes      # of code, as the next three
-    cdef const Op* ops
-    cdef const Shape* shapes
-    cdef const Test* tests
-    cdef const int* children
-    cdef Mark* marks      # of the output of each part
-    cdef uint8_t* written  # which keys of each shape are written
-    cdef Fragment* fragments  # of stretches
-    cdef Py_ssize_t fragment_count
-    cdef bint has_dropped     # whether a value could not be converted since this was last reset
-    cdef Drops* drops
-    cdef uint64_t events  # how many were run; a label is counted once in each
-    cdef uint64_t items   # how many items of arrays were; a label is counted once in each
-    cdef tuple labels, derivations, functions
-    cdef str unmatched
-    cdef list memories    # what derivations gave before
-    cdef tuple derived    # what the last derivation of this run gave, for its other outputs
-    cdef int derived_slot, derived_by
-    cdef Buffer scratch
-    cdef Run now
-    cdef bint is_trial    # what cannot be converted in a condition is missing nowhere
-
     def __cinit__(self, program):
         self.code = Code(program)
         self.paths = Paths(program)
@@ -111,7 +68,6 @@ cdef class Plan:
         self.functions = tuple(program.functions)
         self.unmatched = program.unmatched
         self.memories = [{} for _ in self.derivations]
-        self.marks = <Mark*>allocate(self.code.part_count, sizeof(Mark))
         self.written = <uint8_t*>allocate(self.code.written, 1)
         self.drops = <Drops*>allocate(len(self.labels), sizeof(Drops))
         self.fragments = <Fragment*>allocate(self.code.stretch_count, sizeof(Fragment))
@@ -123,7 +79,6 @@ cdef class Plan:
         for i in range(self.fragment_count):
             free(self.fragments[i].data)
         free(self.fragments)
-        free(self.marks)
         free(self.written)
         free(self.drops)
 
@@ -139,8 +94,18 @@ cdef class Plan:
             rejected; then nothing was written.
         :raises MalformedInput: an input is not JSON or not Unicode text; nothing was written.
         """
-        cdef object result = None
-        self._mark(outputs)
+        cdef int records = self.write(event, Outputs(outputs), received_ms, skew_ms)
+        return records if self.reason is None else self.reason
+
+    cdef int write(
+        self, event, Outputs outputs, int64_t received_ms, int64_t skew_ms
+    ) except -1:
+        """Write the records of one event; returns how many, and notes the reason when none may be."""
+        cdef int records = 0
+        cdef bint is_done = False
+        if outputs.count < self.code.output_count:
+            raise IndexError(f"expected {self.code.output_count} outputs (got {outputs.count})")
+        outputs.mark()
         self.now.received_ms = received_ms
         self.now.skew_ms = skew_ms
         self.now.item = -1
@@ -150,12 +115,13 @@ cdef class Plan:
         self.scratch.size = 0
         try:
             self.paths.load(event)
-            result = self._write(outputs)
-            return result
+            self.reason = self._write(outputs, &records)
+            is_done = self.reason is None
         finally:
             self.paths.inputs.release()
-            if type(result) is not int:
-                self._rewind(outputs)
+            if not is_done:
+                outputs.rewind()
+        return records if is_done else 0
 
     def dropped(self):
         """Return how many values could not be converted, by label.
@@ -168,46 +134,26 @@ cdef class Plan:
             if self.drops[i].count
         }
 
-    cdef int _mark(self, outputs) except -1:
-        """Note where the buffers stand, and that they are what they should be."""
+    cdef str _write(self, Outputs outputs, int* records):
+        """Write the records; returns the reason why there must be none."""
         cdef Py_ssize_t i
-        if len(outputs) < self.code.output_count:
-            raise IndexError(f"expected {self.code.output_count} outputs (got {len(outputs)})")
-        for i in range(self.code.part_count):
-            given = outputs[self.code.parts[i].output]
-            if type(given) is not Buffer:
-                raise TypeError(f"an output must be a Buffer (got {type(given).__name__})")
-            self.marks[i].size = (<Buffer>given).size
-            self.marks[i].records = (<Buffer>given).records
-        return 0
-
-    cdef int _rewind(self, outputs) except -1:
-        cdef Py_ssize_t i
-        cdef Buffer out
-        for i in range(self.code.part_count):
-            out = <Buffer>outputs[self.code.parts[i].output]
-            out.size = self.marks[i].size
-            out.records = self.marks[i].records
-        return 0
-
-    cdef object _write(self, outputs):
-        cdef Py_ssize_t i
-        cdef int records = 0
         cdef bint is_matched = False
-        cdef object reason
+        cdef const Branch* branch
+        cdef str reason
         for i in range(self.code.skip_count):
             if self._holds(self.tests + self.code.demands[i].ref):
                 return self.code.reasons[self.code.demands[i].reason]
         for i in range(self.code.branch_count):
-            if self.code.branches[i].test >= 0 and not self._holds(self.tests + self.code.branches[i].test):
+            branch = self.code.branches + i
+            if branch.test >= 0 and not self._holds(self.tests + branch.test):
                 continue
             is_matched = True
-            reason = self._write_branch(self.code.branches + i, outputs, &records)
+            reason = self._write_branch(branch, outputs, records)
             if reason is not None:
                 return reason
-        return records if is_matched else self.unmatched
+        return None if is_matched else self.unmatched
 
-    cdef object _write_branch(self, const Branch* branch, outputs, int* records):
+    cdef str _write_branch(self, const Branch* branch, Outputs outputs, int* records):
         """Write what one mapping makes of the event; returns the reason of a rejection."""
         cdef Py_ssize_t i
         cdef const Part* part
@@ -222,8 +168,8 @@ cdef class Plan:
             if part.when >= 0 and not self._holds(self.tests + part.when):
                 continue
             if part.each < 0:
-                records[0] += self._put_record(outputs[part.output], part.shape)
-            elif not self._put_items(outputs[part.output], part, records):
+                records[0] += self._put_record(outputs.buffer(part.output), part.shape)
+            elif not self._put_items(outputs.buffer(part.output), part, records):
                 return "too_many_items"
         return None
 
@@ -690,7 +636,7 @@ cdef class Plan:
             self._put_neighbours(out, first, (member - 1).end, start)
         return 0
 
-    cdef inline int _put_neighbours(
+    cdef int _put_neighbours(
         self, Buffer out, const char* first, const char* end, Py_ssize_t start
     ) except -1:
         if out.size != start:

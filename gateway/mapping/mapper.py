@@ -8,7 +8,7 @@ import fastmap
 from gateway.config import DestinationConfig
 from gateway.events import Event, encode
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.plans import SKIPPED, UNMATCHED, Plans, compile_plans
+from gateway.mapping.plans import MALFORMED, SKIPPED, Plans, compile_plans
 from gateway.spool.base import DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
@@ -21,7 +21,7 @@ EXPLANATIONS = {
     "missing_previous_id": "an alias event needs a previousId",
     "too_many_increments": "at most 20 properties can be incremented by one event",
     "too_many_items": "products: at most 1000 items, and 32 MiB of records from one request",
-    "malformed": "the event could not be read",
+    MALFORMED: "the event could not be read",
     "not_an_object": "an element of the batch is no JSON object",
 }
 """What the reasons of rejections mean."""
@@ -144,28 +144,13 @@ class Mapper:
         received_ms: int,
         rejected: list[tuple[_Destination, Event, str]],
     ) -> None:
-        by_type, other, buffers = plans.by_type, plans.other, destination.buffers
-        skipped: list[str] = []
-        for buffer in buffers:
-            buffer.clear()  # of what an error may have left there
-        for event in events:
-            kind = event.type
-            plan = by_type.get(kind, other) if type(kind) is str else other
-            if plan is None:
-                skipped.append(UNMATCHED)
-                continue
-            try:
-                outcome = plan.run(event, buffers, received_ms, event.skew_ms)
-            except fastmap.MalformedInput:
-                outcome = "malformed"
-            if isinstance(outcome, int):
-                if not outcome:
-                    skipped.append("empty")
-            elif outcome in SKIPPED:
-                skipped.append(outcome)
+        skipped: Counter[str] = Counter()
+        for event, reason in plans.run(events, destination.buffers, received_ms):
+            if reason in SKIPPED:
+                skipped[reason] += 1
             else:
-                rejected.append((destination, event, outcome))
-        for reason, count in Counter(skipped).items() if skipped else ():
+                rejected.append((destination, event, reason))
+        for reason, count in skipped.items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
     def dropped_fields(self) -> dict[tuple[str, str], int]:
