@@ -40,6 +40,8 @@ cdef class Dispatch:
     cdef dict plans
     cdef Plan other
     cdef str kind, skew
+    cdef str last_kind   # and its plan
+    cdef Plan last_plan
     cdef object reasons
     cdef object event_type
     cdef Py_ssize_t kind_offset, skew_offset  # in an event_type
@@ -84,7 +86,12 @@ cdef class Dispatch:
     cdef Plan _plan_for(self, event):
         cdef PyObject* found = in_slot(event, self.kind_offset)
         kind = <object>found if found != NULL else getattr(event, self.kind)
-        return <Plan>self.plans.get(kind, self.other) if type(kind) is str else self.other
+        if type(kind) is not str:
+            return self.other
+        if kind != self.last_kind:  # nearly always they are the same
+            self.last_plan = self.plans.get(kind, self.other)
+            self.last_kind = kind
+        return self.last_plan
 
     cdef int64_t _skew_of(self, event) except? -1:
         cdef PyObject* found = in_slot(event, self.skew_offset)

@@ -22,21 +22,19 @@ cdef extern from *:
     #include <emmintrin.h>
     #endif
 
-    /* Where a text of n bytes, three or more, begins in [p, end), or NULL. */
+    /* Where a text of n bytes, three or more, begins in [p, end), or NULL.  Two bytes inside of it
+       are looked for: those at the ends of a key with its quotes and colon are JSON's commonest. */
     static inline const char* fm_find(
         const char* p, const char* end, const char* text, Py_ssize_t n)
     {
         const char* last = end - n;
     #ifdef __SSE2__
-        const __m128i first = _mm_set1_epi8(text[0]);
         const __m128i second = _mm_set1_epi8(text[1]);
-        const __m128i near_end = _mm_set1_epi8(text[n - 2]);
+        const __m128i later = _mm_set1_epi8(text[n - 3]);
         for (; last - p >= 15; p += 16) {
             int mask = _mm_movemask_epi8(_mm_and_si128(
-                _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i*)p), first),
-                _mm_and_si128(
-                    _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i*)(p + 1)), second),
-                    _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i*)(p + n - 2)), near_end))));
+                _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i*)(p + 1)), second),
+                _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i*)(p + n - 3)), later)));
             for (; mask; mask &= mask - 1) {
                 const char* found = p + __builtin_ctz((unsigned)mask);
                 if (memcmp(found, text, (size_t)n) == 0)

@@ -65,6 +65,24 @@ def fails(error: type[Exception], call: Callable[[], object]) -> Callable[[], ob
 
 GOOD = b'{"k":"\\u0061b","k":"c","t":"Tue, 17 Aug 2021 15:21:15 GMT","items":[{"p":"x"},{"p":1}]}'
 
+KINDS = fastmap.Dispatch(
+    {"a": PLAN, "none": None},
+    None,
+    kind="kind",
+    skew="skew",
+    reasons=fastmap.Reasons("unmatched", "empty", "malformed"),
+)
+
+
+def dispatch(*raws: object, kind: object = "a", skew: object = 0) -> None:
+    KINDS.run(
+        [SimpleNamespace(kind=kind, skew=skew, raw=raw, text="t", number=5) for raw in raws],
+        [OUT],
+        0,
+    )
+    OUT.clear()
+
+
 LONG = b'{"k":"a value that is long enough to fold"}'
 
 
@@ -96,6 +114,10 @@ CALLS: dict[str, Callable[[], object]] = {
     "run, no attribute": fails(AttributeError, lambda: PLAN.run(None, [OUT], 0)),
     "run, no buffer": fails(TypeError, lambda: PLAN.run(None, [object()], 0)),  # type: ignore[list-item]
     "dropped": PLAN.dropped,
+    "Dispatch": lambda: fastmap.Dispatch({}, PLAN, kind="a", skew="b", reasons=()),  # type: ignore[arg-type]
+    "dispatch": lambda: dispatch(GOOD, b'{"k":', GOOD),
+    "dispatch, unmatched": lambda: dispatch(GOOD, kind="none"),
+    "dispatch, no skew": fails(TypeError, lambda: dispatch(GOOD, skew=None)),
     "compile": lambda: fastmap.compile(SMALL),
     "compile, contradiction": fails(SpecError, lambda: fastmap.compile(WRONG)),
     "Plan": lambda: fastmap.Plan(compile_mapping(SMALL)),

@@ -65,21 +65,24 @@ def prepare(
             "the context of the batch is too large to be given to each of its events; "
             "send smaller batches",
         )
+    if context:
+        for event in received.events:
+            event.context = merge_objects(context, event.context)
+    if integrations:
+        for event in received.events:
+            event.integrations = merge_objects(integrations, event.integrations)
     for event in received.events:
         if event.type is None:
             event.type = default_type
         given = event.message_id
-        if not given or (type(given) is not str and not plain_text(given)):
+        if (type(given) is not str or not given) and not plain_text(given):
             event.message_id = str(uuid.uuid4())
-        if context:
-            event.context = merge_objects(context, event.context)
-        if integrations:
-            event.integrations = merge_objects(integrations, event.integrations)
         event.client_ip = client_ip
-        if event.original_timestamp is None and event.sent_at is None:
-            event.skew_ms = batch_skew  # as nearly always
-        else:
-            event.skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+        skew_ms = batch_skew
+        if event.original_timestamp is not None or event.sent_at is not None:
+            skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+        if event.skew_ms != skew_ms:  # nearly never, and asking costs less than setting
+            event.skew_ms = skew_ms
 
 
 def _event_skew(event: Event, batch_skew: int, received_ms: int, *, is_retry: bool) -> int:
