@@ -15,8 +15,9 @@ from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 MODULES = (
-    *("_attributes", "_buffer", "_scan", "_fold", "_convert"),
-    *("_code", "_inputs", "_keys", "_members", "_outputs", "_paths", "_plan", "_dispatch"),
+    *("_attributes", "_buffer", "_scan", "_fold", "_convert", "_times", "_code", "_compare"),
+    *("_inputs", "_keys", "_members", "_outputs", "_paths", "_values", "_objects", "_plan"),
+    "_dispatch",
 )
 
 CFLAGS = {
