@@ -114,8 +114,10 @@ class Mapper:
                 origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
                 text = b'{"element":%b}' % misfit
                 dead.append(_letter(destination, "not_an_object", text, origin))
-            plans = destination.plans_for(source)
-            self._map_for(destination, plans, events, received_ms, rejected)
+            left = destination.plans_for(source).run(events, destination.buffers, received_ms)
+            if left:
+                self._count_skipped(destination, left)
+                rejected.extend((destination, *one) for one in left if one[1] not in SKIPPED)
             entries.extend(destination.take())
         # What an event came with is noted first: encoding strips it.
         if not rejected:
@@ -136,21 +138,8 @@ class Mapper:
             dead.append(_letter(destination, reason, texts[id(event)], origin))
         return Mapped(entries, dead)
 
-    def _map_for(
-        self,
-        destination: _Destination,
-        plans: Plans,
-        events: Sequence[Event],
-        received_ms: int,
-        rejected: list[tuple[_Destination, Event, str]],
-    ) -> None:
-        skipped: Counter[str] = Counter()
-        for event, reason in plans.run(events, destination.buffers, received_ms):
-            if reason in SKIPPED:
-                skipped[reason] += 1
-            else:
-                rejected.append((destination, event, reason))
-        for reason, count in skipped.items():
+    def _count_skipped(self, destination: _Destination, left: list[tuple[Event, str]]) -> None:
+        for reason, count in Counter(reason for _, reason in left if reason in SKIPPED).items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
     def dropped_fields(self) -> dict[tuple[str, str], int]:

@@ -47,12 +47,15 @@ class Plans:
     ) -> list[tuple[Event, str]]:
         """Write the records of events; returns those that became none, and the reason of each.
 
-        :param buffers: one for each endpoint; what is in them is forgotten.
+        :param buffers: one for each endpoint; an error empties them.
         :param received_ms: time of receipt, epoch milliseconds.
         """
-        for buffer in buffers:
-            buffer.clear()  # of what an error may have left there
-        return self._dispatch.run(events, buffers, received_ms)
+        try:
+            return self._dispatch.run(events, buffers, received_ms)
+        except BaseException:
+            for buffer in buffers:
+                buffer.clear()
+            raise
 
     def dropped_fields(self) -> dict[str, int]:
         """Return how many values could not be converted, by field."""

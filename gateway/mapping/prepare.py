@@ -53,11 +53,27 @@ def prepare(
         the first time and says nothing about its clock.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
-    shared = received.shared
-    batch_skew = 0 if is_retry else skew_of(shared.sent_at, received_ms)
-    is_shared = received.is_batch and (shared.context or shared.integrations)
-    context = bytes(shared.context) if is_shared else b""
-    integrations = bytes(shared.integrations) if is_shared else b""
+    if received.is_batch:
+        _share(received)
+    batch_skew = 0 if is_retry else skew_of(received.shared.sent_at, received_ms)
+    for event in received.events:
+        if event.type is None:
+            event.type = default_type
+        given = event.message_id
+        if (type(given) is not str or not given) and not plain_text(given):
+            event.message_id = str(uuid.uuid4())
+        event.client_ip = client_ip
+        skew_ms = batch_skew
+        if event.original_timestamp is not None or event.sent_at is not None:
+            skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+        if event.skew_ms != skew_ms:  # nearly never, and asking costs less than setting
+            event.skew_ms = skew_ms
+
+
+def _share(received: Received) -> None:
+    """Give the context and integrations of a batch to each of its events."""
+    context = bytes(received.shared.context)
+    integrations = bytes(received.shared.integrations)
     if (len(context) + len(integrations)) * len(received.events) > MAX_SHARED_BYTES:
         raise RequestError(
             400,
@@ -71,18 +87,6 @@ def prepare(
     if integrations:
         for event in received.events:
             event.integrations = merge_objects(integrations, event.integrations)
-    for event in received.events:
-        if event.type is None:
-            event.type = default_type
-        given = event.message_id
-        if (type(given) is not str or not given) and not plain_text(given):
-            event.message_id = str(uuid.uuid4())
-        event.client_ip = client_ip
-        skew_ms = batch_skew
-        if event.original_timestamp is not None or event.sent_at is not None:
-            skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
-        if event.skew_ms != skew_ms:  # nearly never, and asking costs less than setting
-            event.skew_ms = skew_ms
 
 
 def _event_skew(event: Event, batch_skew: int, received_ms: int, *, is_retry: bool) -> int:
