@@ -16,8 +16,8 @@ from setuptools import Extension, setup
 
 MODULES = (
     *("_attributes", "_buffer", "_scan", "_fold", "_convert", "_times", "_code", "_compare"),
-    *("_inputs", "_keys", "_members", "_outputs", "_paths", "_values", "_objects", "_plan"),
-    "_dispatch",
+    *("_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_values"),
+    *("_objects", "_plan", "_dispatch"),
 )
 
 CFLAGS = {

@@ -13,6 +13,7 @@ from fastmap import spec
 from fastmap._buffer import Buffer
 from fastmap._dispatch import Dispatch, Reasons
 from fastmap._fold import Folded, fold
+from fastmap._parts import parts
 from fastmap._plan import Plan
 from fastmap._scan import is_utf8
 from fastmap._times import parse_time
@@ -32,6 +33,7 @@ __all__ = [
     "fold",
     "is_utf8",
     "parse_time",
+    "parts",
     "spec",
 ]
 
