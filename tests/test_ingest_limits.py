@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -306,9 +307,6 @@ async def test_nothing_of_a_connection_is_left_to_the_garbage_collector(
 ) -> None:
     """Thousands of them may end at once, and a collection of all that is theirs takes long."""
 
-    def left() -> int:
-        return sum(type(each) is ServerConnection for each in gc.get_objects())
-
     async with serving(tmp_path, body_timeout_s=0.5) as served:
         gc.collect()
         gc.disable()
@@ -318,10 +316,53 @@ async def test_nothing_of_a_connection_is_left_to_the_garbage_collector(
                     await connection.send(sent)
                     if is_answered:
                         await connection.answer()
-                    await wait_for(left)
-            await wait_for(lambda: not left())
+                    await wait_for(connections)
+            await wait_for(lambda: not connections())
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_what_arrives_at_once_is_counted_before_any_request_is_looked_at(
+    tmp_path: Path, is_chunked: bool
+) -> None:
+    """An event loop reads from all sockets that have something, and thousands may have."""
+    body = json.dumps({**json.loads(EVENT), "properties": {"text": "x" * BODY_BYTES}}).encode()
+    whole = message("/v1/t", body, AUTH)
+    head, rest = b"", whole
+    if is_chunked:
+        chunked = {**AUTH, "Transfer-Encoding": "chunked"}
+        head = message("/v1/t", b"1\r\n \r\n", chunked, has_length=False)
+        rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    room = serving(tmp_path, max_body_bytes=2 * BODY_BYTES, max_bytes_in_flight=8 * BODY_BYTES)
+    async with room as served, AsyncExitStack() as opened:
+        clients = [await opened.enter_async_context(served.connection()) for _ in range(20)]
+        for client in clients if head else ():
+            await client.send(head)
+        await wait_for(lambda: len(connections()) == 20)
+        await asyncio.sleep(0.1)  # their requests begin
+
+        before = bytes_in_flight(served)
+        for connection in connections():  # in one turn of the loop
+            connection.data_received(rest)
+        assert before + BODY_BYTES < bytes_in_flight(served) <= 8 * BODY_BYTES
+        answers = [await client.answer() for client in clients]
+
+        assert {answer.status for answer in answers} == {200, 503}
+        refused = [answer for answer in answers if answer.status == 503]
+        assert all(answer.headers["Retry-After"] for answer in refused)
+        assert len(refused) >= 12
+        for client in clients:
+            await client.close()
+        await wait_for(lambda: not bytes_in_flight(served))
+
+
+def bytes_in_flight(served: Serving) -> int:
+    return served.ingest.status()["bytes_in_flight"]
+
+
+def connections() -> list[ServerConnection]:
+    return [each for each in gc.get_objects() if type(each) is ServerConnection]
 
 
 class TestTime:

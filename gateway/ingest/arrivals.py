@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import StreamReader
 
+from gateway.errors import RequestError
 from gateway.ingest.budget import Lease
 from gateway.ingest.refusals import slow_body
 
@@ -31,9 +32,17 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self._leases)
 
+    def __contains__(self, body: StreamReader) -> bool:
+        return body in self._leases
+
     def begin(self, body: StreamReader, lease: Lease) -> None:
         """Watch a body.  When it is cut off, reading it raises RequestError (503)."""
         self._leases[body] = (asyncio.get_running_loop().time(), lease)
+
+    def grow(self, body: StreamReader, size: int) -> bool:
+        """Count bytes of a body that are not read yet; return whether there is room for them."""
+        lease = self._leases[body][1]
+        return lease.resize(lease.size + size, arriving=True)
 
     def end(self, body: StreamReader) -> None:
         """Stop watching it."""
@@ -61,11 +70,14 @@ class Arrivals:
             return began <= latest and self.cut(body)
         return False
 
-    def cut(self, body: StreamReader) -> bool:
-        """Give up a body and what it holds; return False when it has ended meanwhile."""
+    def cut(self, body: StreamReader, error: RequestError | None = None) -> bool:
+        """Give up a body and what it holds; return False when it has ended meanwhile.
+
+        :param error: what its request is told; by default that it is too slow.
+        """
         _, lease = self._leases.pop(body, (0.0, None))
         if lease is None:
             return False
         lease.release()
-        body.set_exception(slow_body())
+        body.set_exception(error or slow_body())
         return True

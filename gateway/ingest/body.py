@@ -55,7 +55,7 @@ async def read_body(
     if content.is_eof():
         _hold(lease, length or content.total_bytes, arrivals)
     else:
-        _hold(lease, length, arrivals, arriving=True)
+        _hold(lease, max(length, content.total_bytes), arrivals, arriving=True)
         if request.headers.get("Expect", "").lower() == "100-continue":
             # The low-level server leaves this to the handler; without it curl waits a second.
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -40,6 +40,11 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return self._size
+
     def resize(self, size: int, *, arriving: bool = False) -> bool:
         """Hold ``size`` bytes in place of what was held; return whether they fit.
 

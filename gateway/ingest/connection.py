@@ -1,7 +1,8 @@
 """One connection: what aiohttp's protocol does, within bounds of time and memory.
 
 aiohttp has no deadline for headers, keeps reading ahead of the request it is handling, waits for
-the rest of a malformed body, and reads on after a refusal.  This class mends these four.
+the rest of a malformed body, and reads on after a refusal.  The event loop reads from all sockets
+that have something before any request is looked at.  This class mends these five.
 """
 
 import asyncio
@@ -60,6 +61,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_body",
+        "_came",
         "_deaf",
         "_discarded",
         "_head_bytes",
@@ -67,6 +69,7 @@ class Connection(web.RequestHandler):
         "_head_since",
         "_head_taken",
         "_hub",
+        "_is_chunked",
         "_lingering",
         "_rests_until",
         "_unread_since",
@@ -76,6 +79,8 @@ class Connection(web.RequestHandler):
         super().__init__(hub, **options)
         self._hub = hub
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
+        self._is_chunked = False  # likewise
+        self._came = hub.budget.lease()  # what no request has begun to read
         self._head_since = 0.0  # when an unfinished head began; 0 while there is none
         self._head_bytes = 0
         self._head_taken = 0
@@ -100,12 +105,37 @@ class Connection(web.RequestHandler):
             self._discard(len(data))
             return
         is_between = self._body.is_eof()
+        if not self._has_room_for(len(data), is_between=is_between):
+            self._refuse(is_between=is_between)
+            return
         super().data_received(data)
         messages = self._messages
         if messages:
             self._take_requests()
         elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
             self._take_part_of_head(data)
+
+    def _has_room_for(self, size: int, *, is_between: bool) -> bool:
+        """Count what has arrived, before it is kept, until a request counts it as its own."""
+        arrivals = self._hub.arrivals
+        if is_between or self._body not in arrivals:
+            return self._came.resize(self._came.size + size)
+        return not self._is_chunked or arrivals.grow(self._body, size)  # else it is counted whole
+
+    def _refuse(self, *, is_between: bool) -> None:
+        """Take nothing more: there is no room for it."""
+        self._hub.count_refusal("memory")
+        if is_between:
+            self._dismiss(no_room())
+            return
+        self._deaf = True
+        if not self._hub.arrivals.cut(self._body, no_room()):
+            self._body.set_exception(no_room())  # its request has not begun
+
+    def begin_request(self) -> None:
+        """Leave what has come to the request that reads it now."""
+        if self._deaf or not self._messages:  # else it is also of those behind it
+            self._came.release()
 
     def _take_requests(self) -> None:
         messages = self._messages
@@ -114,12 +144,15 @@ class Connection(web.RequestHandler):
         message, body = messages[-1]
         if isinstance(message, RawRequestMessage):
             self._body = body
+            self._is_chunked = message.chunked
             if len(messages) > 1 and not self._buffer_paused:
                 # Requests that wait behind another one are not read any further.
                 self._pause_reading_for_buffer()
             return
         # What came is no HTTP: nothing after it can be told from it.
         self._deaf = True
+        if len(messages) == 1:
+            self._came.release()
         message.exc.__traceback__ = None  # which keeps the message: a circle
         if not self._body.is_eof():
             # It is the body of a request that is being handled, which has the answer to give.
@@ -150,6 +183,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give back what the connection held."""
         self._end_head()
+        self._came.release()
         self._stop_lingering()
         self._body = EMPTY_PAYLOAD  # which knows nothing of this connection
         super().connection_lost(exc)
@@ -164,6 +198,8 @@ class Connection(web.RequestHandler):
     def _dismiss(self, error: RequestError) -> None:
         """Answer what is no whole request, and close."""
         self._end_head()
+        if not self._messages:
+            self._came.release()
         self._deaf = True
         if self.transport is None:
             return

@@ -68,7 +68,7 @@ class Connections(web.Server):
         )
         self.budget = budget
         self.header_timeout_s = header_timeout_s
-        self._arrivals = arrivals
+        self.arrivals = arrivals
         self.max_connections = max_connections
         self._telemetry = telemetry
         self._sweep_s = sweep_s
@@ -114,8 +114,8 @@ class Connections(web.Server):
             await self._look_at_connections()
 
     async def _cut_slow_bodies(self) -> None:
-        for body in self._arrivals.slow(self._loop.time()):
-            if self._arrivals.cut(body):
+        for body in self.arrivals.slow(self._loop.time()):
+            if self.arrivals.cut(body):
                 self.count_refusal("body_timeout")
                 await asyncio.sleep(_ENDING_S)
 

@@ -172,6 +172,8 @@ class IngestServer:
             await self._certificate.reload()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if isinstance(request.protocol, Connection):
+            request.protocol.begin_request()
         method = request.method
         found = self._routes.find("GET" if method == "HEAD" else method, request.path)
         if found is None:

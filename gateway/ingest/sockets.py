@@ -1,5 +1,6 @@
 """Where SDKs connect to, before anybody accepts."""
 
+import os
 import socket
 
 __all__ = ["BACKLOG", "listen"]
@@ -26,8 +27,10 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
             )
             sockets[-1].setblocking(False)
             port = int(sockets[-1].getsockname()[1])
-    except OSError:
+    except OSError as error:
         for each in sockets:
             each.close()
-        raise
+        number = error.errno or 0  # negative where the host has no address
+        reason = os.strerror(number) if number > 0 else error.strerror
+        raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
     return sockets
