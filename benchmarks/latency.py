@@ -11,7 +11,7 @@ from benchmarks.trial import Figures
 
 __all__ = ["Options", "Result", "Row", "run"]
 
-_WARM_UP_S = 2.0
+_MAX_WARM_UP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ def run(arena: Arena, options: Options, show: Show) -> Result:
 
     :raises Broken: it ended, answered wrongly, lost something, or could not keep up.
     """
-    first_s = _WARM_UP_S if options.rate else _WARM_UP_S + options.peak_seconds
+    warm_up_s = min(_MAX_WARM_UP_S, options.seconds / 4)
+    first_s = warm_up_s if options.rate else warm_up_s + options.peak_seconds
     progress = Progress(show, (first_s + options.seconds) * len(options.batches))
     with arena.gateway() as gateway:
 
@@ -71,7 +72,7 @@ def run(arena: Arena, options: Options, show: Show) -> Result:
 
         rows = []
         for batch in options.batches:
-            once(batch, "warm-up", Load(seconds=_WARM_UP_S, rate=options.rate))
+            once(batch, "warm-up", Load(seconds=warm_up_s, rate=options.rate))
             peak, rate = None, options.rate
             if rate is None:
                 found = once(batch, "peak", Load(seconds=options.peak_seconds))

@@ -138,13 +138,13 @@ def _latency(latency: Json) -> Iterator[str]:
 
 def _soak(soak: Json) -> Iterator[str]:
     samples = soak["samples"]
-    last = samples[-1]
+    last, end = samples[-1], soak["end"]
     yield "<h2>Over time</h2>"
     yield _note(
         f"{soak['title']}, {soak['rate']:,.0f} requests/s for {last['at_s']:.0f} s. Memory grew by "
         f"{soak['bytes_a_minute'] / 1e6:+.2f} MB a minute after the first quarter, open "
-        f"descriptors by {soak['descriptors_gained']:+d}. {last['accepted']:,} records accepted, "
-        f"{last['delivered']:,} delivered, {last['pending']:,} pending, gap {last['gap']}."
+        f"descriptors by {soak['descriptors_gained']:+d}. {end['accepted']:,} records accepted, "
+        f"{end['delivered']:,} delivered, {end['pending']:,} pending, gap {end['gap']}."
     )
     for title, unit, key, scale in (
         ("Resident memory", "MB", "resident_bytes", 1e6),

@@ -14,7 +14,7 @@ from benchmarks.trial import Figures
 
 __all__ = ["Options", "Result", "Sample", "run"]
 
-_WARM_UP_S = 2.0
+_MAX_WARM_UP_S = 2.0
 _SAMPLES = 300
 _LEAST_STEP_S = 0.5
 _SETTLES = 0.25  # the share of the time before which memory may still grow
@@ -58,7 +58,8 @@ class Result:
     """What the load showed.
 
     :param peak, rate: requests a second: measured, and due on average.
-    :param samples: in order of time, at least two.
+    :param samples: in order of time, during the load.
+    :param end: when everything was delivered.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Result:
     rate: float
     figures: Figures
     samples: Sequence[Sample]
+    end: Sample
 
     def settled(self) -> Sequence[Sample]:
         """Return the samples after the warm-up; all of them where these were too few."""
@@ -92,7 +94,8 @@ def run(arena: Arena, options: Options, show: Show) -> Result:
     """
     traffic = arena.traffic(options.batch)
     fleet = arena.fleet(traffic)
-    progress = Progress(show, _WARM_UP_S + options.peak_seconds + options.seconds)
+    warm_up_s = min(_MAX_WARM_UP_S, options.seconds / 4)
+    progress = Progress(show, warm_up_s + options.peak_seconds + options.seconds)
     with arena.gateway() as gateway:
 
         def once(name: str, load: Load, also: Callable[[], None] = lambda: None) -> trial.Trial:
@@ -104,14 +107,14 @@ def run(arena: Arena, options: Options, show: Show) -> Result:
 
             return trial.run(gateway, fleet, load, sink=arena.sink_program, watch=watch)
 
-        once("warm-up", Load(seconds=_WARM_UP_S))
+        once("warm-up", Load(seconds=warm_up_s))
         found = once("peak", Load(seconds=options.peak_seconds))
         peak = found.requests / found.settled_s
         rate = options.share * peak
         camera = _Camera(gateway, max(_LEAST_STEP_S, options.seconds / _SAMPLES))
         last = once("soak", Load(seconds=options.seconds, rate=rate), camera.look)
-        camera.take()
-    return Result(traffic.title, peak, rate, Figures([last]), camera.samples)
+        end = camera.take()
+    return Result(traffic.title, peak, rate, Figures([last]), camera.samples, end)
 
 
 class _Camera:
@@ -126,23 +129,21 @@ class _Camera:
     def look(self) -> None:
         """Take a sample when one is due."""
         if time.monotonic() >= self._due:
-            self.take()
+            self.samples.append(self.take())
             self._due = time.monotonic() + self._step_s
 
-    def take(self) -> None:
-        """Take a sample."""
+    def take(self) -> Sample:
+        """Return how the gateway is now."""
         self._began = self._began or time.monotonic()
         usage = self._gateway.program.usage()
         ledger = self._gateway.ledger()
-        self.samples.append(
-            Sample(
-                at_s=time.monotonic() - self._began,
-                resident_bytes=usage.resident_bytes,
-                descriptors=usage.descriptors,
-                cpu_s=usage.cpu_s,
-                accepted=ledger["accepted"],
-                delivered=ledger["delivered"],
-                pending=ledger["pending"],
-                gap=ledger["gap"],
-            )
+        return Sample(
+            at_s=time.monotonic() - self._began,
+            resident_bytes=usage.resident_bytes,
+            descriptors=usage.descriptors,
+            cpu_s=usage.cpu_s,
+            accepted=ledger["accepted"],
+            delivered=ledger["delivered"],
+            pending=ledger["pending"],
+            gap=ledger["gap"],
         )

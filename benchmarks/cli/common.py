@@ -189,7 +189,7 @@ def print_load(console: Console, us_per_request: float) -> None:
 def write_json(path: Path, report: dict[str, Any]) -> None:
     """Write figures to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)) + b"\n")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

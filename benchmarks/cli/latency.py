@@ -83,9 +83,9 @@ def latency(
 
 def print_result(console: Console, result: benchmark.Result) -> None:
     """Print a row for each kind of traffic."""
-    table = Table("from due to answered", box=None, pad_edge=False)
+    table = Table("", box=None, pad_edge=False)
     percentiles = [f"p{percent:g} ms" for percent in PERCENTILES]
-    for heading in ("requests/s", "of peak", *percentiles, "delivered p99 s", "µs/event"):
+    for heading in ("requests/s", "of peak", *percentiles, "lag s", "µs/event"):
         table.add_column(heading, justify="right")
     for row in result.rows:
         lag = row.figures.facts().get("lag_p99_s")
@@ -98,6 +98,7 @@ def print_result(console: Console, result: benchmark.Result) -> None:
             f"{row.figures.us_per_event:.2f}",
         )
     console.print()
+    console.print("from when a request was due to its answer; lag: 99 % are delivered after that")
     console.print(table)
     for row in result.rows:
         if refused := sum(trial.refused for trial in row.figures.trials):

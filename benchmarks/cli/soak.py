@@ -71,7 +71,8 @@ def soak(
 
 def print_result(console: Console, result: benchmark.Result) -> None:
     """Print what changed and what did not."""
-    settled, last = result.settled(), result.samples[-1]
+    settled, end = result.settled(), result.end
+    last = settled[-1]
     figures = result.figures
     peak_mb = max(sample.resident_bytes for sample in result.samples) / _MB
     lines = (
@@ -81,8 +82,8 @@ def print_result(console: Console, result: benchmark.Result) -> None:
         f"{last.resident_bytes / _MB:.1f} MB at the end, {peak_mb:.1f} MB at most; "
         f"{result.growth() / _MB:+.2f} MB a minute",
         f"open descriptors: {settled[0].descriptors}, {last.descriptors} at the end",
-        f"ledger: {last.accepted:,} accepted, {last.delivered:,} delivered, {last.pending} "
-        f"pending, gap {last.gap}; at most {max(s.pending for s in result.samples):,} were pending",
+        f"ledger: {end.accepted:,} accepted, {end.delivered:,} delivered, {end.pending} "
+        f"pending, gap {end.gap}; at most {max(s.pending for s in result.samples):,} were pending",
         f"latency: p50 {figures.ms(50):.1f} ms, p99 {figures.ms(99):.1f} ms; "
         f"{figures.us_per_event:.2f} CPU µs an event",
     )
@@ -102,4 +103,5 @@ def as_json(result: benchmark.Result) -> dict[str, Any]:
         "descriptors_gained": result.descriptor_growth(),
         **result.figures.as_json(),
         "samples": result.samples,
+        "end": result.end,
     }

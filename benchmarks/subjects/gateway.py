@@ -41,7 +41,7 @@ class Gateway(Subject):
         self, directory: Path, *, spool: Path, sink: OwnSink | None, sink_url: str | None
     ) -> None:
         super().__init__()
-        self._directory = directory
+        self.directory = directory
         self._spool = spool
         self._sink = sink
         self._sink_url = sink_url
@@ -63,15 +63,15 @@ class Gateway(Subject):
         spool = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="benchmark-spool-", dir=self._spool)
         )
-        config = self._directory / "gateway.json"
+        config = self.directory / "gateway.json"
         # Nobody listens at port 9 (discard); what is refused there stays in the spool.
         config.write_text(json.dumps(_config(spool, self._sink_url or "http://127.0.0.1:9")))
         self.program = stack.enter_context(
             Program(
                 "the gateway",
                 python("gateway", "run", "--config", str(config)),
-                log=self._directory / "gateway.log",
-                cwd=self._directory,
+                log=self.directory / "gateway.log",
+                cwd=self.directory,
                 env={"PATH": os.environ.get("PATH", os.defpath)},  # which configures nothing
             )
         )
