@@ -21,6 +21,7 @@ __all__ = ["OWN", "SANDBOX", "Arena", "Setting"]
 
 OWN = "own"
 SANDBOX = "sandbox"
+_LASTING = Path("/var/tmp")  # noqa: S108 - a folder of its own is made there
 _MIXPANEL = "mixpanel.com"
 
 
@@ -31,7 +32,7 @@ class Setting:
     :param processes: of the load.
     :param connections: of the load, in all its processes together.
     :param events: different ones in a load.
-    :param spool: folder for the gateway's spool; None for that of temporary files.
+    :param spool: folder for the gateway's spool; None for one of temporary files on a disk.
     :param sink: where the gateway delivers: ``own``, ``sandbox``, or the URL of another one.
     """
 
@@ -42,6 +43,11 @@ class Setting:
     seed: int = corpus.SEED
     spool: Path | None = None
     sink: str = OWN
+
+    @property
+    def spool_folder(self) -> Path:
+        """The folder for the gateway's spool; temporary files may be in memory elsewhere."""
+        return self.spool or (_LASTING if _LASTING.is_dir() else Path(tempfile.gettempdir()))
 
 
 class Arena:
@@ -107,7 +113,7 @@ class Arena:
         """Return a gateway, not started."""
         return Gateway(
             self._new_directory("gateway"),
-            spool=self._setting.spool or Path(tempfile.gettempdir()),
+            spool=self._setting.spool_folder,
             sink=self._own_sink() if delivers and self._setting.sink == OWN else None,
             sink_url=self._sink_url if delivers else None,
         )

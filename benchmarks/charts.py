@@ -12,7 +12,7 @@ _VALUE_WIDTH = 90
 _BAR_WIDTH = _WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
 _ROW = 26
 _PLOT_HEIGHT = 260
-_MARGIN = (56, 16, 16, 34)  # left, top, right, bottom
+_MARGIN = (56, 16, 30, 34)  # left, top, right, bottom
 _COLOURS = ("#3366cc", "#e07b39", "#3a9d5d", "#b3447a", "#8a6d3b", "#5b6770")
 
 
@@ -38,13 +38,13 @@ def bars(values: Mapping[str, float], unit: str, *, is_logarithmic: bool = False
 
 
 def stacks(values: Mapping[str, Mapping[str, float]], unit: str) -> str:
-    """Return a chart with a horizontal bar for each row, made of the parts that it has."""
-    largest = max((sum(parts.values()) for parts in values.values()), default=0.0) or 1.0
+    """Return a chart with a horizontal bar for each row, divided as its sum is."""
     names = list(dict.fromkeys(name for parts in values.values() for name in parts))
     rows = _legend(names)
     for number, (label, parts) in enumerate(values.items(), 1):
-        shares = [(parts.get(name, 0.0) / largest, names.index(name)) for name in names]
-        rows += _row(number, label, f"{_number(sum(parts.values()))} {unit}", shares)
+        whole = sum(parts.values())
+        shares = [(parts.get(name, 0.0) / (whole or 1.0), names.index(name)) for name in names]
+        rows += _row(number, label, f"{_number(whole)} {unit}", shares)
     return _svg(_ROW * (len(values) + 1), rows)
 
 

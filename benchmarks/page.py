@@ -43,7 +43,7 @@ def _body(report: Json) -> Iterator[str]:
     yield _note(
         f"{report['time']}, commit {report['commit'] or 'unknown'}. {machine['cpu']}, "
         f"{machine['cores']} cores, {machine['system']}; Python {report['python']}, Node "
-        f"{report['node'] or 'not installed'}. Load average before and after: {load}."
+        f"{report['node'] or 'not installed'}. Spool in {report['disk']}. Load average before and after: {load}."
     )
     yield _note(
         "Load generator, gateway, peers and sink share these cores, so events a second are those "
@@ -53,9 +53,9 @@ def _body(report: Json) -> Iterator[str]:
         yield from _traffic(title, section, report["gateway"]["missing"])
     yield "<h2>CPU time an event by stage</h2>"
     yield _note("Decoding and mapping are measured alone; the others are differences.")
-    yield stacks(report["stages"], "µs")
+    yield from _parts(report["stages"])
     yield "<h2>CPU time an event by process</h2>"
-    yield stacks(_processes(report), "µs")
+    yield from _parts(_processes(report))
     yield from _latency(report["latency"])
     yield from _soak(report["soak"])
 
@@ -89,6 +89,15 @@ def _traffic(title: str, section: Json, missing: Mapping[str, str]) -> Iterator[
     )
     for name, how in missing.items():
         yield _note(f"{name}: {how}")
+
+
+def _parts(values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    yield stacks(values, "µs")
+    names = list(next(iter(values.values())))
+    yield _table(
+        ("µs/event", *names),
+        [(title, *(f"{parts[name]:.2f}" for name in names)) for title, parts in values.items()],
+    )
 
 
 def _processes(report: Json) -> dict[str, dict[str, float]]:

@@ -259,6 +259,7 @@ def test_gateway_is_measured_beside_its_peers(tmp_path: Path) -> None:
         assert section["ratios"]["python"]["cpu_per_event"] == pytest.approx(
             subjects["python"]["us_per_event"] / ours["us_per_event"]
         )
+    assert figures["disk"].startswith(f"{tmp_path} (")
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -73,6 +73,7 @@ def report(title: str = "batches of 50") -> dict[str, Any]:
         "machine": {"cpu": "A & B", "cores": 2, "system": "Linux"},
         "python": "3.11",
         "node": None,
+        "disk": "/var/tmp (ext4)",
         "load": [0.5, 1.5],
         "map": {
             "cases": {"decode": {"median_us": 1.0}, "gateway": {"median_us": 2.0}},
@@ -173,11 +174,13 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert widths[0] == pytest.approx(3 * widths[1], rel=0.001)
 
 
-def test_stacks_are_as_long_as_their_sums() -> None:
+def test_stacks_are_divided_as_their_sums() -> None:
     chart = stacks({"x": {"a": 1.0, "b": 3.0}, "y": {"a": 2.0}}, "µs")
-    first, second, third, _ = [float(bar["width"]) for bar in marks(chart, "rect")[2:]]
+    first, second, whole, nothing = [float(bar["width"]) for bar in marks(chart, "rect")[2:]]
     assert second == pytest.approx(3 * first)
-    assert third == pytest.approx(2 * first)
+    assert whole == pytest.approx(first + second)
+    assert nothing == 0
+    assert ">4 µs<" in chart
 
 
 @pytest.mark.parametrize("is_logarithmic", [False, True])

@@ -16,7 +16,7 @@ import pytest
 # The benchmarks are no part of what is installed; what is installed comes first.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import trial
+from benchmarks import machine, trial
 from benchmarks.arena import Arena, Setting
 from benchmarks.load.fleet import Load
 from benchmarks.processes import Broken, Program, python
@@ -54,6 +54,11 @@ def test_sink_counts_records_in_every_form(tmp_path: Path) -> None:
         post(f"{sink.url}/import", b"!", **{"Content-Encoding": "gzip"})
         with pytest.raises(Broken, match="1 requests without records"):
             sink.stats()
+
+
+def test_file_systems_are_told_apart() -> None:
+    assert machine.filesystem(Path("/proc/self/fd")) == "proc"
+    assert machine.filesystem(Path("/")) not in ("", "proc")
 
 
 # Processes

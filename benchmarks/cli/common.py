@@ -35,7 +35,9 @@ __all__ = [
     "SpoolFolder",
     "batches_of",
     "carry_out",
+    "disk_of",
     "measuring",
+    "print_disk",
     "print_load",
     "print_machine",
     "write_json",
@@ -82,7 +84,7 @@ SpoolFolder = Annotated[
     typer.Option(
         "--spool",
         metavar="DIR",
-        help="Where the gateway's spool is, on the disk to measure; that of temporary files.",
+        help="Folder on the disk to measure, for the gateway's spool; /var/tmp where it is left out.",
         exists=True,
         file_okay=False,
         writable=True,
@@ -157,9 +159,10 @@ def carry_out(
     load.append(machine.load())
     console = Console()
     print_machine(console, where, load)
+    print_disk(console, setting)
     print_result(console, result)
     if json_file is not None:
-        asked = {"setting": setting, "options": options}
+        asked = {"setting": setting, "disk": disk_of(setting), "options": options}
         write_json(
             json_file, {"benchmark": name, **where, "load": load, **asked, **as_json(result)}
         )
@@ -174,6 +177,22 @@ def print_machine(console: Console, where: dict[str, Any], load: Sequence[float]
         f"commit {where['commit'] or 'unknown'}",
     ):
         console.print(text, highlight=False, soft_wrap=True)
+
+
+def disk_of(setting: Setting) -> str:
+    """Return what the gateway's spool is on."""
+    return f"{setting.spool_folder} ({machine.filesystem(setting.spool_folder) or 'unknown'})"
+
+
+def print_disk(console: Console, setting: Setting) -> None:
+    """Print what the gateway's spool is on, and warn where that is no disk."""
+    kind = machine.filesystem(setting.spool_folder)
+    note = "; that is memory, where a commit costs nothing: choose a disk with --spool"
+    console.print(
+        f"spool in {disk_of(setting)}{note if kind in ('tmpfs', 'ramfs') else ''}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_load(console: Console, us_per_request: float) -> None:

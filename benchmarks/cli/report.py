@@ -22,7 +22,9 @@ from benchmarks.cli.common import (
     Seed,
     Sink,
     SpoolFolder,
+    disk_of,
     measuring,
+    print_disk,
     print_machine,
     write_json,
 )
@@ -134,7 +136,15 @@ def report(
     load.append(machine.load())
     console.print()
     print_machine(console, where, load)
-    whole = {"benchmark": "report", **where, "load": load, "setting": setting, **figures}
+    print_disk(console, setting)
+    whole = {
+        "benchmark": "report",
+        **where,
+        "load": load,
+        "setting": setting,
+        "disk": disk_of(setting),
+        **figures,
+    }
     whole = msgspec.to_builtins(whole, str_keys=True, enc_hook=str)  # as it will be in the file
     whole["stages"] = stages(whole)
     write_json(json_file, whole)
