@@ -43,7 +43,8 @@ def _body(report: Json) -> Iterator[str]:
     yield _note(
         f"{report['time']}, commit {report['commit'] or 'unknown'}. {machine['cpu']}, "
         f"{machine['cores']} cores, {machine['system']}; Python {report['python']}, Node "
-        f"{report['node'] or 'not installed'}. Spool in {report['disk']}. Load average before and after: {load}."
+        f"{report['node'] or 'not installed'}. Spool in "
+        f"{report['disk']}. Load average before and after: {load}."
     )
     yield _note(
         "Load generator, gateway, peers and sink share these cores, so events a second are those "

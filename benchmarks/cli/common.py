@@ -84,7 +84,7 @@ SpoolFolder = Annotated[
     typer.Option(
         "--spool",
         metavar="DIR",
-        help="Folder on the disk to measure, for the gateway's spool; /var/tmp where it is left out.",
+        help="Folder on the disk to measure, for the gateway's spool; else /var/tmp.",
         exists=True,
         file_okay=False,
         writable=True,
