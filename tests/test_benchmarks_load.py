@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def always(data: bytes) -> Callable[[socket.socket, int], bool]:
     return respond
 
 
-def load_on(port: int, **changes: Any) -> Result:
+def load_on(port: int, requests: Sequence[Prepared] = REQUESTS, **changes: Any) -> Result:
     options: dict[str, Any] = {
         "host": "127.0.0.1",
         "port": port,
@@ -185,7 +185,7 @@ def load_on(port: int, **changes: Any) -> Result:
         "body": BODY,
         "grace_s": 2.0,
     }
-    client = Client(Task(**{**options, **changes}), REQUESTS)
+    client = Client(Task(**{**options, **changes}), requests)
     client.connect()
     try:
         return client.run()
@@ -228,6 +228,23 @@ def test_load_reads_answers_that_come_in_pieces_and_reconnects_when_told_to() ->
         result = load_on(port)
     assert result.statuses == {200: 20}
     Seen([result]).check("it")
+
+
+def test_connection_with_half_a_request_on_it_is_not_used_again() -> None:
+    """Who answers early does not read the rest, which would be taken for the next request."""
+    large = [Prepared(b"POST / HTTP/1.1\r\n\r\n" + b"x" * 20_000_000, 1, 1)]
+    opened = []
+
+    def respond(connection: socket.socket, number: int) -> bool:
+        opened.append(connection.getpeername())
+        connection.sendall(answer("503 Service Unavailable"))
+        time.sleep(0.2)
+        return False
+
+    with serving(respond) as port:
+        result = load_on(port, large, max_requests=4)
+    assert result.statuses == {503: 4}
+    assert len(set(opened)) == 4
 
 
 @pytest.mark.parametrize(
