@@ -15,7 +15,8 @@ from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 MODULES = (
-    *("_buffer", "_scan", "_convert", "_code", "_inputs", "_keys", "_members", "_paths", "_plan"),
+    *("_buffer", "_scan", "_convert", "_code", "_inputs", "_keys", "_members", "_parts"),
+    *("_paths", "_plan"),
 )
 
 CFLAGS = {

@@ -32,6 +32,7 @@ class Setting:
     :param processes: of the load.
     :param connections: of the load, in all its processes together.
     :param events: different ones in a load.
+    :param workers: processes of the gateway, as ``server.workers`` has it.
     :param spool: folder for the gateway's spool; None for one of temporary files on a disk.
     :param sink: where the gateway delivers: ``own``, ``sandbox``, or the URL of another one.
     """
@@ -41,6 +42,7 @@ class Setting:
     gzip: Gzip = Gzip.SDK
     events: int = 20_000
     seed: int = corpus.SEED
+    workers: int = 1
     spool: Path | None = None
     sink: str = OWN
 
@@ -114,6 +116,7 @@ class Arena:
         return Gateway(
             self._new_directory("gateway"),
             spool=self._setting.spool_folder,
+            workers=self._setting.workers,
             sink=self._own_sink() if delivers and self._setting.sink == OWN else None,
             sink_url=self._sink_url if delivers else None,
         )

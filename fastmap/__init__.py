@@ -12,6 +12,7 @@
 from fastmap import spec
 from fastmap._buffer import Buffer
 from fastmap._convert import parse_time
+from fastmap._parts import parts
 from fastmap._plan import Plan
 from fastmap._scan import is_utf8
 from fastmap.compiler import compile_mapping
@@ -26,6 +27,7 @@ __all__ = [
     "compile",
     "is_utf8",
     "parse_time",
+    "parts",
     "spec",
 ]
 

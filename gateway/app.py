@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.admin import AdminServer
@@ -11,19 +13,40 @@ from gateway.config import Config
 from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
-from gateway.mapping import Mapper, Remap
+from gateway.mapping import Mapper, Remap, policies_of
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
-from gateway.spool.dead_letters import Limits
+from gateway.spool.dead_letters import DeadLetterStore, Limits
+from gateway.spool.files import spool_name
+from gateway.spool.several_letters import SeveralDeadLetters
 from gateway.telemetry import Telemetry
 
-__all__ = ["App", "dead_letters_of", "spool_of"]
+__all__ = ["App", "Place", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
 
 
-def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
-    """Return the spool that a configuration names, closed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a process stands among those that share a configuration.
+
+    :param number: of its spool.
+    :param serves: whether it takes events; otherwise it only delivers what is in its spool.
+    :param listeners: where it takes them, in place of the configured address.
+    :param admin_path: of a socket for operators, in place of the configured address.
+    """
+
+    number: int = 0
+    serves: bool = True
+    listeners: Sequence[socket.socket] = ()
+    admin_path: Path | None = None
+
+
+_ALONE = Place()
+
+
+def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int = 0) -> SqliteSpool:
+    """Return the spool of a worker, closed."""
     days = config.spool.dead_letter_max_age_days
     return SqliteSpool(
         Path(config.spool.path),
@@ -31,19 +54,20 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry) -> SqliteSpool:
         telemetry=telemetry,
         max_bytes=config.spool.max_bytes,
         min_free_bytes=config.spool.min_free_bytes,
+        name=spool_name(number),
         letter_limits=Limits(
             max_bytes=config.spool.dead_letter_max_bytes, max_age_ms=int(days * 86_400_000)
         ),
     )
 
 
-def dead_letters_of(config: Config, spool: SqliteSpool) -> DeadLetters:
-    """Return what can be done with the dead letters of a spool."""
+def dead_letters_of(config: Config, store: DeadLetterStore, limits: Limits) -> DeadLetters:
+    """Return what can be done with the dead letters of a spool, or of several."""
     return DeadLetters(
-        spool.letters,
-        Remap(config.destinations),
+        store,
+        Remap(config.destinations, policies_of(config)),
         destinations=[destination.name for destination in config.destinations],
-        limits=spool.letter_limits,
+        limits=limits,
     )
 
 
@@ -51,6 +75,7 @@ class App:
     """One gateway process.
 
     :param config: what to run.
+    :param place: where it stands among others; alone by default.
     :param sleep: what delivery waits with before it tries again.
     """
 
@@ -58,13 +83,15 @@ class App:
         self,
         config: Config,
         *,
+        place: Place = _ALONE,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.config = config
+        self._place = place
         clock = clock or SystemClock()
         telemetry = Telemetry()
-        self.spool = spool_of(config, clock, telemetry)
+        self.spool = spool_of(config, clock, telemetry, number=place.number)
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
         self.delivery = Delivery(
@@ -75,11 +102,14 @@ class App:
             max_memory_bytes=config.delivery.max_memory_bytes,
             sleep=sleep,
         )
-        self.ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        self.ingest = IngestServer(
+            config, pipeline.accept, pipeline.accept_records, telemetry=telemetry, clock=clock
+        )
+        letters = SeveralDeadLetters({place.number: self.spool.letters})  # with ids that tell whose
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,
-            dead_letters=dead_letters_of(config, self.spool),
+            dead_letters=dead_letters_of(config, letters, self.spool.letter_limits),
             delivery_status=self.delivery.status,
             ingest_status=self.ingest.status,
             clock=clock,
@@ -102,8 +132,9 @@ class App:
         await self.spool.open()
         try:
             await self.delivery.start()
-            await self.admin.start()
-            await self.ingest.start()
+            await self.admin.start(self._place.admin_path)
+            if self._place.serves:
+                await self.ingest.start(self._place.listeners)
         except BaseException:
             await self.stop(deliver=False)
             raise

@@ -21,10 +21,15 @@ from gateway.errors import ConfigError
 __all__ = [
     "Action",
     "AdminConfig",
+    "Check",
     "Config",
     "DeliveryConfig",
     "DestinationConfig",
     "DestinationSettings",
+    "IpPolicy",
+    "MixpanelSdksConfig",
+    "ProxyConfig",
+    "ProxyHeader",
     "Region",
     "Secret",
     "ServerConfig",
@@ -77,8 +82,15 @@ Positive = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, "name"]
 Network = Annotated[str, "network"]
 BaseUrl = Annotated[str, "base url"]
+PublicHost = Annotated[str, "public host"]
 ProjectToken = Annotated[str, "project token"]
 EventName = Annotated[str, "event name"]
+EventPattern = Annotated[str, "event pattern"]
+PageOrigin = Annotated[str, "page origin"]
+PropertyPath = Annotated[str, "property path"]
+Share = Annotated[float, Meta(gt=0, le=1)]
+IpPolicy = Literal["keep", "truncate", "drop"]
+ProxyHeader = Literal["X-Forwarded-For", "Forwarded", "X-Real-IP"]
 Sources = Annotated[dict[str, Any], "sources of fields"]
 StrictMode = Literal["0", "1"]
 Backend = Literal["sqlite", "kafka"]
@@ -101,7 +113,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
 
     host: NonEmpty = "127.0.0.1"
     port: Port = 8080
-    workers: Count = 1
+    workers: Annotated[int, Meta(ge=0, le=256)] = 1  # 0: one for each core
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
     max_bytes_in_flight: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024  # of all requests
     max_connections: Count = 0  # 0: as many as the system's limit of open files allows
@@ -110,6 +122,10 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     min_body_bytes_per_s: Count = 240
     shutdown_timeout_s: Positive = 10.0
     trusted_proxies: tuple[Network, ...] = ()  # networks, as in "10.0.0.0/8"
+    proxy_headers: tuple[ProxyHeader, ...] = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+    public_host: PublicHost | None = None  # by which SDKs reach it; None: what they call it
+    default_source: Name | None = None  # of events whose SDK sends no key
+    browser_bundle: NonEmpty | None = None  # folder with the scripts of analytics.js
     tls_cert: NonEmpty | None = None
     tls_key: NonEmpty | None = None
 
@@ -134,11 +150,19 @@ class SpoolConfig(_Section, frozen=True, kw_only=True):
 
 
 class SourceConfig(_Section, frozen=True, kw_only=True):
-    """One of ``[[sources]]``: who may send, and where it goes."""
+    """One of ``[[sources]]``: who may send, where it goes, and what is taken of it."""
 
     name: Name
     write_key: Secret
     destinations: tuple[str, ...] = ()  # empty: every destination
+    # The rest is applied before anything is stored; see gateway.policy.
+    ip: IpPolicy = "keep"
+    allowed_origins: tuple[PageOrigin, ...] = ()  # of pages; empty: every one
+    allowed_events: tuple[EventPattern, ...] = ()  # names of track events; empty: every one
+    denied_events: tuple[EventPattern, ...] = ()
+    denied_properties: tuple[PropertyPath, ...] = ()
+    sample_rate: Share = 1.0  # of users
+    anonymous_only: bool = False
 
 
 class ServiceAccount(_Section, frozen=True, kw_only=True):
@@ -204,6 +228,13 @@ class SubscriptionConfig(_Section, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()  # empty: every source
 
 
+class MixpanelSdksConfig(_Section, frozen=True, kw_only=True):
+    """``[destinations.mixpanel_sdks]``: what Mixpanel's own SDKs send, by the project's token."""
+
+    enabled: bool = True
+    ip: IpPolicy = "keep"  # as for sources
+
+
 class DestinationConfig(_Section, frozen=True, kw_only=True):
     """One of ``[[destinations]]``."""
 
@@ -216,7 +247,23 @@ class DestinationConfig(_Section, frozen=True, kw_only=True):
     presets: bool = True  # whether the profile's own subscriptions apply
     subscriptions: tuple[SubscriptionConfig, ...] = ()
     base_url: BaseUrl | None = None  # instead of the region's host
+    mixpanel_sdks: MixpanelSdksConfig = MixpanelSdksConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+
+    @property
+    def host(self) -> str:
+        """The URL that the paths of Mixpanel's API are added to."""
+        return (self.base_url or self.settings.apiRegion.value).rstrip("/")
+
+
+class ProxyConfig(_Section, frozen=True, kw_only=True):
+    """``[proxy]``: what Mixpanel's own SDKs ask Mixpanel for, beside sending events."""
+
+    enabled: bool = True
+    requests: Annotated[int, Meta(ge=1, le=10_000)] = 64  # at once
+    timeout_s: Positive = 30.0
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 10 * 1024**2  # of a request and of an answer
+    cdn_url: BaseUrl = "https://cdn.mxpnl.com"  # where the library for browsers is
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -228,9 +275,11 @@ class Config(_Section, frozen=True, kw_only=True):
     admin: AdminConfig = AdminConfig()
     spool: SpoolConfig = SpoolConfig()
     delivery: SharedDeliveryConfig = SharedDeliveryConfig()
+    proxy: ProxyConfig = ProxyConfig()
 
 
 Check: TypeAlias = Callable[[Config, Reader], None]
+"""Reports mistakes of a configuration in which values that could not be read are UNSET."""
 
 
 def load(
@@ -257,7 +306,7 @@ def load(
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
     own = (
-        *(_check_names, _check_references, _check_limits),
+        *(_check_names, _check_references, _check_default, _check_limits),
         *(_check_room, _check_listeners, _check_available),
     )
     for check in (*own, *checks):
@@ -351,6 +400,15 @@ def _check_references(config: Config, reader: Reader) -> None:
                 reader.report(place, f"no destination has this name{got}; accepted: {accepted}")
 
 
+def _check_default(config: Config, reader: Reader) -> None:
+    name = config.server.default_source
+    names = _names_shown(reader, "sources", [source.name for source in config.sources])
+    if isinstance(name, str) and names and UNSET not in names and name not in names:
+        place = ("server", "default_source")
+        got, accepted = reader.got(place, name), ", ".join(names.values())
+        reader.report(place, f"no source has this name{got}; accepted: {accepted}")
+
+
 def _names_shown(reader: Reader, key: str, names: Sequence[str]) -> dict[object, str]:
     """Return what to call each name; the environment's text is never shown."""
     return {
@@ -405,8 +463,6 @@ def _check_available(config: Config, reader: Reader) -> None:
         reader.report(
             ("spool", "backend"), "kafka is not available in this version; accepted: sqlite"
         )
-    if config.server.workers != 1:
-        reader.report(("server", "workers"), "only 1 is available in this version; accepted: 1")
 
 
 _NOT_BLANK = r"(?s).*\S.*"
@@ -441,6 +497,27 @@ def _event_name(value: object) -> str:
     return name
 
 
+def _page_origin(value: object) -> str:
+    """Return an origin as browsers write it: in small letters, without the scheme's own port."""
+    text = matching(r"(?i)null|[a-z][a-z0-9+.-]*://(\*\.)?[^\s/?#@\\*]+", value).lower()
+    scheme, _, host = text.partition("://")
+    if host:
+        usual = {"http": 80, "https": 443}.get(scheme)
+        url = urlsplit(text.replace("*.", "any.", 1))
+        if not url.hostname or not text.isascii() or not text.isprintable():
+            raise ValueError  # browsers send the name of a host in ASCII (xn--)
+        if url.port is not None and url.port == usual:
+            text = text.rpartition(":")[0]
+    return text
+
+
+def _property_path(value: object) -> str:
+    path = matching(_NOT_BLANK, value)
+    if "" in path.split("."):
+        raise ValueError
+    return path
+
+
 def _sources(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError
@@ -470,11 +547,22 @@ _LEAVES: Mapping[Any, Leaf] = {
     ProjectToken: Leaf("a string without white space", partial(matching, r"\S+"), hidden=True),
     Secret: Leaf("a string that is not blank", _secret, hidden=True),
     BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
+    PublicHost: Leaf(
+        "a host without https:// and /v1, as in events.example.com; with port or path if need be",
+        partial(matching, r"(?!.*/v1$)[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
+    ),
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
     Region: Leaf("one of " + ", ".join(Region.__members__), _region),
     StrictMode: Leaf("one of 0, 1", _strict_mode),
     EventName: Leaf(
         "a name that is not blank, and none of $identify, $create_alias, $merge", _event_name
+    ),
+    EventPattern: Leaf(
+        "the name of an event, in which * stands for any text", partial(matching, _NOT_BLANK)
+    ),
+    PageOrigin: Leaf("an origin, as in https://example.com or https://*.example.com", _page_origin),
+    PropertyPath: Leaf(
+        "the name of a property or a path, as in email or traits.address.street", _property_path
     ),
     Sources: Leaf(
         "a table with a source for each field: texts, numbers, true, false, lists and tables",
@@ -491,6 +579,11 @@ def warnings(config: Config) -> list[str]:
         found.append(
             "server.host: note: reachable from other machines without TLS; "
             "set tls_cert and tls_key unless a proxy in front does it"
+        )
+    if any(ipaddress.ip_network(each).prefixlen == 0 for each in config.server.trusted_proxies):
+        found.append(
+            "server.trusted_proxies: everybody is believed, so that clients can choose their "
+            "address; name the networks of your proxies"
         )
     if not _is_loopback(config.admin.host) and config.admin.token is None:
         found.append(

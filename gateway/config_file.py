@@ -325,7 +325,7 @@ def _described(info: msgspec.inspect.Type) -> str:
 
 def _range(low: float | None, high: float | None, above: float | None) -> str:
     if above is not None:
-        return f" above {above}"
+        return f" above {above}" + ("" if high is None else f", at most {high}")
     if high is not None:
         return f" from {low} to {high}"
     return "" if low is None else f" of at least {low}"

@@ -5,30 +5,34 @@ not fit the types is each decoded by itself, member by member, so that one odd e
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from fastmap import is_utf8
+from fastmap import MalformedInput, is_utf8, parts
 from gateway.errors import RequestError
 
 __all__ = [
     "MAX_EVENTS",
     "MEMBERS",
+    "NOTHING",
     "Event",
     "Received",
+    "as_utf8",
     "decode",
     "decode_event",
     "encode",
     "merge_objects",
     "plain_text",
+    "without_lone_surrogates",
 ]
 
 MAX_EVENTS = 10_000
 """Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
 
-_NOTHING = msgspec.Raw(b"")
+NOTHING = msgspec.Raw(b"")
+"""A raw member that is absent; only this very object is left out when an event is encoded."""
 
 
 class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
@@ -53,10 +57,10 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     sent_at: str | int | float | None = None
     write_key: str | None = None
     group_key: str | None = msgspec.field(name="group_key", default=None)
-    context: msgspec.Raw = _NOTHING
-    properties: msgspec.Raw = _NOTHING
-    traits: msgspec.Raw = _NOTHING
-    integrations: msgspec.Raw = _NOTHING
+    context: msgspec.Raw = NOTHING
+    properties: msgspec.Raw = NOTHING
+    traits: msgspec.Raw = NOTHING
+    integrations: msgspec.Raw = NOTHING
     # The client's address; set by the gateway, whatever the client sent under this name.
     client_ip: str | None = msgspec.field(name="(client address)", default=None)
     # What to add to the client's times, in milliseconds; set by the gateway as well.
@@ -75,7 +79,7 @@ class _Payload(Event):
 class _LoosePayload(msgspec.Struct, rename="camel"):
     """The same, with nothing said about the events."""
 
-    batch: msgspec.Raw = _NOTHING
+    batch: msgspec.Raw = NOTHING
 
 
 @dataclass(slots=True)
@@ -84,7 +88,8 @@ class Received:
 
     :param shared: the event itself, or the members that belong to the batch (context, sentAt,
         integrations, writeKey); everything else of it is no event's.
-    :param misfits: elements of the batch that are no objects, as JSON text.
+    :param misfits: elements of the batch that are no objects, as JSON text, and objects that are
+        nested too deep to be read, as they came: whether they are JSON is not known.
     :param body: what all this was decoded from; "" where that does not say it.
     """
 
@@ -104,28 +109,38 @@ _decode_any = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(body: bytes) -> Received:
+def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Received:
     """Return the events of a body: one object, an object with ``batch``, or a list of objects.
 
     Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, since nothing
     behind the gateway could read them.
 
+    :param reshape: makes such a shape of another one; it may raise ``msgspec.DecodeError``.
     :raises RequestError: (400) the body is not JSON of such a shape.
     """
-    body = _as_utf8(body)
+    body = as_utf8(body)
     try:
-        try:
-            return _decode(body)
-        except msgspec.DecodeError:
-            # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-            mended = _without_lone_surrogates(body)
-            if mended == body:
-                raise
-            return _decode(mended)
-    except msgspec.DecodeError as error:
+        return _decode_tolerantly(body, reshape)
+    except (msgspec.DecodeError, MalformedInput) as error:
         raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
+
+
+def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
+    text = body
+    try:
+        if reshape is not None:
+            text = reshape(body)
+        return _decode(text)
+    except RecursionError:
+        return _decode_around_depth(without_lone_surrogates(text))
+    except msgspec.DecodeError:
+        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
+        mended = without_lone_surrogates(body)
+        if mended == body:
+            raise
+        return _decode_tolerantly(mended, reshape)
 
 
 def decode_event(text: bytes) -> Event:
@@ -220,6 +235,33 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
     return received
 
 
+def _decode_around_depth(body: bytes) -> Received:
+    """Decode a batch with events that are nested too deep, which cost no others.
+
+    :raises RecursionError: it is something else that is nested too deep.
+    """
+    shared, items = Event(), parts(body)
+    if body.lstrip()[:1] == b"{":
+        names = [_decode_any(name, type=str) for name in items[::2]]
+        members = dict(zip(names, map(msgspec.Raw, items[1::2]), strict=True))
+        batch = bytes(members.get("batch", b""))
+        if batch[:1] != b"[":
+            raise RecursionError
+        members["batch"] = msgspec.Raw(b"[]")
+        shared, items = _event_of(members), parts(batch)
+    _check_count(len(items))
+    received = Received([], shared, is_batch=True, misfits=[])
+    texts = []
+    for item in items:
+        try:
+            received.events.append(decode_event(item))
+            texts.append(item)
+        except (msgspec.ValidationError, RecursionError):
+            received.misfits.append(item)
+    received.body = b"[%b]" % b",".join(texts)
+    return received
+
+
 def _event_of(members: dict[str, msgspec.Raw]) -> Event:
     event = Event()
     for encoded_name, name, kind in MEMBERS:
@@ -249,7 +291,8 @@ def _check_count(count: int) -> None:
         )
 
 
-def _as_utf8(body: bytes) -> bytes:
+def as_utf8(body: bytes) -> bytes:
+    """Return text with U+FFFD for what is not UTF-8, and without a byte order mark."""
     body = body.removeprefix(b"\xef\xbb\xbf")
     return body if is_utf8(body) else body.decode(errors="replace").encode()
 
@@ -264,5 +307,6 @@ _TEXT_OR_HALF = re.compile(
 )
 
 
-def _without_lone_surrogates(body: bytes) -> bytes:
+def without_lone_surrogates(body: bytes) -> bytes:
+    """Return JSON text with U+FFFD for halves of surrogate pairs."""
     return _TEXT_OR_HALF.sub(lambda found: found[1] or b"\\ufffd", body)

@@ -45,12 +45,17 @@ class Originals:
 
         It is as it came, with the members that the gateway gave it, and without the write key.
         """
-        if self._texts is None:
-            texts = _texts(self._received)
-            self._texts = {id(e): t for e, t in zip(self._received.events, texts, strict=False)}
-        text = self._texts.get(id(event))
-        whole = encode(event) if text is None else _completed(text, event)
-        return without_key(whole, self._write_key)
+        return without_key(self._whole(event), self._write_key)
+
+    def _whole(self, event: Event) -> bytes:
+        try:
+            if self._texts is None:
+                texts = _texts(self._received)
+                self._texts = {id(e): t for e, t in zip(self._received.events, texts, strict=False)}
+            text = self._texts.get(id(event))
+            return encode(event) if text is None else _completed(text, event)
+        except RecursionError:  # it was nested just not too deep, when the stack was shorter
+            return encode(event)
 
 
 def without_key(text: bytes, key: str) -> bytes:
@@ -78,7 +83,10 @@ def _with_plain_escapes(text: bytes, key: str) -> bytes:
 
 
 def _string_without(token: bytes, pattern: re.Pattern[str]) -> bytes:
-    value = _string(token)
+    try:
+        value = _string(token)
+    except msgspec.DecodeError:
+        return token  # of what is no JSON
     return _encode(pattern.sub("***", value)) if pattern.search(value) else token
 
 
@@ -92,6 +100,8 @@ def _pattern(key: str) -> re.Pattern[str]:
 
 def _texts(received: Received) -> list[bytes]:
     """Return the texts of the events, in order; none where the body is not theirs alone."""
+    if not received.body:
+        return []
     if not received.is_batch:
         return [received.body]
     body = received.body.lstrip()

@@ -1,17 +1,23 @@
 """From received events to durable records: prepare, map, append."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from gateway.clock import Clock
-from gateway.config import Config, SourceConfig
+from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
-from gateway.events import Received
-from gateway.mapping import Mapper, prepare
+from gateway.events import Event, Received
+from gateway.mapping import Mapper, NativeMapper, policies_of, prepare
 from gateway.originals import Originals, without_key
-from gateway.spool.base import Spool
+from gateway.policy import Applied
+from gateway.records import Endpoint, Record, Verdict
+from gateway.spool.base import DeadLetter, Entry, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Pipeline"]
+
+_NATIVE = "(Mixpanel's SDKs)"
+"""What stands for the source of records that come with a token instead of a write key."""
 
 
 class Pipeline:
@@ -21,6 +27,7 @@ class Pipeline:
         self, config: Config, mapper: Mapper, spool: Spool, clock: Clock, telemetry: Telemetry
     ) -> None:
         self._mapper = mapper
+        self._native = NativeMapper(config.destinations)
         self._spool = spool
         self._clock = clock
         self._telemetry = telemetry
@@ -28,6 +35,7 @@ class Pipeline:
         self._destinations = {
             source.name: source.destinations or everywhere for source in config.sources
         }
+        self._policies = policies_of(config)
 
     async def accept(
         self,
@@ -36,41 +44,105 @@ class Pipeline:
         *,
         default_type: str | None,
         client_ip: str | None,
+        user_agent: str | None = None,
         is_retry: bool,
         hold: Callable[[int], bool] = lambda _: True,
+        ip: IpPolicy = "keep",
     ) -> None:
         """Make the records of a request durable; returns when they are on disk.
 
         :param default_type: the type of events that name none.
         :param client_ip: the user's address where the request tells it.
+        :param user_agent: the user's browser where the request tells it.
         :param is_retry: whether the client sends the same bytes again.
         :param hold: asks for room for that many bytes, the records, in place of the request's.
+        :param ip: what the request itself asks for, which counts where it is stricter.
         :raises SpoolUnavailable: nothing was kept.
         """
         received_ms = self._clock.now_ms()
-        prepare(
+        policy = self._policies[source.name, ip]
+        if policy is not None:
+            client_ip = policy.address(client_ip)
+        uncorrected = prepare(
             received,
             received_ms=received_ms,
             default_type=default_type,
             client_ip=client_ip,
+            user_agent=user_agent,
             is_retry=is_retry,
         )
         count = len(received.events) + len(received.misfits)
+        events: Sequence[Event] = received.events
+        applied = None
+        if policy is not None:
+            applied = policy.apply(received)
+            events = applied.events
         write_key = source.write_key.reveal()
         mapped = self._mapper.map(
             self._destinations[source.name],
-            received.events,
+            events,
             received_ms=received_ms,
             misfits=[without_key(misfit, write_key) for misfit in received.misfits],
             source=source.name,
             client_ip=client_ip,
             original=Originals(received, write_key),
         )
-        del received  # the records are all that waits for the disk
-        if not hold(mapped.size):
-            raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
-        if mapped.entries or mapped.dead:
-            await self._spool.append(mapped.entries, mapped.dead)
+        del received, events  # the records are all that waits for the disk
+        await self._store(mapped.entries, mapped.dead, hold)
         self._telemetry.events_received.labels(source.name).inc(count)
-        for letter in mapped.dead:
+        if uncorrected:
+            self._telemetry.times_uncorrected.labels(source.name).inc(uncorrected)
+        if applied is not None:
+            self._count(source.name, applied)
+
+    async def accept_records(
+        self,
+        endpoint: Endpoint,
+        records: Sequence[Record],
+        *,
+        client_ip: str | None,
+        destination: str | None = None,
+        hold: Callable[[int], bool] = lambda _: True,
+    ) -> Verdict:
+        """Make records of Mixpanel's own SDKs durable; returns when they are on disk.
+
+        :param client_ip: the user's address, where Mixpanel is to locate it.
+        :param destination: where they go; None: where their tokens say.
+        :param hold: as for ``accept``.
+        :returns: which of them were not taken.  Those of a destination are kept as dead letters.
+        :raises SpoolUnavailable: nothing was kept.
+        """
+        mapped = self._native.map(
+            endpoint,
+            records,
+            received_ms=self._clock.now_ms(),
+            client_ip=client_ip,
+            destination=destination,
+        )
+        count, nobodys = len(records), mapped.nobodys
+        del records
+        await self._store(mapped.entries, mapped.dead, hold)
+        self._telemetry.events_received.labels(_NATIVE).inc(count)
+        for fault in nobodys:
+            self._telemetry.events_rejected.labels("", fault).inc()
+        return mapped.verdict
+
+    async def _store(
+        self, entries: Sequence[Entry], dead: Sequence[DeadLetter], hold: Callable[[int], bool]
+    ) -> None:
+        """Return when all is on disk, and what was rejected is counted."""
+        size = sum(len(entry.lines) for entry in entries)
+        size += sum(len(letter.payload) for letter in dead)
+        if not hold(size):
+            raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
+        if entries or dead:
+            await self._spool.append(entries, dead)
+        for letter in dead:
             self._telemetry.events_rejected.labels(letter.queue.destination, letter.reason).inc()
+
+    def _count(self, source: str, applied: Applied) -> None:
+        """Count what a source's options kept away."""
+        for reason, count in Counter(applied.filtered).items():
+            self._telemetry.events_filtered.labels(source, reason).inc(count)
+        for reason, count in Counter(each.reason for each in applied.removals).items():
+            self._telemetry.values_removed.labels(source, reason).inc(count)

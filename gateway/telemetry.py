@@ -13,7 +13,14 @@ if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
     from gateway.spool.base import Ledger, Queue, QueueState
     from gateway.spool.dead_letters import Kept
 
-__all__ = ["Telemetry"]
+__all__ = ["GREATEST", "LEAST", "Telemetry"]
+
+_OLDEST_AGE = "gateway_spool_oldest_record_age_seconds"
+_CERTIFICATE_END = "gateway_tls_certificate_expiry_timestamp_seconds"
+
+GREATEST = frozenset({_OLDEST_AGE})
+LEAST = frozenset({_CERTIFICATE_END})
+"""Gauges of which several processes have the greatest or least; those of all others add up."""
 
 
 class _State(Collector):
@@ -79,7 +86,7 @@ class _State(Collector):
             labels=("destination", "endpoint"),
         )
         age = GaugeMetricFamily(
-            "gateway_spool_oldest_record_age_seconds",
+            _OLDEST_AGE,
             "Age of the oldest record that waits for delivery; 0 when none does.",
             labels=("destination", "endpoint"),
         )
@@ -146,6 +153,18 @@ class Telemetry:
         self.connections = Gauge(
             "gateway_connections", "Connections of clients.", registry=registry
         )
+        self.tls_certificate_expiry = Gauge(
+            _CERTIFICATE_END,
+            "When the certificate in use ends to be valid, in seconds since the epoch.",
+            ("file",),
+            registry=registry,
+        )
+        self.tls_reloads = Counter(
+            "gateway_tls_reloads_total",
+            "Changes of the certificate's files, by whether what they held could be used.",
+            ("outcome",),
+            registry=registry,
+        )
         self.bytes_in_flight = Gauge(
             "gateway_bytes_in_flight",
             "Bytes that requests hold until they are on disk; see server.max_bytes_in_flight.",
@@ -161,6 +180,25 @@ class Telemetry:
             "gateway_events_skipped_total",
             "Events that nothing was made of, by destination and reason.",
             ("destination", "reason"),
+            registry=registry,
+        )
+        self.times_uncorrected = Counter(
+            "gateway_times_uncorrected_total",
+            "Events whose sentAt is more than a day from their receipt: they waited on the device, "
+            "and their times are not corrected by it.",
+            ("source",),
+            registry=registry,
+        )
+        self.events_filtered = Counter(
+            "gateway_events_filtered_total",
+            "Events that the options of their source keep away, by source and reason.",
+            ("source", "reason"),
+            registry=registry,
+        )
+        self.values_removed = Counter(
+            "gateway_values_removed_total",
+            "Values that the options of a source took out of its events, by source and reason.",
+            ("source", "reason"),
             registry=registry,
         )
         self.events_rejected = Counter(
@@ -188,7 +226,7 @@ class Telemetry:
         )
         self.letters_damaged = Counter(
             "gateway_dead_letters_damaged_total",
-            "Dead letters found not to be as they were written; they are never sent.",
+            "Dead letters set aside because their checksum did not match.",
             registry=registry,
         )
         self.spool_salvages = Counter(

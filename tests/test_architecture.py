@@ -11,10 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-LEAVES = frozenset({"", "errors", "events", "config", "clock", "telemetry"})
+LEAVES = frozenset({"", "errors", "events", "config", "clock", "policy", "resolver", "telemetry"})
 """What every layer may import; "" is the package itself."""
 
-HELPERS = {"config_file": "config", "originals": "events"}
+HELPERS = {"config_file": "config", "originals": "events", "records": "events"}
 """Modules that are part of another one."""
 
 LAYERS = frozenset({"ingest", "mapping", "spool", "delivery", "dead_letters", "admin", "sandbox"})
@@ -25,7 +25,7 @@ SHARED = frozenset({"gateway.spool.base", "gateway.spool.dead_letters"})
 BESIDES = frozenset({("admin", "dead_letters")})
 """The admin port serves what operators do with dead letters."""
 
-COMPOSITION = frozenset({"__main__", "app", "cli", "pipeline"})
+COMPOSITION = frozenset({"__main__", "app", "cli", "pipeline", "process", "workers"})
 """These put the layers together; nothing else imports them."""
 
 THIRD_PARTY = "aiohttp.web aiolimiter isal.igzip msgspec prometheus_client rich typer uvloop yaml"

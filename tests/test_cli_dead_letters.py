@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.clock import SystemClock
 from gateway.sandbox import Sandbox
+from tests.support.letters import ManualClock, assert_proven, record_letter, records_of, spool_in
 from tests.support.processes import (
     TOKEN,
     WRITE_KEY,
@@ -73,11 +75,13 @@ class Gateway(GatewayProcess):
 
 
 @asynccontextmanager
-async def running(directory: Path, **attributes: str) -> AsyncIterator[tuple[Gateway, Sandbox]]:
+async def running(
+    directory: Path, *, workers: int = 1, **attributes: str
+) -> AsyncIterator[tuple[Gateway, Sandbox]]:
     sandbox = Sandbox(token=TOKEN, keep=100_000)
     await sandbox.start()
     try:
-        process = Gateway(directory, sandbox.url)
+        process = Gateway(directory, sandbox.url, server={"workers": workers})
         for name, value in attributes.items():
             setattr(process, name, value)
         async with process:
@@ -263,6 +267,33 @@ async def test_stopped_gateway_leaves_the_spool_to_the_commands(tmp_path: Path) 
         assert len(arrived(sandbox)) == 4
 
 
+async def test_commands_work_on_all_spools_that_stopped_workers_left(tmp_path: Path) -> None:
+    async with running(tmp_path, mapping=WRONG_MAPPING) as (process, _):
+        await process.send(*(track(n) for n in range(3)))
+        assert await process.terminate() == 0
+        process.mapping = ""
+        process.config()
+        in_1, clock = 10**12, ManualClock()
+        clock.ms = SystemClock().now_ms()  # else they are too old to be kept
+        async with spool_in(tmp_path / "spool", clock, name="worker-1") as other:
+            await other.append([], [record_letter(n) for n in range(2)])
+            locked = await process.command("list")
+            assert (locked.code, "worker-1.db open" in locked.stderr) == (1, True)
+        listed = lines((await process.command("list", "--each", "--json")).stdout)
+        assert [each["id"] for each in listed] == [1, 2, 3, in_1 + 1, in_1 + 2]
+        shown = json.loads((await process.command("show", str(in_1 + 2))).stdout)
+        assert (shown["id"], shown["payload"]) == (in_1 + 2, {"n": "1"})
+        await process.command("export", "--id", "2", "--id", str(in_1 + 1), "letters")
+        replayed = await process.command("replay", "--edited", "letters", "--yes", "--json")
+        assert lines(replayed.stdout)[0]["replayed"] == 2
+        purged = await process.command("purge", "--yes", "--json")
+        assert lines(purged.stdout)[0]["purged"] == 3
+        async with spool_in(tmp_path / "spool", clock, name="worker-1") as other:
+            assert await records_of(other) == [b'{"n":"0"}']
+            assert other.ledger()["mixpanel"].purged == 1
+            await assert_proven(other)
+
+
 async def test_nothing_is_done_unless_somebody_agrees(tmp_path: Path) -> None:
     async with running(tmp_path, mapping=WRONG_MAPPING) as (process, _):
         await process.send(*(track(n) for n in range(3)))
@@ -297,6 +328,38 @@ async def test_filters_choose(tmp_path: Path) -> None:
         }.items():
             listed = lines((await process.command("list", "--each", "--json", *options)).stdout)
             assert [each["id"] for each in listed] == expected, options
+
+
+async def test_commands_see_the_letters_of_all_workers_as_one(tmp_path: Path) -> None:
+    async with running(tmp_path, workers=2) as (process, sandbox):
+        for n in range(40):  # each on a connection of its own, so both workers get some
+            await process.send({"type": "track", "userId": "u", "messageId": f"message-{n}"})
+        listed = lines((await process.command("list", "--each", "--json")).stdout)
+        assert {each["id"] // 10**12 for each in listed} == {0, 1}
+        assert len(listed) == 40
+        (group,) = json.loads((await process.command("list", "--json")).stdout)["groups"]
+        assert (group["letters"], group["reason"]) == (40, "missing_event_name")
+
+        last = str(listed[-1]["id"])
+        assert f'"id": {last}' in (await process.command("show", last)).stdout
+        purged = await process.command("purge", "--yes", "--id", last)
+        assert purged.code == 0, purged
+        assert "1 dead letters purged" in purged.stderr
+
+        assert (await process.command("replay", "--yes")).code == 1  # they are rejected again
+        file = tmp_path / "edited.ndjson"
+        assert (await process.command("export", str(file))).code == 0
+        edits = [
+            {"id": each["id"], "payload": {**each["payload"], "event": "Named"}}
+            for each in lines(file.read_text())
+        ]
+        file.write_text("".join(json.dumps(edit) + "\n" for edit in edits))
+        replayed = await process.command("replay", "--yes", "--edited", str(file))
+        assert "39 dead letters became 39 pending records" in replayed.stderr, replayed
+        ledger = await process.drained()
+        assert (ledger["accepted"], ledger["delivered"], ledger["gap"]) == (40, 39, 0)
+        assert (await process.statusz())["dead_letters"]["kept"] == 0
+        assert {each["event"] for each in arrived(sandbox)} == {"Named"}
 
 
 # Mistakes

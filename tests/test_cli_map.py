@@ -298,3 +298,66 @@ class TestExplain:
         deep = "[" * 900 + "]" * 900
         found = self.explained(f'{{"type":"track","event":"E","properties":{{"a":{deep}}}}}')
         assert found[-1] == "nested too deeply to be explained"
+
+
+OPTIONS = """
+[[sources]]
+name = "strict"
+write_key = "key-of-strict"
+destinations = ["main"]
+ip = "truncate"
+denied_events = ["Debug *"]
+denied_properties = ["email"]
+anonymous_only = true
+"""
+PERSONAL = (
+    b'{"type":"track","event":"E","userId":"u1","anonymousId":"a1","messageId":"m1",'
+    b'"context":{"ip":"203.0.113.77"},"properties":{"\\u0065mail":"x@y.z","plan":"pro"}}'
+)
+
+
+class TestOptionsOfTheSource:
+    @pytest.fixture
+    def strict(self, config: str) -> list[str]:
+        path = Path(config)
+        path.write_text(path.read_text() + OPTIONS)
+        return ["--config", config, "--source", "strict"]
+
+    def test_records_are_those_that_the_gateway_makes(self, strict: list[str]) -> None:
+        [line] = lines(*strict, given=PERSONAL)
+        properties = line["record"]["properties"]
+        assert properties["distinct_id"] == "a1"
+        assert (properties["ip"], properties["plan"]) == ("203.0.113.0", "pro")
+        assert "email" not in properties
+
+        [line] = lines(*strict[:2], "--source", "ios", given=PERSONAL)
+        assert line["record"]["properties"]["distinct_id"] == "u1"
+        assert line["record"]["properties"]["email"] == "x@y.z"
+
+    def test_event_that_is_kept_away_is_skipped(self, strict: list[str]) -> None:
+        debug = PERSONAL.replace(b'"E"', b'"Debug it"')
+        [line] = lines(*strict, given=debug)
+        assert (line["destination"], line["skipped"]) == ("main", "event_denied")
+        assert gateway_map(*strict, "--strict", given=debug).exit_code == 0
+
+    def test_explanation_tells_what_was_taken_out(self, strict: list[str]) -> None:
+        told = gateway_map(*strict, "--explain", given=PERSONAL).stdout
+        for line in (
+            "  taken out: userId: identifying",
+            "  taken out: properties.email: denied",
+            "  taken out: context.ip: ip_truncated",
+        ):
+            assert line in told.splitlines()
+        assert "x@y.z" not in told
+        assert "203.0.113.77" not in told
+
+        debug = PERSONAL.replace(b'"E"', b'"Debug it"')
+        told = gateway_map(*strict, "--explain", given=debug).stdout
+        assert "  the source's options keep it away: event_denied" in told
+        assert "->" not in told
+
+    def test_rejected_events_are_shown_as_they_would_be_kept(self, strict: list[str]) -> None:
+        [line] = lines(*strict, given=PERSONAL.replace(b'"event":"E",', b""))
+        assert line["rejected"] == "missing_event_name"
+        assert "u1" not in json.dumps(line)
+        assert "x@y.z" not in json.dumps(line)

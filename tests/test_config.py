@@ -176,13 +176,14 @@ def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(SEVERAL_MISTAKES[ending], ending)
     assert list(caught.value.problems) == [
-        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery",
+        "extra: unknown key; accepted: sources, destinations, server, admin, spool, delivery, "
+        "proxy",
         "sources[0].write_key: missing; accepted: a string that is not blank",
         "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
         'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '
         "max_body_bytes, max_bytes_in_flight, max_connections, header_timeout_s, "
-        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, tls_cert, "
-        "tls_key",
+        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, "
+        "proxy_headers, public_host, default_source, browser_bundle, tls_cert, tls_key",
         "server.port: expected an integer from 0 to 65535 (got 'x')",
     ]
 
@@ -285,9 +286,8 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.port", True, "server.port: expected an integer from 0 to 65535 (got true)"),
         ("server.port", None, "server.port: expected an integer from 0 to 65535 (got nothing)"),
         ("server.port", 10**30, "an integer from 0 to 65535 (got a very large number)"),
-        ("server.workers", -1, "server.workers: expected an integer of at least 0 (got -1)"),
-        ("server.workers", 0, "server.workers: only 1 is available in this version; accepted: 1"),
-        ("server.workers", 2, "server.workers: only 1 is available in this version; accepted: 1"),
+        ("server.workers", -1, "server.workers: expected an integer from 0 to 256 (got -1)"),
+        ("server.workers", 257, "server.workers: expected an integer from 0 to 256 (got 257)"),
         ("server.max_body_bytes", 1023, "expected an integer of at least 1024 (got 1023)"),
         ("server.body_timeout_s", 0, "expected a number above 0 (got 0)"),
         ("server.body_timeout_s", "5", "expected a number above 0 (got '5')"),
@@ -296,6 +296,44 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.trusted_proxies", ["::1", "x"], "server.trusted_proxies[1]: expected an address"),
         ("server.trusted_proxies", ["10.0.0.1/8"], "as in 10.0.0.0/8 (got '10.0.0.1/8')"),
         ("server.trusted_proxies", [1], "server.trusted_proxies[0]: expected an address"),
+        *(
+            ("server.public_host", host, "expected a host without https:// and /v1, as in events.")
+            for host in ("https://a.example", "a.example/", "a.example/v1", "", "a b", "a\nb", 5)
+        ),
+        ("server.default_source", "no name!", "expected 1 to 64 of the characters"),
+        ("server.default_source", "other", "no source has this name (got 'other'); accepted: web"),
+        ("server.browser_bundle", "", "expected a nonempty string in quotes"),
+        ("server.proxy_headers", ["Via"], "expected one of Forwarded, X-Forwarded-For, X-"),
+        (
+            "sources.0.ip",
+            "hide",
+            "sources[0].ip: expected one of drop, keep, truncate",
+        ),
+        ("sources.0.sample_rate", 0, "expected a number above 0, at most 1 (got 0)"),
+        ("sources.0.sample_rate", 1.5, "expected a number above 0, at most 1 (got 1.5)"),
+        ("sources.0.sample_rate", "0.5", "expected a number above 0, at most 1 (got '0.5')"),
+        (
+            "sources.0.anonymous_only",
+            1,
+            "sources[0].anonymous_only: expected true or false",
+        ),
+        ("sources.0.allowed_events", "E", "expected a list of strings (got a string)"),
+        ("sources.0.denied_events", [" "], "expected the name of an event, in which * stands for"),
+        ("sources.0.denied_properties", [""], "expected the name of a property or a path, as in "),
+        ("sources.0.denied_properties", ["a..b"], "sources[0].denied_properties[0]: expected the "),
+        (
+            "sources.0.denied_properties",
+            ["a."],
+            "sources[0].denied_properties[0]: expected the name",
+        ),
+        *(
+            ("sources.0.allowed_origins", [origin], "sources[0].allowed_origins[0]: expected an or")
+            for origin in (
+                *("", "*", "example.com", "https://", "https://a.test/", "https://a.test/x"),
+                *("https://*", "https://a.*.test", "https://*a.test", "*://a.test", "https://u@a"),
+                *("https://a.test:99999", "https://a.test:x", "https://bücher.test", "https://a b"),
+            )
+        ),
         ("server.tls_cert", "c", "server.tls_key: missing, but server.tls_cert is set; accepted: "),
         ("server.tls_key", "k", "server.tls_cert: missing, but server.tls_key is set; accepted: "),
         ("admin.port", 8080, "admin.port: the same as server.port; accepted: another, or 0"),
@@ -427,7 +465,16 @@ def test_strict_mode_in_any_form_is_accepted(value: Any, expected: str) -> None:
         ("server.port", 65535),
         ("server.max_body_bytes", 1024),
         ("server.trusted_proxies", ["192.168.1.7", "fd00::/8"]),
+        ("server.public_host", "events.example.com"),
+        ("server.public_host", "10.0.0.5:8080/analytics/v1x"),
+        ("server.default_source", "web"),
         ("server.tls_cert", None),
+        ("server.proxy_headers", ["X-Real-IP"]),
+        ("sources.0.ip", "drop"),
+        ("sources.0.sample_rate", 1),
+        ("sources.0.sample_rate", 0.001),
+        ("sources.0.allowed_events", ["Order *", "*", "a.b"]),
+        ("sources.0.denied_properties", ["email", "traits.address.street", "$ip", "a b.c"]),
         ("spool.min_free_bytes", 0),
         ("sources.0.name", "A-z_0" + "9" * 59),
         ("destinations.0.settings.apiSecret", None),
@@ -440,6 +487,27 @@ def test_strict_mode_in_any_form_is_accepted(value: Any, expected: str) -> None:
 )
 def test_value_at_the_limit_is_accepted(path: str, value: Any) -> None:
     load_json(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("https://Shop.Example.COM", "https://shop.example.com"),
+        ("https://a.test:443", "https://a.test"),
+        ("http://a.test:80", "http://a.test"),
+        ("https://a.test:80", "https://a.test:80"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://*.a.test", "https://*.a.test"),
+        ("https://*.a.test:443", "https://*.a.test"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("null", "null"),
+    ],
+)
+def test_origins_are_read_as_browsers_write_them(given: str, read: str) -> None:
+    config = load_json(changed("sources.0.allowed_origins", [given]))
+    assert config.sources[0].allowed_origins == (read,)
 
 
 def test_both_ports_zero_and_both_tls_files_are_accepted() -> None:
@@ -744,6 +812,7 @@ def test_credentials_prefer_the_service_account_then_the_secret_then_the_token()
     [
         ("destinations.0.settings.apiSecret", "s", "settings.apiSecret: Mixpanel retires project "),
         ("server.host", "0.0.0.0", "server.host: note: "),
+        ("server.trusted_proxies", ["10.0.0.0/8", "::/0"], "server.trusted_proxies: everybody "),
         ("admin.host", "::", "admin.host: DANGER: "),
         ("destinations.0.base_url", "http://mixpanel.test", "destinations[0].base_url: events "),
         ("destinations.0.base_url", "HTTP://10.0.0.1", "destinations[0].base_url: events "),
@@ -759,6 +828,7 @@ def test_unwise_setting_is_warned_of(path: str, value: Any, expected: str) -> No
     [
         ("server", {"host": "0.0.0.0", "tls_cert": "c", "tls_key": "k"}),
         ("server.host", "localhost"),
+        ("server.trusted_proxies", ["10.0.0.0/8", "::1"]),
         ("admin", {"host": "0.0.0.0", "token": "t"}),
         ("admin.host", "::1"),
         ("destinations.0.base_url", "http://127.0.0.1:1"),

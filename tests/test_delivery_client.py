@@ -13,8 +13,8 @@ from gateway import __version__
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel import MixpanelEndpoint
-from gateway.delivery.mixpanel.resolver import Resolver
 from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
+from gateway.resolver import Resolver
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

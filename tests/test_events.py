@@ -223,6 +223,59 @@ class TestRefusals:
             "nested_too_deep",
         )
 
+    @pytest.mark.parametrize("batch", [b"[%b]", b'{"batch":[%b],"context":{"k":1}}'])
+    @pytest.mark.parametrize(
+        "inner",
+        [
+            b"[" * 1000 + b"]" * 1000,
+            b"[" * 100_000 + b"]" * 100_000,
+            b'{"a":' * 100_000 + b'"}]"' + b"}" * 100_000,
+            b"[" * 2000 + b"}" * 2000,  # no JSON, which nobody can tell without going there
+        ],
+    )
+    def test_event_that_is_nested_too_deeply_costs_no_other(
+        self, batch: bytes, inner: bytes
+    ) -> None:
+        deep = b'{"messageId":"deep","properties":{"p":%b}}' % inner
+        others = b'{"messageId":"a"},%b,{"messageId":5,"x":"\\ud83d"} , 7 ,%b, {"messageId":"c"}'
+        received = decode(batch % (others % (deep, b"[%b]" % inner)))
+        assert ids(received) == ["a", msgspec.Raw(b"5"), "c"]
+        assert received.misfits == [deep, b"7", b"[%b]" % inner]
+        assert received.is_batch
+        assert bytes(received.shared.context) == (b'{"k":1}' if b"context" in batch else b"")
+        assert [event["messageId"] for event in json.loads(received.body)] == ["a", 5, "c"]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b'{"batch":[%b]',
+            b'{"batch":[%b},"a":1}',
+            b'{"batch":[%b 1]}',
+            b'{"batch":[%b,]}',
+            b'{"batch":[%b,,1]}',
+            b'{"batch":[%b],"a"}',
+            b'{"batch":[%b],"a":}',
+            b'{"batch":[%b]}}',
+            b'{"batch":[%b],1:2}',
+            b'{"batch":[%b,{"a":nul}]}',
+            b'{"batch":[%b],"context":nul}',
+            b"[%b]]",
+            b"[%b",
+        ],
+    )
+    def test_what_is_no_json_around_an_event_that_is_nested_too_deeply(self, text: bytes) -> None:
+        deep = b'{"p":' + b"[" * 2000 + b"]" * 2000 + b"}"
+        assert refusal(text % deep) == (400, "invalid_json")
+
+    @pytest.mark.parametrize("text", [b'{"batch":[{}],"context":%b}', b'{"batch":%b}', b"%b"])
+    def test_what_is_nested_too_deeply_beside_the_events(self, text: bytes) -> None:
+        status, code = refusal(text % (b'{"p":' * 2000 + b"1" + b"}" * 2000))
+        assert (status, code) in {(400, "nested_too_deep"), (400, "invalid_batch")}
+
+    def test_batch_of_too_many_deep_events_is_refused(self) -> None:
+        deep = b"[" * 2000 + b"]" * 2000
+        assert refusal(b"[%b%b]" % (deep, b",1" * MAX_EVENTS)) == (400, "too_many_events")
+
     def test_body_with_too_many_events_is_refused(self) -> None:
         def of(count: int) -> bytes:
             return b",".join([b"{}"] * count)

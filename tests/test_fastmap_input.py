@@ -22,6 +22,59 @@ def copied(raw: bytes) -> Any:
     return found
 
 
+class TestParts:
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            (b"[]", []),
+            (b" {\n} ", []),
+            (b"[1]", [b"1"]),
+            (b' [ "a,]" , {"b" : [ ] } ,null ] ', [b'"a,]"', b'{"b" : [ ] }', b"null"]),
+            (b'{"a":1,"b\\"":[2,3]}', [b'"a"', b"1", b'"b\\""', b"[2,3]"]),
+            (b"[" * 500_000 + b"]" * 500_000, [b"[" * 499_999 + b"]" * 499_999]),
+        ],
+    )
+    def test_are_what_lies_directly_in_a_container(self, text: bytes, found: list[bytes]) -> None:
+        assert fastmap.parts(text) == found
+
+    @pytest.mark.parametrize("text", [b"", b" ", b"1", b'"a"', b"[", b"{", b"[1", b"[1,", b"[,]"])
+    @pytest.mark.parametrize("more", [b"", b" "])
+    def test_of_what_is_no_container(self, text: bytes, more: bytes) -> None:
+        with pytest.raises(MalformedInput):
+            fastmap.parts(text + more)
+
+    @given(st.text('{}[]",:1\\ ').map(str.encode))
+    def test_of_anything(self, text: bytes) -> None:
+        check_parts(text)
+
+    @given(
+        st.recursive(
+            st.none() | st.integers() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+        st.sampled_from([None, 0, 1]),
+    )
+    def test_of_documents(self, document: object, indent: int | None) -> None:
+        check_parts(json.dumps(document, indent=indent).encode())
+
+
+def check_parts(text: bytes) -> None:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    try:
+        found = fastmap.parts(text)
+    except MalformedInput:
+        assert not isinstance(document, dict | list)
+        return
+    if isinstance(document, list):
+        assert [json.loads(part) for part in found] == document
+    elif isinstance(document, dict):
+        keys, values = map(json.loads, found[::2]), map(json.loads, found[1::2])
+        assert dict(zip(keys, values, strict=True)) == document
+
+
 def everything() -> fastmap.Plan:
     """Return a plan that uses every construct and conversion on ``raw`` and ``text``."""
     upper = spec.Derivation(lambda text: [text.upper()], outputs=1)

@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.checks import check_body, check_inputs
+from gateway.ingest.syft import decode_upload
+from tests.fuzz.checks import check_body, check_inputs, check_records
 
 VECTORS = Path(__file__).parent / "vectors"
 EVENTS = [
     json.dumps(case["input"]).encode() for case in json.loads((VECTORS / "syft.json").read_bytes())
+]
+RECORDS = [
+    b'[{"event":"E","properties":{"token":"T","time":1699999999.25,"distinct_id":"$device:u",'
+    b'"$insert_id":"0123456789abcdef","n":1.50,"l":[1,{"a":"\\u00e9"}]}}]',
+    b'{"event":"E","properties":{"token":"T","time":"1699999999","ip":null},'
+    b'"$mp_metadata":{"$mp_event_id":"0123456789abcdef"}}',
+    b'[{"$token":"T","$distinct_id":"u","$add":{"n":1}},{"$token":"T","$group_key":"k",'
+    b'"$group_id":"i","$union":{"l":["a"]}}]',
 ]
 SNIPPETS = [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\x00", b"\xff", b"\\ud800",
             b"\\u0022", b"null", b"-", b"1e9", b'{"a":1}', b'"id":']  # fmt: skip
@@ -41,6 +50,21 @@ def test_damaged_events_give_good_records_or_a_clear_rejection(seed: int) -> Non
         body = damaged(rng.choice(EVENTS), rng)
         check_inputs(body)
         check_body(body)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_records_are_good_or_clearly_rejected(seed: int) -> None:
+    rng = random.Random(seed)
+    assert sum(check_records(damaged(rng.choice(RECORDS), rng)) for _ in range(500)) > 40
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_uploads_of_syft_do_so_too(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(500):
+        event = rng.choice(EVENTS)
+        upload = rng.choice((b'{"events":[%b],"version":"1","userAgentData":"M"}', b"[%b]")) % event
+        check_body(damaged(upload.replace(b'"event"', b'"eventName"'), rng), decode_upload)
 
 
 def test_undamaged_events_give_records() -> None:

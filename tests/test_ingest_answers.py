@@ -1,4 +1,4 @@
-"""What clients are told when the gateway cannot do its part, and whose address counts."""
+"""What clients are told when the gateway cannot do its part, and whose clock counts."""
 
 import asyncio
 import json
@@ -7,11 +7,11 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
 
 from gateway.clock import SystemClock
 from gateway.config import (
@@ -24,7 +24,6 @@ from gateway.config import (
 )
 from gateway.errors import SpoolUnavailable
 from gateway.ingest import IngestServer
-from gateway.ingest.address import ClientAddress
 from gateway.spool import SqliteSpool
 from gateway.spool.base import DeadLetter, Entry
 from gateway.telemetry import Telemetry
@@ -100,7 +99,7 @@ class TestFailures:
 
 class TestLife:
     def server(self, **options: Any) -> IngestServer:
-        async def accept(*args: object, **named: object) -> None:
+        async def accept(*args: object, **named: object) -> Any:
             self.asked.set()
             await self.accepting.wait()
 
@@ -110,7 +109,7 @@ class TestLife:
             destinations=(DestinationConfig(settings=DestinationSettings(projectToken="T")),),
             server=ServerConfig(**{"port": 0, **options}),
         )
-        return IngestServer(config, accept, telemetry=Telemetry())
+        return IngestServer(config, accept, accept, telemetry=Telemetry())
 
     async def ask(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -196,57 +195,6 @@ class TestLife:
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-class TestAddress:
-    @pytest.mark.parametrize(
-        ("proxies", "peer", "forwarded", "expected"),
-        [
-            ((), "5.5.5.5", ["1.1.1.1"], "5.5.5.5"),
-            (("10.0.0.0/8",), "5.5.5.5", ["1.1.1.1"], "5.5.5.5"),
-            (("10.0.0.0/8",), "10.0.0.1", [], "10.0.0.1"),
-            (("10.0.0.0/8",), "10.0.0.1", [""], "10.0.0.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["1.1.1.1"], "1.1.1.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6 ,1.1.1.1, 10.9.9.9"], "1.1.1.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["10.1.1.1, 10.9.9.9"], "10.1.1.1"),
-            # HAProxy adds a line of its own to the one the client made up.
-            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6", "1.1.1.1"], "1.1.1.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["6.6.6.6", "1.1.1.1, 10.9.9.9"], "1.1.1.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["1.1.1.1,"], "10.0.0.1"),
-            (("10.0.0.0/8",), "10.0.0.1", ["unknown"], "unknown"),
-            (("::1/128", "2001:db8::/32"), "::1", ["2a00::5, 2001:db8::1"], "2a00::5"),
-            (("0.0.0.0/0",), "10.0.0.1", ["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
-            (("10.0.0.0/8",), None, ["1.1.1.1"], None),
-        ],
-    )
-    def test_nearest_address_that_no_proxy_has_is_the_clients(
-        self, proxies: tuple[str, ...], peer: str | None, forwarded: list[str], expected: str | None
-    ) -> None:
-        headers = CIMultiDict([("X-Forwarded-For", line) for line in forwarded])
-
-        assert ClientAddress(proxies).of(peer, headers) == expected
-
-    async def ip(self, served: Serving, target: str, *headers: tuple[str, str]) -> object:
-        assert (await served.post(target, EVENT, [*AUTH.items(), *headers])).status == 200
-        return (await served.records())[-1][1]["properties"]["ip"]
-
-    async def test_address_is_filled_in_for_devices_and_pages_only(self, tmp_path: Path) -> None:
-        async with serving(tmp_path) as served:
-            assert await self.ip(served, "/v1/t") == "127.0.0.1"
-            assert await self.ip(served, "/v1/b") == "127.0.0.1"
-            assert await self.ip(served, "/v1/track", ("Origin", "https://a")) == "127.0.0.1"
-            assert await self.ip(served, "/v1/track") == 0
-            assert await self.ip(served, "/v1/batch") == 0
-
-    async def test_forwarded_address_counts_only_from_trusted_proxies(self, tmp_path: Path) -> None:
-        forwarded = ("X-Forwarded-For", "6.6.6.6, 1.1.1.1")
-        async with serving(tmp_path / "a") as served:
-            assert await self.ip(served, "/v1/t", forwarded) == "127.0.0.1"
-        async with serving(tmp_path / "b", trusted_proxies=("127.0.0.0/8",)) as served:
-            assert await self.ip(served, "/v1/t", forwarded) == "1.1.1.1"
-            assert await self.ip(served, "/v1/t", ("X-Forwarded-For", "unknown")) == 0
-            assert await self.ip(served, "/v1/track", forwarded) == 0
-
-
 class TestTime:
     async def time_of(self, served: Serving, sent_ago_ms: int, *headers: tuple[str, str]) -> int:
         """Return by how much the time of an event was corrected."""
@@ -266,3 +214,22 @@ class TestTime:
             assert await self.time_of(served, 600_000, ("X-Retry-Count", "0")) == 600_000
             assert await self.time_of(served, 600_000, ("X-Retry-Count", "1")) == 0
             assert await self.time_of(served, 600_000, ("Rsa-Retry-Attempt", "2")) == 0
+
+    async def test_times_that_are_not_corrected_are_counted(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            for age_ms, count in ((86_000_000, None), (87_000_000, 1), (-87_000_000, 2)):
+                corrected = await self.time_of(served, age_ms)
+                assert (corrected == 0) == bool(count)
+                assert count == served.telemetry.registry.get_sample_value(
+                    "gateway_times_uncorrected_total", {"source": "sdk"}
+                )
+
+    async def test_time_of_sending_may_come_in_a_header(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            now = SystemClock().now_ms()
+            sent = ("SentAt", datetime.fromtimestamp(now / 1000 - 600, UTC).isoformat())
+            for body in (EVENT, b'{"batch":[%b]}' % EVENT):
+                event = body.replace(b'"u"', b'"u","timestamp":%d' % (now - 3_600_000))
+                assert (await served.post("/v1/t", event, [*AUTH.items(), sent])).status == 200
+            records = await served.records()
+            assert [record["properties"]["time"] for _, record in records] == [now - 3_000_000] * 2

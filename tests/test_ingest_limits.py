@@ -1,6 +1,7 @@
 """What requests may take: memory together, time and connections each."""
 
 import asyncio
+import gc
 import gzip
 import json
 import time
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ingest.budget import Budget, Lease
+from gateway.ingest.connection import Connection as ServerConnection
 from gateway.ingest.descriptors import connections_allowed
 from gateway.spool import SqliteSpool
 from gateway.spool.base import DeadLetter, Entry
@@ -258,6 +260,68 @@ async def test_json_nested_too_deep_is_refused(tmp_path: Path, depth: int) -> No
                 answer = await served.post("/v1/t", body)
                 assert (answer.status, answer.code) == (400, "nested_too_deep")
         assert await served.still_works()
+
+
+async def test_event_nested_too_deep_costs_no_other(tmp_path: Path) -> None:
+    """Around the limit, which depends on the stack, too: what is decoded has to go all the way."""
+    batch = (
+        b'{"batch":[%b,{"type":"track","userId":"u","extra":1},'
+        b'{"type":"track","event":"E","userId":"u","messageId":"m"}],"context":{"k":1}}'
+    )
+    async with serving(tmp_path) as served:
+        depths = (*range(900, 1000), 100_000)
+        for depth in depths:
+            nested = b'{"a":' * depth + b"1" + b"}" * depth
+            event = b'{"type":"track","userId":"\\u0075","writeKey":"%b","properties":%b}'
+            answer = await served.post(body=batch % (event % (KEY.encode(), nested)))
+            assert (answer.status, answer.body) == (200, b'{"success":true}'), depth
+        assert await served.names() == ["E"] * len(depths)
+        letters = await served.spool.dead_letters(limit=1000)
+        deep = [each.letter for each in letters if each.letter.reason == "nested_too_deep"]
+        assert len(letters) == 2 * len(depths)
+        assert 0 < len(deep) < len(depths)
+        for letter in deep:
+            kept = json.loads(letter.payload)["nested_too_deep"]
+            assert kept.startswith('{"type":"track","userId":"')
+            assert kept.endswith("}" * 900)
+            assert KEY not in kept
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_answered"),
+    [
+        (b"", False),
+        (b"POST /v1/t HTTP/1.1\r\nX", False),
+        (message("/v1/t", EVENT, AUTH), True),
+        (message("/v1/t", EVENT, AUTH)[:-1], True),
+        (message("/v1/t", EVENT, AUTH)[:-1], False),
+        (b"POST /v1/t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n", True),
+        (b"POST /v1/t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n \r\n", True),
+        (b"POST /v1/t HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", True),
+        (b"nonsense\r\n\r\n", True),
+    ],
+)
+async def test_nothing_of_a_connection_is_left_to_the_garbage_collector(
+    tmp_path: Path, sent: bytes, is_answered: bool
+) -> None:
+    """Thousands of them may end at once, and a collection of all that is theirs takes long."""
+
+    def left() -> int:
+        return sum(type(each) is ServerConnection for each in gc.get_objects())
+
+    async with serving(tmp_path, body_timeout_s=0.5) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                async with served.connection() as connection:
+                    await connection.send(sent)
+                    if is_answered:
+                        await connection.answer()
+                    await wait_for(left)
+            await wait_for(lambda: not left())
+        finally:
+            gc.enable()
 
 
 class TestTime:

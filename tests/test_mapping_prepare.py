@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -134,16 +135,28 @@ class TestSkew:
             (3_601_234, 3_600_000),
             (MAX_SKEW_MS, MAX_SKEW_MS),
             (-MAX_SKEW_MS, -MAX_SKEW_MS),
-            (MAX_SKEW_MS + 1, 0),
-            (-MAX_SKEW_MS - 1, 0),
+            (MAX_SKEW_MS + 1, None),
+            (-MAX_SKEW_MS - 1, None),
         ],
     )
     def test_skew_is_rounded_to_ten_seconds_and_has_a_limit(
-        self, difference_ms: int, skew_ms: int
+        self, difference_ms: int, skew_ms: int | None
     ) -> None:
         assert skew_of(RECEIVED_MS - difference_ms, RECEIVED_MS) == skew_ms
         event = one({"timestamp": 1, "sentAt": RECEIVED_MS - difference_ms})
-        assert event.skew_ms == skew_ms
+        assert event.skew_ms == (skew_ms or 0)
+
+    def test_events_that_were_sent_too_long_ago_are_told(self) -> None:
+        stale, fresh = RECEIVED_MS - MAX_SKEW_MS - 1, RECEIVED_MS
+        events = [{}, {"sentAt": fresh}, {"originalTimestamp": 1}, {"sentAt": "junk"}]
+        both = {"originalTimestamp": 1, "timestamp": 1}  # nothing to correct
+        received = decode(json.dumps({"batch": [*events, both], "sentAt": stale}).encode())
+        told = partial(
+            prepare, received, received_ms=RECEIVED_MS, default_type=None, client_ip=None
+        )
+        assert told(is_retry=False) == 2
+        assert [event.skew_ms for event in received.events] == [0] * 5
+        assert told(is_retry=True) == 0
 
     @pytest.mark.parametrize(
         "sent_at", [None, "", "{{ RSA_DEF_SENT_AT_TS }}", True, 0, [], {}, [SENT_AN_HOUR_AGO]]

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import random
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import SpoolUnavailable
-from gateway.spool import SqliteSpool
+from gateway.spool import SqliteSpool, soundness
 from gateway.spool.base import Ledger, Settlement
 from gateway.spool.sidecar import SLOT_BYTES, Memo, QueueMemo, Sidecar
 from tests.test_spool import (
@@ -88,6 +90,69 @@ async def test_miscounted_chunk_is_found_when_the_spool_opens(bench: Bench, kind
     assert len(await everything(spool)) == 10 - lost
     await spool.append([entry("goes on")])
     assert total(await bench.reopen(spool)).pending == 11 - lost
+
+
+def with_other_schema(bench: Bench, change: str, statement: str) -> None:
+    """Run a statement while the schema says something else about the indexes."""
+
+    def rewrite(*statements: str, rows: Sequence[tuple[object, ...]] = ()) -> None:
+        path = bench.directory / "worker-0.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            for each in statements:
+                connection.execute(each)
+            connection.executemany("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", rows)
+
+    rows = bench.sql("SELECT * FROM sqlite_master")
+    rewrite(change)
+    bench.sql(statement)
+    rewrite("DELETE FROM sqlite_master", rows=rows)
+
+
+HIDE = "DELETE FROM sqlite_master WHERE name = '{}'"
+TURN_ROUND = "UPDATE sqlite_master SET sql = replace(sql, 'queue_id, id', 'queue_id, id DESC')"
+TABLE_AND_INDEX = {
+    "newest chunk": (HIDE.format("chunks_of_queue"), "DELETE FROM chunks WHERE id = 3"),
+    "order of chunks": (TURN_ROUND, "REINDEX chunks_of_queue"),
+    "letter": (HIDE.format("dead_letters_by_reason"), "DELETE FROM dead_letters WHERE id = 2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("damage", "is_large"),
+    [(name, large) for name in TABLE_AND_INDEX for large in (False, True)][:-1],
+)
+async def test_index_that_tells_another_story_is_found_when_the_spool_opens(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, damage: str, is_large: bool
+) -> None:
+    if is_large:
+        monkeypatch.setattr(soundness, "PROVEN_BYTES", 0)
+    spool = await bench.open()
+    for n in range(3):
+        await spool.append([entry(n)], [letter(str(n))])
+    await spool.close()
+    with_other_schema(bench, *TABLE_AND_INDEX[damage])
+    spool = await bench.open()
+    assert bench.metric("gateway_spool_salvages_total") == 1
+    chunks, letters = await drain(spool), await spool.dead_letters()
+    assert len(chunks) + len(letters) == (6 if damage == "order of chunks" else 5)
+    ledger = total(spool)
+    assert (ledger.pending, ledger.kept, ledger.gap) == (len(chunks), len(letters), 0)
+    assert (ledger.accepted, ledger.lost) == (6, 6 - len(chunks) - len(letters))
+
+
+async def test_page_that_says_it_is_empty_is_not_written_over(bench: Bench) -> None:
+    spool = await bench.open()
+    sent = await fill(spool)
+    await spool.close()
+    select = "SELECT rootpage FROM sqlite_master WHERE name = 'chunks_of_queue'"
+    ((page,),) = bench.sql(select)
+    with (bench.directory / "worker-0.db").open("r+b") as file:
+        file.seek((page - 1) * 4096 + 5)
+        file.write((4096).to_bytes(2, "big"))  # where its free space ends
+    spool = await bench.open()
+    await spool.append([entry(f"new {n}") for n in range(3)])
+    await assert_sound(spool, sent | {f"new {n}" for n in range(3)}, len(sent) + 3)
 
 
 async def closed(bench: Bench) -> tuple[set[str], Path]:
@@ -304,6 +369,17 @@ def test_torn_slot_of_the_sidecar_leaves_the_other(tmp_path: Path) -> None:
     sidecar.close()
     flip(path, 3 % 2 * SLOT_BYTES + 30)
     assert Sidecar(path).open() == memos[1]
+
+
+async def test_ids_of_dead_letters_are_not_used_again_after_a_salvage(bench: Bench) -> None:
+    spool = await bench.open()
+    await spool.append([], [letter(str(n)) for n in range(3)])
+    assert await spool.letters.purge([2, 3]) == 2
+    await spool.close()
+    bench.sql("UPDATE ledger SET accepted = 7")
+    spool = await bench.open()
+    await spool.append([], [letter("new")])
+    assert [each.id > 3 for each in await spool.dead_letters()] == [False, True]
 
 
 async def test_used_ids_are_not_used_again_after_the_file_was_lost(bench: Bench) -> None:

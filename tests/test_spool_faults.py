@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from gateway.spool import SqliteSpool, files
 from gateway.spool.base import Ledger, Settlement
 from gateway.spool.reserve import RESERVE_BYTES
 from tests.test_spool import (
-    CHILD,
     QUEUE,
     Bench,
     Disk,
@@ -60,7 +60,7 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "fsync")
 
-    monkeypatch.setattr("gateway.spool.writer.write_again", fail)
+    monkeypatch.setattr("gateway.spool.spool_file.write_again", fail)
     await refused(spool)
     disk.after = lambda sql: None
     for _ in range(3):
@@ -70,6 +70,21 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     await spool.append([entry("after")])
     assert names(await drain(spool)) == ["before", "refused", "after"]
     assert total(spool) == Ledger(accepted=3, pending=3)
+
+
+async def test_nothing_is_acknowledged_until_the_name_of_the_log_is_durable(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[set[str]] = []
+
+    def watch(path: Path) -> None:
+        if path == bench.directory:
+            synced.append({each.name for each in path.iterdir()})
+        files.sync(path)
+
+    monkeypatch.setattr("gateway.spool.spool_file.sync", watch)
+    await bench.open()
+    assert {"worker-0.db", "worker-0.db-wal"} <= synced[-1]
 
 
 def test_log_is_written_again_byte_by_byte(tmp_path: Path) -> None:
@@ -168,7 +183,7 @@ async def test_directory_on_another_disk_is_not_taken_for_ours(
         found = real(path)
         return (found[0] + 1, found[1]) if found and path == bench.directory else found
 
-    monkeypatch.setattr("gateway.spool.writer.identity", elsewhere)
+    monkeypatch.setattr("gateway.spool.vanished.identity", elsewhere)
     assert "another disk" in await refused(spool)
     assert list(bench.directory.iterdir()) == []
 
@@ -216,24 +231,24 @@ def limited(child: str, directory: Path, limit: int) -> subprocess.CompletedProc
     )
 
 
-LIMITED = (
-    CHILD.split("async def append")[0]
-    + """
+LIMITED = """
+import asyncio, sys
+from pathlib import Path
 from gateway.errors import SpoolUnavailable
+from tests.support.specimens import new_spool
+from tests.test_spool import entry
 async def main():
-    spool = SqliteSpool(Path(sys.argv[1]), clock=SystemClock(), telemetry=Telemetry(),
-                        max_bytes=1 << 40, min_free_bytes=0)
+    spool = new_spool(Path(sys.argv[1]))
     await spool.open()
     for n in range(200):
         try:
-            await spool.append([Entry(queue, b'{"n":"%d-' % n + b"x" * 15000 + b'"}\\n', 1)])
+            await spool.append([entry(f"{n}-" + "x" * 15000)])
         except SpoolUnavailable:
             print("refused", n, flush=True)
         else:
             print("acked", n, flush=True)
 asyncio.run(main())
 """
-)
 
 
 async def test_files_that_cannot_grow_lose_nothing(bench: Bench) -> None:
@@ -275,7 +290,47 @@ async def test_hanging_disk_keeps_nobody_waiting(bench: Bench) -> None:
     await healed(spool)
     found = names(await drain(spool))
     assert "in the commit" in found
+    assert "behind it" not in found  # it was refused; nobody waits for it
     assert total(spool) == Ledger(accepted=len(found) + 1, delivered=1, pending=len(found))
+
+
+# Disks that are slow
+
+
+def slow(seconds: float) -> Disk:
+    def wait(sql: str) -> None:
+        if sql == "COMMIT":
+            time.sleep(seconds)
+
+    return Disk(before=wait)
+
+
+async def test_slow_disk_takes_more_at_once(bench: Bench) -> None:
+    disk = slow(0.2)
+    spool = await bench.open(connect=disk.connect)
+    await spool.append([entry("first")])
+    before = disk.count("COMMIT")
+    await asyncio.gather(*(spool.append([entry(n)]) for n in range(2000)))
+    assert disk.count("COMMIT") - before <= 4, "256 at a time take eight"
+    assert total(spool).pending == 2001
+
+
+async def test_what_waited_for_too_long_is_not_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.spool.group_commit.GROUP_REQUESTS", 1)
+    monkeypatch.setattr("gateway.spool.group_commit.MAX_TIMES", 1)
+    spool = await bench.open(connect=slow(0.25).connect, max_wait_s=0.6)
+    results = await asyncio.gather(
+        *(spool.append([entry(n)]) for n in range(8)), return_exceptions=True
+    )
+    kept = [str(n) for n, result in enumerate(results) if result is None]
+    assert 2 <= len(kept) <= 4
+    for error in results[len(kept) :]:
+        assert isinstance(error, SpoolUnavailable)
+        assert "too slow" in error.detail
+    assert names(await drain(spool)) == kept
+    await spool.append([entry("later")])
 
 
 # The lock

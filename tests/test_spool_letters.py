@@ -38,7 +38,7 @@ async def test_letter_is_kept_as_it_was_given(tmp_path: Path, letter: DeadLetter
     async with spool_in(tmp_path) as spool:
         await spool.append([], [letter])
         (kept,) = await stored(spool)
-        assert (kept.letter, kept.created_ms, kept.is_damaged) == (letter, NOW_MS, False)
+        assert (kept.letter, kept.created_ms) == (letter, NOW_MS)
         size = len(letter.payload) + len(letter.detail) + LETTER_BYTES
         assert spool.letters.kept() == {"mixpanel": Kept(1, size)}
         await assert_proven(spool)
@@ -322,23 +322,53 @@ DAMAGE = {
     "source": "UPDATE dead_letters SET source = 'x' || source",
     "time": "UPDATE dead_letters SET received_ms = received_ms + 1",
     "no origin": "UPDATE dead_letters SET source = NULL",
-    "queue": "UPDATE dead_letters SET queue_id = 2",
+    "queue": "UPDATE dead_letters SET queue_id = 3",
+    "no queue": "UPDATE dead_letters SET queue_id = 99",
     "checksum": "UPDATE dead_letters SET checksum = 1",
 }
 
 
 @pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE)
-async def test_damaged_letter_is_found_and_counted_once(tmp_path: Path, statement: str) -> None:
+async def test_damaged_letter_is_set_aside_and_counted_as_lost(
+    tmp_path: Path, statement: str
+) -> None:
     async with spool_in(tmp_path) as spool:
-        await spool.append([], [event_letter()])
-        await spool.append([Entry(IMPORT, b"{}\n", 1)])
+        await spool.append([], [event_letter(), record_letter()])
+        await spool.append([Entry(ELSEWHERE, b"{}\n", 1)])
         sql(tmp_path, f"{statement} WHERE id = 1")
         for _ in range(2):
-            (letter,) = await stored(spool)
-            assert letter.is_damaged
+            assert [each.id for each in await stored(spool)] == [2]
+        assert spool.ledger()["mixpanel"] == Ledger(accepted=2, dead_lettered=2, lost=1)
         metric = "gateway_dead_letters_damaged_total"
         assert spool.telemetry.registry.get_sample_value(metric) == 1
-        assert await spool.letters.purge([1]) == 1
+        assert sql(tmp_path, "SELECT id FROM damaged_letters") == [(1,)]
+        await assert_proven(spool)
+    async with spool_in(tmp_path) as spool:
+        await assert_proven(spool)
+
+
+async def test_letters_behind_a_page_of_damaged_ones_are_found(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        await spool.append([], [record_letter(n) for n in range(20)])
+        sql(tmp_path, "UPDATE dead_letters SET reason = 'other' WHERE id < 20")
+        assert [each.id for each in await spool.letters.page(EVERYTHING, limit=5)] == [20]
+        await assert_proven(spool)
+
+
+async def test_letter_that_cannot_be_read_makes_a_new_file(tmp_path: Path) -> None:
+    """Its payload flows over into pages of its own, of which one points nowhere."""
+    async with spool_in(tmp_path) as spool:
+        await spool.append([], [record_letter("y" * 12_000), record_letter("b")])
+    path = tmp_path / "worker-0.db"
+    data = bytearray(path.read_bytes())
+    page = next(n for n in range(0, len(data), 4096) if data[n + 4 : n + 4096] == b"y" * 4092)
+    data[page : page + 4] = b"\x7f\xff\xff\xff"
+    path.write_bytes(data)
+    async with spool_in(tmp_path) as spool:
+        assert [each.id for each in await stored(spool)] == [2]
+        assert spool.ledger() == {"mixpanel": Ledger(accepted=2, dead_lettered=2, lost=1)}
+        assert spool.telemetry.registry.get_sample_value("gateway_spool_salvages_total") == 1
+        await assert_proven(spool)
 
 
 async def test_row_that_cannot_be_deleted_stops_nothing(

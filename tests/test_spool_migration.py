@@ -8,6 +8,7 @@ from pathlib import Path
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode
 from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
+from gateway.spool.format import FORMAT
 from tests.support.letters import (
     IMPORT,
     assert_proven,
@@ -47,18 +48,18 @@ def write_format_1(directory: Path) -> None:
             )
 
 
-async def test_spool_of_format_1_opens_as_format_2_with_everything_in_it(tmp_path: Path) -> None:
+async def test_spool_of_format_1_opens_as_the_newest_with_everything_in_it(tmp_path: Path) -> None:
     directory = tmp_path / "spool"
     write_format_1(directory)
     async with spool_in(directory) as spool:
-        assert sql(directory, "PRAGMA user_version") == [(2,)]
+        assert sql(directory, "PRAGMA user_version") == [(FORMAT,)]
         assert spool.ledger() == {
             "mixpanel": Ledger(accepted=6, delivered=3, dead_lettered=2, pending=1)
         }
         assert spool.queues() == {IMPORT: QueueState(pending=1, chunks=1, oldest_ms=1600000000000)}
         assert await records_of(spool) == [b'{"n":"waits"}']
         record, event = await stored(spool)
-        assert (record.id, record.created_ms, record.is_damaged) == (3, 1500000000000, False)
+        assert (record.id, record.created_ms) == (3, 1500000000000)
         assert record.letter == DeadLetter(
             queue=IMPORT,
             kind="record",

@@ -12,25 +12,14 @@ from tests.support.processes import WRITE_KEY, GatewayProcess, wait_for
 from tests.support.serving import EVENT, message
 from tests.torture import overload, restarts
 
-SLACK = 0.5
+SLACK = 0.3
 """Of the peak: this machine may be busy with other things, and a second is short."""
 
 
-async def test_ten_times_the_connections_do_not_cost_goodput() -> None:
-    await overload.run(connections=16, seconds=1.0, rounds=1, least_share=SLACK)
-
-
-async def test_clients_that_ignore_retry_after_do_not_cost_goodput() -> None:
-    figures = await overload.run(
-        connections=8,
-        seconds=1.5,
-        rounds=1,
-        events=100,
-        padding=500,
-        max_bytes_in_flight=4 * 1024 * 1024,
-        least_share=SLACK,
-    )
-    assert figures["answered_503"] > 0, "it was not overloaded"
+@pytest.mark.parametrize("load", ["events", "batches, little room"])
+async def test_ten_times_the_load_does_not_cost_goodput(load: str) -> None:
+    """Clients do not even wait as long as they are told."""
+    await overload.run(connections=16, seconds=1.5, rounds=1, loads=[load], least_share=SLACK)
 
 
 async def test_restarts_are_not_noticed_by_requests_under_way() -> None:

@@ -13,11 +13,12 @@ from tests.torture import power
 async def test_spool_holds_through_power_cuts_kills_and_failing_disks(tmp_path: Path) -> None:
     figures = await power.run(tmp_path, histories=300)
     assert figures["histories"] >= 300
-    assert min(figures["power cuts"], figures["kills"], figures["failed commits"]) > 0
+    parts = ("power cuts", "kills", "failed commits", "replays", "purges")
+    assert min(figures[part] for part in parts) > 0
 
 
-@pytest.mark.parametrize("mutant", ["unsynced", "early"])
-async def test_spool_that_acknowledges_too_early_is_found(tmp_path: Path, mutant: str) -> None:
+@pytest.mark.parametrize("mutant", ["unsynced", "early", "halved"])
+async def test_spool_with_a_planted_fault_is_found(tmp_path: Path, mutant: str) -> None:
     with pytest.raises(AssertionError, match="Failing test case"):
         await power.run(tmp_path, histories=600, mutant=mutant)
 

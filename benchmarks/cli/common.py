@@ -33,6 +33,7 @@ __all__ = [
     "Share",
     "Sink",
     "SpoolFolder",
+    "Workers",
     "batches_of",
     "carry_out",
     "disk_of",
@@ -79,6 +80,9 @@ Connections = Annotated[
 ]
 Events = Annotated[int, typer.Option(min=1, help="Different events, before the first comes again.")]
 Seed = Annotated[int, typer.Option(help="Another seed gives another corpus.")]
+Workers = Annotated[
+    int, typer.Option(min=0, max=256, help="Processes of the gateway; 0: one for each core.")
+]
 SpoolFolder = Annotated[
     Path | None,
     typer.Option(

@@ -21,6 +21,7 @@ from benchmarks.cli.common import (
     Share,
     Sink,
     SpoolFolder,
+    Workers,
     batches_of,
     carry_out,
     print_load,
@@ -45,6 +46,7 @@ def latency(
     gzip: GzipOption = Gzip.SDK,
     events: Events = 20_000,
     seed: Seed = corpus.SEED,
+    workers: Workers = 1,
     spool: SpoolFolder = None,
     sink: Sink = OWN,
     json_file: JsonFile = None,
@@ -60,6 +62,7 @@ def latency(
         gzip=gzip,
         events=events,
         seed=seed,
+        workers=workers,
         spool=spool,
         sink=sink,
     )

@@ -22,6 +22,7 @@ from benchmarks.cli.common import (
     Seed,
     Sink,
     SpoolFolder,
+    Workers,
     disk_of,
     measuring,
     print_disk,
@@ -78,6 +79,7 @@ def report(
     connections: Connections = 64,
     events: Events = 20_000,
     seed: Seed = corpus.SEED,
+    workers: Workers = 1,
     spool: SpoolFolder = None,
     sink: Sink = OWN,
 ) -> None:
@@ -87,6 +89,7 @@ def report(
         connections=connections,
         events=events,
         seed=seed,
+        workers=workers,
         spool=spool,
         sink=sink,
     )

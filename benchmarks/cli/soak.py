@@ -20,6 +20,7 @@ from benchmarks.cli.common import (
     Share,
     Sink,
     SpoolFolder,
+    Workers,
     batches_of,
     carry_out,
     print_load,
@@ -41,6 +42,7 @@ def soak(
     gzip: GzipOption = Gzip.SDK,
     events: Events = 20_000,
     seed: Seed = corpus.SEED,
+    workers: Workers = 1,
     spool: SpoolFolder = None,
     sink: Sink = OWN,
     json_file: JsonFile = None,
@@ -52,6 +54,7 @@ def soak(
         gzip=gzip,
         events=events,
         seed=seed,
+        workers=workers,
         spool=spool,
         sink=sink,
     )

@@ -29,6 +29,7 @@ class Gateway(Subject):
     """``gateway run --config FILE`` on loopback, with a spool of its own on a disk.
 
     :param directory: for its configuration and what it prints.
+    :param workers: its processes.
     :param spool: folder in which it gets one for its spool, removed at the end.
     :param sink: counts what is delivered; None when only the ledger tells.
     :param sink_url: where it delivers; None for nowhere.
@@ -38,11 +39,18 @@ class Gateway(Subject):
     about = "durable, mapped, delivered"
 
     def __init__(
-        self, directory: Path, *, spool: Path, sink: OwnSink | None, sink_url: str | None
+        self,
+        directory: Path,
+        *,
+        spool: Path,
+        sink: OwnSink | None,
+        sink_url: str | None,
+        workers: int = 1,
     ) -> None:
         super().__init__()
         self.directory = directory
         self._spool = spool
+        self._workers = workers
         self._sink = sink
         self._sink_url = sink_url
         self._url = self._admin = ""
@@ -65,7 +73,8 @@ class Gateway(Subject):
         )
         config = self.directory / "gateway.json"
         # Nobody listens at port 9 (discard); what is refused there stays in the spool.
-        config.write_text(json.dumps(_config(spool, self._sink_url or "http://127.0.0.1:9")))
+        sink_url = self._sink_url or "http://127.0.0.1:9"
+        config.write_text(json.dumps(_config(spool, sink_url, self._workers)))
         self.program = stack.enter_context(
             Program(
                 "the gateway",
@@ -150,10 +159,10 @@ class Gateway(Subject):
         return facts
 
 
-def _config(spool: str, sink_url: str) -> dict[str, Any]:
+def _config(spool: str, sink_url: str, workers: int) -> dict[str, Any]:
     settings = Settings(received_ms=corpus.RECEIVED_MS)
     return {
-        "server": {"host": "127.0.0.1", "port": 0},
+        "server": {"host": "127.0.0.1", "port": 0, "workers": workers},
         "admin": {"host": "127.0.0.1", "port": 0},
         "spool": {"path": spool},
         "sources": [{"name": "app", "write_key": corpus.WRITE_KEY}],

@@ -1,13 +1,14 @@
 """The port that operators talk to: health, the ledger, metrics."""
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from gateway import __version__
 from gateway.admin.dead_letters import DeadLetterPages
+from gateway.admin.listener import AdminListener
 from gateway.clock import Clock
 from gateway.config import AdminConfig
 from gateway.dead_letters import DeadLetters
@@ -16,9 +17,6 @@ from gateway.spool.dead_letters import Kept
 from gateway.telemetry import Telemetry
 
 __all__ = ["AdminServer"]
-
-_OPEN = frozenset({"/livez", "/readyz"})
-"""What answers without the token: it tells nothing but whether the gateway is well."""
 
 
 class AdminServer:
@@ -39,7 +37,6 @@ class AdminServer:
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:
-        self._config = config
         self._spool = spool
         self._dead_letters = dead_letters
         self._delivery_status = delivery_status
@@ -48,29 +45,31 @@ class AdminServer:
         self._telemetry = telemetry
         self._started_ms = clock.now_ms()
         self._draining = False
-        self._runner: web.AppRunner | None = None
+        letters = DeadLetterPages(dead_letters, config)
+        pages = [
+            web.get("/livez", self._livez),
+            web.get("/readyz", self._readyz),
+            web.get("/statusz", self._statusz),
+            web.get("/metrics", self._metrics),
+        ]
+        self._listener = AdminListener(
+            config,
+            [*pages, *letters.routes()],
+            served="/livez /readyz /statusz /metrics /dead-letters",
+            max_body_bytes=letters.MAX_BODY_BYTES,
+        )
 
-    async def start(self) -> None:
+    async def start(self, path: Path | None = None) -> None:
         """Listen.
 
+        :param path: of a socket, in place of the configured address.
         :raises OSError: the address cannot be used.
         """
-        pages = DeadLetterPages(self._dead_letters, self._config)
-        app = web.Application(middlewares=[self._authorize], client_max_size=pages.MAX_BODY_BYTES)
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/statusz", self._statusz)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_routes(pages.routes())
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._config.host, self._config.port).start()
+        await self._listener.start(path)
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._listener.stop()
 
     def drain(self) -> None:
         """Answer from now on that no more requests should come here."""
@@ -79,28 +78,7 @@ class AdminServer:
     @property
     def port(self) -> int:
         """The port in use, also where the configuration says 0."""
-        if self._runner is None:
-            raise RuntimeError("the server is not started")
-        return int(self._runner.addresses[0][1])
-
-    @web.middleware
-    async def _authorize(
-        self,
-        request: web.Request,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
-        token = self._config.token
-        if token is not None and request.path not in _OPEN:
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            given_bytes = given.encode("utf-8", "surrogateescape")  # any bytes may be sent
-            if not hmac.compare_digest(given_bytes, token.reveal().encode()):
-                return _problem(401, "send the admin token: Authorization: Bearer TOKEN")
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            return _problem(404, "served here: /livez /readyz /statusz /metrics /dead-letters")
-        except web.HTTPMethodNotAllowed as error:
-            return _problem(405, f"use {' or '.join(sorted(error.allowed_methods))}")
+        return self._listener.port
 
     async def _livez(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -185,7 +163,3 @@ def _dead_letters(ledger: Ledger, kept: Kept) -> dict[str, int]:
         "lost": ledger.lost,
         "gap": ledger.kept - kept.letters,
     }
-
-
-def _problem(status: int, message: str) -> web.Response:
-    return web.json_response({"message": message}, status=status)

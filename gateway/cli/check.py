@@ -5,7 +5,10 @@ import json
 import typer
 
 from gateway.cli.common import ConfigFile, load_or_exit, say
+from gateway.clock import SystemClock
 from gateway.config import redacted
+from gateway.ingest.bundle import check_bundle
+from gateway.ingest.tls import check_certificate, expiry_warning, load
 
 __all__ = ["check"]
 
@@ -17,7 +20,12 @@ def check(
     ),
 ) -> None:
     """Check a configuration; exits with 2 and names every mistake when it is wrong."""
-    loaded = load_or_exit(config)
+    loaded = load_or_exit(config, checks=(check_certificate, check_bundle))
+    cert, key = loaded.server.tls_cert, loaded.server.tls_key
+    if cert is not None and key is not None:
+        warning = expiry_warning(load(cert, key), SystemClock().now_ms())
+        if warning is not None:
+            say(f"gateway: warning: server.tls_cert: {warning}")
     if show:
         typer.echo(json.dumps(redacted(loaded), indent=2, ensure_ascii=False))
     say(

@@ -1,23 +1,17 @@
 """What several commands share."""
 
-import asyncio
-import logging
-import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-import uvloop
 
-from gateway.config import Config, load, warnings
+from gateway.config import Check, Config, load, warnings
 from gateway.errors import ConfigError
 from gateway.mapping import check_subscriptions
 
-__all__ = ["ConfigFile", "fail", "load_or_exit", "log_to_stderr", "run_async", "say", "until_told"]
-
-_T = TypeVar("_T")
+__all__ = ["CHECKS", "ConfigFile", "fail", "load_or_exit", "say"]
 
 ConfigFile = Annotated[
     Path | None,
@@ -31,6 +25,9 @@ ConfigFile = Annotated[
     ),
 ]
 
+CHECKS = (check_subscriptions,)
+"""What only other parts of the program can find wrong in a configuration."""
+
 
 def say(text: str) -> None:
     """Print a line for the person at the terminal; standard output is left to data."""
@@ -43,10 +40,18 @@ def fail(text: str, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
-def load_or_exit(path: Path | None, fallback: Mapping[str, str] = MappingProxyType({})) -> Config:
-    """Return the configuration; with mistakes in it, print each and exit with 2."""
+def load_or_exit(
+    path: Path | None,
+    fallback: Mapping[str, str] = MappingProxyType({}),
+    *,
+    checks: Sequence[Check] = (),
+) -> Config:
+    """Return the configuration; with mistakes in it, print each and exit with 2.
+
+    :param checks: what only some commands need to be right.
+    """
     try:
-        config = load(path, fallback=fallback, checks=(check_subscriptions,))
+        config = load(path, fallback=fallback, checks=(*CHECKS, *checks))
     except ConfigError as error:
         where = str(path) if path else "the environment"
         count = len(error.problems)
@@ -57,25 +62,3 @@ def load_or_exit(path: Path | None, fallback: Mapping[str, str] = MappingProxyTy
     for warning in warnings(config):
         say(f"gateway: warning: {warning}")
     return config
-
-
-def log_to_stderr() -> None:
-    """Log one line an event to standard error."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-
-
-def run_async(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
-
-
-async def until_told() -> None:
-    """Wait for SIGTERM or SIGINT; from now on, neither of them does anything else."""
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()

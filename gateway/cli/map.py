@@ -14,10 +14,12 @@ from gateway.clock import SystemClock
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.errors import RequestError
 from gateway.events import Event, Received, decode, encode, plain_text
+from gateway.mapping import policies_of
 from gateway.mapping.explain import account
-from gateway.mapping.mapper import EXPLANATIONS
+from gateway.mapping.mapper import EXPLANATIONS, stand_in
 from gateway.mapping.prepare import prepare
 from gateway.mapping.preview import Outcome, Preview, parse_time
+from gateway.policy import Removal, SourcePolicy
 
 __all__ = ["map_events"]
 
@@ -52,7 +54,9 @@ def map_events(
         None, metavar="NAME", help="Only this destination of the configuration."
     ),
     source: str | None = typer.Option(
-        None, metavar="NAME", help="The source that the events come from: it has destinations."
+        None,
+        metavar="NAME",
+        help="The source that the events come from: it has destinations and options.",
     ),
     kind: str | None = typer.Option(None, "--type", help="The type of events that name none."),
     received: str | None = typer.Option(
@@ -74,19 +78,30 @@ def map_events(
     Exits with 1 when an event is rejected and --strict is given, with 2 when the input or the
     configuration cannot be read.
     """
-    previews = _previews(config, profile, destination, source)
+    previews, policy = _previews(config, profile, destination, source)
     received_ms = _time_of_receipt(received)
     was_rejected = False
     first = 1
     for batch in _read(file):
         _complete(batch, first, received_ms, kind)
         for number, event in enumerate(batch.events, first):
-            outcomes = [preview.map(event, received_ms) for preview in previews]
-            was_rejected |= any(outcome.is_rejected for outcome in outcomes)
-            if explain:
-                _explain(number, event, previews, outcomes, received_ms)
+            removals: list[Removal] = []
+            reason = policy.reason_against(event) if policy else None
+            if reason is not None:
+                outcomes = [Outcome(reason=reason) for _ in previews]
             else:
+                if policy:
+                    policy.strip(event, removals)
+                outcomes = [preview.map(event, received_ms) for preview in previews]
+            was_rejected |= any(outcome.is_rejected for outcome in outcomes)
+            if not explain:
                 _print(event, previews, outcomes)
+                continue
+            _introduce(number, event, removals)
+            if reason is not None:
+                typer.echo(f"  the source's options keep it away: {reason}")
+            else:
+                _explain(event, previews, outcomes, received_ms)
         first += len(batch.events)
         for misfit in batch.misfits:
             was_rejected = True
@@ -97,8 +112,12 @@ def map_events(
 
 def _previews(
     config: Path | None, profile: Profile, destination: str | None, source: str | None
-) -> list[Preview]:
-    """Return the mappings that were asked for; exits with 2 when there are no such."""
+) -> tuple[list[Preview], SourcePolicy | None]:
+    """Return the mappings that were asked for, and the options that come before them.
+
+    Exits with 2 when there are no such.
+    """
+    policy = None
     if config is None:
         chosen: Sequence[DestinationConfig] = (
             DestinationConfig(
@@ -119,6 +138,8 @@ def _previews(
             accepted = ", ".join(one.name for one in loaded.sources)
             raise fail(f"--source: no source is called {source!r}; accepted: {accepted}", 2)
         names = found[0].destinations if found else ()
+        if found:
+            policy = policies_of(loaded)[found[0].name, "keep"]
     wanted = [
         one
         for one in chosen
@@ -127,7 +148,7 @@ def _previews(
     if not wanted:
         accepted = ", ".join(names or (one.name for one in chosen))
         raise fail(f"--destination: none is called {destination!r}; accepted: {accepted}", 2)
-    return [Preview(one, source or "") for one in wanted]
+    return [Preview(one, source or "") for one in wanted], policy
 
 
 def _time_of_receipt(received: str | None) -> int:
@@ -217,16 +238,21 @@ def _verdict(outcome: Outcome) -> str:
     return f'"rejected":{json.dumps(outcome.reason)},"detail":{json.dumps(detail)}'
 
 
+def _introduce(number: int, event: Event, removals: Sequence[Removal]) -> None:
+    """Print for people which event it is, and what its source's options took out of it."""
+    shown = " ".join(plain_text(part) or "" for part in (event.type, event.event or event.name))
+    typer.echo(f"event {number}: {shown.strip()} ({plain_text(event.message_id)})")
+    for removal in removals:
+        typer.echo(f"  taken out: {removal.place}: {removal.reason}")
+
+
 def _explain(
-    number: int,
     event: Event,
     previews: Sequence[Preview],
     outcomes: Sequence[Outcome],
     received_ms: int,
 ) -> None:
     """Print for people how an event's records came about."""
-    shown = " ".join(plain_text(part) or "" for part in (event.type, event.event or event.name))
-    typer.echo(f"event {number}: {shown.strip()} ({plain_text(event.message_id)})")
     for preview, outcome in zip(previews, outcomes, strict=True):
         if outcome.is_rejected:
             detail = EXPLANATIONS[str(outcome.reason)]
@@ -247,10 +273,11 @@ def _explain(
 def _reject_misfit(misfit: bytes, previews: Sequence[Preview], *, is_explained: bool) -> None:
     """Print that an element of a batch is no event."""
     for preview in previews:
-        reason, element = "not_an_object", misfit.decode()
+        reason, text = stand_in(misfit)
         if is_explained:
-            typer.echo(f"element: {element}\n  {preview.name}: rejected: {EXPLANATIONS[reason]}")
+            shown = misfit.decode()
+            typer.echo(f"element: {shown}\n  {preview.name}: rejected: {EXPLANATIONS[reason]}")
             continue
         verdict = _verdict(Outcome(reason=reason, is_rejected=True))
         name = json.dumps(preview.name)
-        typer.echo(f'{{"destination":{name},{verdict},"event":{{"element":{element}}}}}')
+        typer.echo(f'{{"destination":{name},{verdict},"event":{text.decode()}}}')

@@ -2,26 +2,33 @@
 
 import asyncio
 import errno
-import gc
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 import typer
 
 from gateway.app import App
-from gateway.cli.common import (
-    ConfigFile,
-    fail,
-    load_or_exit,
+from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
+from gateway.config import Config, load
+from gateway.errors import ConfigError, SpoolError
+from gateway.ingest.bundle import check_bundle
+from gateway.ingest.tls import CertificateError, check_certificate
+from gateway.process import (
+    collect_garbage_rarely,
     log_to_stderr,
     run_async,
-    say,
+    stop_when_told_twice,
     until_told,
 )
-from gateway.config import Config
-from gateway.errors import SpoolError
 from gateway.sandbox import Sandbox
+from gateway.workers import CannotStart, Supervisor, left_behind, usual_workers
 
 __all__ = ["run"]
+
+_log = logging.getLogger(__name__)
 
 _SANDBOX_KEY = "dev"
 _SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": "sandbox", "WRITE_KEY": _SANDBOX_KEY}
@@ -30,6 +37,18 @@ _SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": "sandbox", "WRITE_KEY": _SANDBOX
 _HINT = "choose others with server.port and admin.port, or GATEWAY_PORT and GATEWAY_ADMIN_PORT"
 
 _ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+
+_FIXED: Mapping[str, Callable[[Config], Any]] = {
+    "server.host": lambda config: config.server.host,
+    "server.port": lambda config: config.server.port,
+    "server.workers": lambda config: config.server.workers,
+    "admin": lambda config: config.admin,
+    "spool.path": lambda config: config.spool.path,
+}
+"""What belongs to all workers together, and so outlives each of them."""
+
+_CHECKS = (check_certificate, check_bundle)
+"""What has to be right in a configuration that is run."""
 
 _NOTHING: dict[str, str] = {}
 
@@ -45,85 +64,129 @@ def run(
     sandbox_port: int = typer.Option(8082, help="The port of the stand-in."),
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
-    loaded = load_or_exit(config, _SANDBOX_VARIABLES if sandbox else _NOTHING)
+    fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
+    loaded = load_or_exit(config, fallback, checks=_CHECKS)
     log_to_stderr()
+
+    def read() -> Config:
+        return load(config, fallback=fallback, checks=(*CHECKS, *_CHECKS))
+
     try:
-        run_async(_serve(loaded, sandbox_port if sandbox else None))
-    except SpoolError as error:
+        run_async(_serve(loaded, read, sandbox_port if sandbox else None))
+    except (SpoolError, CannotStart, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
         hint = f"; {_HINT}" if error.errno in _ADDRESS_ERRORS else ""
         raise fail(f"cannot start: {error.strerror or error}{hint}") from None
 
 
-async def _serve(config: Config, sandbox_port: int | None) -> None:
+async def _serve(config: Config, read: Callable[[], Config], sandbox_port: int | None) -> None:
     sandbox = None
     if sandbox_port is not None:
         sandbox = Sandbox()
         await sandbox.start("127.0.0.1", sandbox_port)
-        config = _towards(sandbox.url, config)
+        config = _towards(sandbox, config)
+    workers = config.server.workers or usual_workers()
     try:
-        app = App(config)
-        await app.start()
-        _collect_garbage_rarely()
-        _greet(app, sandbox)
-        await until_told()
-        say("gateway: stopping: finishing requests and delivering what is pending")
-        await _stop(app)
-        left = sum(ledger.pending for ledger in app.spool.ledger().values())
-        say(f"gateway: stopped; {left} records wait in {config.spool.path} for the next start")
+        if workers == 1 and not left_behind(config, workers):
+            await _serve_alone(config, sandbox)
+        else:
+            await _serve_together(config, lambda: _towards(sandbox, read()), workers, sandbox)
     finally:
         if sandbox is not None:
             await sandbox.stop()
 
 
-def _collect_garbage_rarely() -> None:
-    """Keep the garbage collector from stopping everything for long.
+async def _serve_alone(config: Config, sandbox: Sandbox | None) -> None:
+    app = App(config)
+    await app.start()
+    if config.server.tls_cert is not None:
+        _reload_certificate_when_told(app)
+    collect_garbage_rarely()
+    _greet(config, app.ingest.port, app.admin.port, sandbox)
+    await until_told()
+    say("gateway: stopping: finishing requests and delivering what is pending")
+    await stop_when_told_twice(app.stop, lambda: _at_once(app.stop(deliver=False)))
+    left = sum(ledger.pending for ledger in app.spool.ledger().values())
+    say(f"gateway: stopped; {left} records wait in {config.spool.path} for the next start")
 
-    With 10,000 connections a full collection takes 0.1 s, and the default thresholds start one
-    whenever some thousands of them come.  What is garbage is still found while it is young.
-    """
-    gc.freeze()  # what has been loaded stays
-    gc.set_threshold(700, 2, 1000)
+
+def _reload_certificate_when_told(app: App) -> None:
+    """Read the certificate again at SIGHUP, for those who do not want to wait a second."""
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(app.ingest.reload_certificate())
+        reloads.add(task)  # else it may be collected before it is done
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
-async def _stop(app: App) -> None:
-    """Stop in order; when told again, stop at once."""
-    stopping = asyncio.create_task(app.stop())
-    told_again = asyncio.create_task(until_told())
-    await asyncio.wait((stopping, told_again), return_when=asyncio.FIRST_COMPLETED)
-    told_again.cancel()
-    if stopping.done():
-        await stopping
-        return
+async def _serve_together(
+    config: Config, read: Callable[[], Config], workers: int, sandbox: Sandbox | None
+) -> None:
+    supervisor = Supervisor(config, workers)
+    await supervisor.start()
+    _greet(config, supervisor.port, supervisor.admin.port, sandbox)
+    say(f"gateway: {workers} workers; SIGHUP replaces them one by one with a new configuration")
+    reloading = asyncio.create_task(_reload_when_told(read, supervisor))
+    await until_told()
+    reloading.cancel()
+    say("gateway: stopping: finishing requests and delivering what is pending")
+    await stop_when_told_twice(supervisor.stop, lambda: _at_once(supervisor.stop_now()))
+    say(f"gateway: stopped; what is pending waits in {config.spool.path} for the next start")
+
+
+async def _at_once(stop: Awaitable[None]) -> None:
     say("gateway: told again: stopping at once; what is in the spool stays there")
-    stopping.cancel()
-    await asyncio.wait((stopping,))
-    await app.stop(deliver=False)
+    await stop
 
 
-def _towards(url: str, config: Config) -> Config:
-    """Return the configuration with every destination replaced by the sandbox.
+async def _reload_when_told(read: Callable[[], Config], supervisor: Supervisor) -> None:
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    while True:
+        await told.wait()
+        told.clear()
+        try:
+            config = read()
+        except ConfigError as error:
+            _log.error("not reloaded; nothing has changed: %s", "; ".join(error.problems))
+            continue
+        fixed = [name for name, of in _FIXED.items() if of(config) != of(supervisor.config)]
+        if fixed:
+            _log.error("not reloaded: %s can only change with a restart", ", ".join(fixed))
+            continue
+        _log.info("replacing the workers one by one")
+        await supervisor.reload(config)
+        _log.info("all workers run with the new configuration")
+
+
+def _towards(sandbox: Sandbox | None, config: Config) -> Config:
+    """Return the configuration with every destination replaced by the sandbox, if there is one.
 
     The spool is another one: records that are meant for Mixpanel must not end up in the sandbox.
     """
+    if sandbox is None:
+        return config
     replace = msgspec.structs.replace
     return replace(
         config,
-        destinations=tuple(replace(each, base_url=url) for each in config.destinations),
+        destinations=tuple(replace(each, base_url=sandbox.url) for each in config.destinations),
         spool=replace(config.spool, path=f"{config.spool.path.rstrip('/')}-sandbox"),
     )
 
 
-def _greet(app: App, sandbox: Sandbox | None) -> None:
-    host, port = app.config.server.host, app.ingest.port
-    scheme = "https" if app.config.server.tls_cert else "http"
-    admin = f"http://{app.config.admin.host}:{app.admin.port}"
+def _greet(config: Config, port: int, admin_port: int, sandbox: Sandbox | None) -> None:
+    host = config.server.host
+    scheme = "https" if config.server.tls_cert else "http"
+    admin = f"http://{config.admin.host}:{admin_port}"
     say(f"gateway: SDKs send to       {scheme}://{host}:{port}")
     say(f"gateway: health and ledger  {admin}/statusz")
     if sandbox is None:
         return
-    key = app.config.sources[0].write_key.reveal() if len(app.config.sources) == 1 else "KEY"
+    key = config.sources[0].write_key.reveal() if len(config.sources) == 1 else "KEY"
     key = key if key == _SANDBOX_KEY else "YOUR_WRITE_KEY"
     say(f"gateway: Mixpanel stand-in  {sandbox.url}  (nothing leaves this machine)")
     say("")

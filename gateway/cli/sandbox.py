@@ -3,7 +3,8 @@
 import msgspec
 import typer
 
-from gateway.cli.common import fail, log_to_stderr, run_async, say, until_told
+from gateway.cli.common import fail, say
+from gateway.process import log_to_stderr, run_async, until_told
 from gateway.sandbox import Fault, Sandbox
 
 __all__ = ["sandbox"]

@@ -7,7 +7,8 @@ from typing import Any
 import aiohttp
 import typer
 
-from gateway.cli.common import fail, run_async, say
+from gateway.cli.common import fail, say
+from gateway.process import run_async
 
 __all__ = ["send"]
 

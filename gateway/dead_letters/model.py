@@ -56,7 +56,6 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received: str | None = None
     skew_ms: int = 0
     client_ip: str | None = None
-    is_damaged: bool = False
     payload: Raw = _NOTHING
 
 
@@ -174,7 +173,6 @@ def letter_of(stored: StoredDeadLetter, *, has_payload: bool = True) -> Letter:
         received=_iso(origin.received_ms) if origin else None,
         skew_ms=origin.skew_ms if origin else 0,
         client_ip=origin.client_ip if origin else None,
-        is_damaged=stored.is_damaged,
         payload=_as_json(letter.payload) if has_payload else _NOTHING,
     )
 

@@ -175,8 +175,6 @@ class DeadLetters:
         def problem(reason: str, detail: str) -> Problem:
             return Problem(id=stored.id, destination=destination, reason=reason, detail=detail)
 
-        if stored.is_damaged:
-            return problem("damaged", "it is not as it was written; look at it, then purge it")
         if destination not in self._destinations:
             detail = f"no destination is called {destination}; configure it, then replay"
             return problem("no_destination", detail)

@@ -1,49 +1,87 @@
 """The client's address, believed only as far as the proxies in front are known."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TypeAlias
 
-from multidict import MultiMapping
+from aiohttp import web
+
+from gateway.config import ProxyHeader
+from gateway.policy import Address, address_of
 
 __all__ = ["ClientAddress"]
 
-_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+def _x_forwarded_for(request: web.BaseRequest) -> list[str]:
+    # Some proxies add a line of their own to the one that the client may have made up.
+    lines = request.headers.getall("X-Forwarded-For", ())
+    return [hop for line in lines if line.strip() for hop in line.split(",")]
+
+
+def _forwarded(request: web.BaseRequest) -> list[str]:
+    # RFC 7239; what aiohttp cannot read of it has no "for".
+    return [element.get("for", "") for element in request.forwarded]
+
+
+def _x_real_ip(request: web.BaseRequest) -> list[str]:
+    return [line for line in request.headers.getall("X-Real-IP", ()) if line.strip()][-1:]
+
+
+_READERS: dict[ProxyHeader, Callable[[web.BaseRequest], list[str]]] = {
+    "X-Forwarded-For": _x_forwarded_for,
+    "Forwarded": _forwarded,
+    "X-Real-IP": _x_real_ip,
+}
+"""What each header says about the hops of a request, the nearest one last."""
 
 
 class ClientAddress:
     """Finds the address a request came from.
 
-    :param trusted_proxies: networks whose X-Forwarded-For is believed.
+    :param trusted_proxies: networks whose word counts.
+    :param headers: what they say it with; the first one that tells an address counts.
     """
 
-    def __init__(self, trusted_proxies: Sequence[str]) -> None:
-        networks = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
-        self._networks: tuple[_Network, ...] = networks
+    def __init__(self, trusted_proxies: Sequence[str], headers: Sequence[ProxyHeader]) -> None:
+        self._networks = tuple(map(ipaddress.ip_network, trusted_proxies))
+        self._readers = tuple(_READERS[header] for header in headers)
+        self._address_of = lru_cache(maxsize=1024)(address_of)
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
 
-    def of(self, peer: str | None, headers: MultiMapping[str]) -> str | None:
-        """Return the nearest address that no trusted proxy has.
+    def of(self, request: web.BaseRequest) -> str | None:
+        """Return the nearest address that no trusted proxy has, as it is usually written.
 
-        :param peer: the address at the other end of the connection.
+        None when it cannot be told, as where a proxy says "unknown" or has an obfuscated name:
+        what is written before that may be made up.
         """
-        if peer is None or not self._networks or not self._is_trusted(peer):
-            return peer
-        # Some proxies add a line of their own to the one that the client may have made up.
-        lines = headers.getall("X-Forwarded-For", ())
-        hops = [hop.strip() for line in lines for hop in line.split(",")]
-        for hop in reversed(hops):
-            if not hop:
-                break
-            if not self._is_trusted(hop):
-                return hop
-            peer = hop
-        return peer
+        peer = self._address_of(request.remote or "")
+        if peer is None or not self._believes(peer):
+            return None if peer is None else str(peer)
+        is_told = False
+        for read in self._readers:
+            hops = read(request)
+            is_told |= bool(hops)
+            address = self._nearest(hops)
+            if address is not None:
+                return str(address)
+        return None if is_told else str(peer)
 
-    def _in_networks(self, text: str) -> bool:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return False
+    def is_trusted(self, request: web.BaseRequest) -> bool:
+        """Return whether a request comes from a proxy whose word counts."""
+        peer = self._address_of(request.remote or "")
+        return peer is not None and self._believes(peer)
+
+    def _believes(self, peer: Address) -> bool:
+        return bool(self._networks) and self._is_trusted(peer)
+
+    def _nearest(self, hops: Sequence[str]) -> Address | None:
+        """Return the nearest one that no trusted proxy has, else the farthest."""
+        address = None
+        for hop in reversed(hops):
+            address = address_of(hop)
+            if address is None or not self._is_trusted(address):
+                break
+        return address
+
+    def _in_networks(self, address: Address) -> bool:
         return any(address in network for network in self._networks)

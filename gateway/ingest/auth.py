@@ -16,8 +16,9 @@ from aiohttp import web
 from gateway.config import SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, plain_text
+from gateway.policy import is_origin_allowed
 
-__all__ = ["Sources", "key_in_body", "key_in_request"]
+__all__ = ["Sources", "check_origin", "key_in_body", "key_in_request"]
 
 
 def key_in_request(request: web.BaseRequest) -> str | None:
@@ -58,10 +59,30 @@ def _basic_user(credentials: str) -> str | None:
     return decoded[:-1] if decoded.endswith(":") else decoded
 
 
-class Sources:
-    """The sources by their write keys."""
+def check_origin(source: SourceConfig, request: web.BaseRequest) -> None:
+    """Refuse the requests of pages that may not send for a source.
 
-    def __init__(self, sources: Sequence[SourceConfig]) -> None:
+    The page can read the answer: a browser that hides it makes SDKs send again and again.
+
+    :raises RequestError: (400) the page's origin is not listed.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and not is_origin_allowed(origin, source.allowed_origins):
+        raise RequestError(
+            400,
+            "origin_not_allowed",
+            "pages of this origin may not send; its source has a list, allowed_origins",
+        )
+
+
+class Sources:
+    """The sources by their write keys.
+
+    :param default: name of the one that events without any key belong to, where they may lack it.
+    """
+
+    def __init__(self, sources: Sequence[SourceConfig], default: str | None = None) -> None:
+        self.default = next((source for source in sources if source.name == default), None)
         self._pepper = os.urandom(16)
         self._by_digest = {self._digest(source.write_key.reveal()): source for source in sources}
 
@@ -86,6 +107,14 @@ class Sources:
                 401, "unknown_write_key", "the write key belongs to none of the sources"
             )
         return source
+
+    def know(self, key: str | None) -> bool:
+        """Tell whether a key is that of a source."""
+        try:
+            self.find(key)
+        except RequestError:
+            return False
+        return True
 
     def _digest(self, key: str) -> bytes:
         text = key.encode("utf-8", "replace")

@@ -8,7 +8,7 @@ from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Lease
 from gateway.ingest.refusals import no_room
 
-__all__ = ["inflate", "read_body"]
+__all__ = ["check_density", "inflate", "read_body"]
 
 _BAD_STREAM: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub errs
 _GZIP = 31  # window bits that make zlib expect a gzip header
@@ -63,11 +63,19 @@ async def read_body(
     if encoding in _WINDOW_BITS:
         body = inflate(body, encoding, max_bytes)
         _hold(lease, len(body), arrivals)
+    check_density(body)
+    return body
+
+
+def check_density(body: bytes) -> None:
+    """Refuse JSON that would take far more memory decoded than as text.
+
+    :raises RequestError: (400) it holds too many values.
+    """
     if _has_more(body, b"{", _MAX_OBJECTS) or _has_more(body, b",", _MAX_VALUES):
         raise RequestError(
             400, "too_many_values", "the body holds too many values; send smaller batches"
         )
-    return body
 
 
 def _has_more(body: bytes, byte: bytes, limit: int) -> bool:
@@ -113,7 +121,8 @@ async def _read_all(
             taken = size + _PART_BYTES * len(parts)
             if taken > length and is_late:
                 _hold(lease, taken, arrivals, arriving=True)
-    except (web.RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, ConnectionError) as error:
+        error.__traceback__ = None  # the body keeps the error, and this would keep the body
         raise RequestError(
             400,
             "incomplete_body",

@@ -120,6 +120,7 @@ class Connection(web.RequestHandler):
             return
         # What came is no HTTP: nothing after it can be told from it.
         self._deaf = True
+        message.exc.__traceback__ = None  # which keeps the message: a circle
         if not self._body.is_eof():
             # It is the body of a request that is being handled, which has the answer to give.
             messages.pop()

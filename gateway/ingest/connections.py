@@ -2,8 +2,8 @@
 
 import asyncio
 import select
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -14,14 +14,15 @@ from gateway.ingest.connection import Connection
 from gateway.ingest.refusals import too_many_connections
 from gateway.telemetry import Telemetry
 
-__all__ = ["Connections"]
+__all__ = ["TURNED_AWAY", "Connections"]
 
 _KEEPALIVE_S = 75.0  # SDKs reuse connections between flushes that are up to 60 s apart
 _READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
 _MAX_HEADERS = 100
+_MAX_LINE_BYTES = 16 * 1024  # Mixpanel's SDK for Node sends an event in the query
 
 _TURNED_AWAY_S = 1.0
-_TURNED_AWAY = 128
+TURNED_AWAY = 128
 """Connections beyond the cap that are given the time to see why."""
 
 _GRACE_S = 1.0
@@ -63,54 +64,75 @@ class Connections(web.Server):
             lingering_time=0,  # see Connection
             read_bufsize=_READ_BYTES,
             max_headers=_MAX_HEADERS,
+            max_line_size=_MAX_LINE_BYTES,
         )
         self.budget = budget
         self.header_timeout_s = header_timeout_s
         self._arrivals = arrivals
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._telemetry = telemetry
         self._sweep_s = sweep_s
         self._sweeping: asyncio.Task[None] | None = None
         self._turned_away: set[asyncio.Transport] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # aiohttp only calls it
         """Return a protocol for a new connection."""
-        if len(self._connections) < self._max_connections:
+        return self.protocol(len(self))
+
+    def protocol(self, others: int) -> asyncio.Protocol:
+        """Return a protocol for a new connection.
+
+        :param others: how many there are beside it.
+        """
+        if others < self.max_connections:
             return Connection(self, loop=self._loop, **self._kwargs)
         self.count_refusal("connections")
         return _TurnedAway(self)
+
+    def shake_hands(self, handshake: Coroutine[Any, Any, None]) -> None:
+        """Begin a connection with a handshake; it counts from now on."""
+        task = self._loop.create_task(handshake)
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     def count_refusal(self, reason: str) -> None:
         """Count a connection or request that was refused for want of time or room."""
         self._telemetry.refusals.labels(reason).inc()
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._connections) + len(self._handshakes)
 
     def start_sweeping(self) -> None:
         """Look at every connection from now on, about once a second."""
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
-        """Look at a part of the connections at a time: nobody waits for ten thousand of them."""
         while True:
-            for body in self._arrivals.slow(self._loop.time()):
-                if self._arrivals.cut(body):
-                    self.count_refusal("body_timeout")
+            await self._cut_slow_bodies()
+            await self._look_at_connections()
+
+    async def _cut_slow_bodies(self) -> None:
+        for body in self._arrivals.slow(self._loop.time()):
+            if self._arrivals.cut(body):
+                self.count_refusal("body_timeout")
+                await asyncio.sleep(_ENDING_S)
+
+    async def _look_at_connections(self) -> None:
+        """Look at a part of them at a time: nobody waits for ten thousand of them."""
+        connections = list(self._connections)
+        step = len(connections) // _STEPS + 1
+        for start in range(0, step * _STEPS, step):
+            now = self._loop.time()
+            for connection in connections[start : start + step]:
+                transport = self._connections.get(connection)
+                if transport is None:
+                    continue  # it has ended meanwhile
+                if connection.sweep(now, transport):  # type: ignore[attr-defined]
+                    connection.end_slow(transport)  # type: ignore[attr-defined]
                     await asyncio.sleep(_ENDING_S)
-            connections = list(self._connections)
-            step = len(connections) // _STEPS + 1
-            for start in range(0, step * _STEPS, step):
-                now = self._loop.time()
-                for connection in connections[start : start + step]:
-                    transport = self._connections.get(connection)
-                    if transport is None:
-                        continue  # it has ended meanwhile
-                    if connection.sweep(now, transport):  # type: ignore[attr-defined]
-                        connection.end_slow(transport)  # type: ignore[attr-defined]
-                        await asyncio.sleep(_ENDING_S)
-                await asyncio.sleep(self._sweep_s / _STEPS)
+            await asyncio.sleep(self._sweep_s / _STEPS)
 
     async def drain(self, timeout_s: float) -> None:
         """Finish the requests under way and close all connections.
@@ -128,6 +150,8 @@ class Connections(web.Server):
             now = self._loop.time()
         if self._sweeping is not None:
             self._sweeping.cancel()
+        for handshake in list(self._handshakes):
+            handshake.cancel()
         for transport in list(self._turned_away):
             self._let_go(transport)
         await self.shutdown(_POLL_S)
@@ -149,11 +173,14 @@ class Connections(web.Server):
         """Tell a connection beyond the cap so, and close it."""
         transport.pause_reading()
         transport.write(replies.raw(too_many_connections()))
-        if len(self._turned_away) >= _TURNED_AWAY or not transport.can_write_eof():
+        if len(self._turned_away) >= TURNED_AWAY:
             transport.close()
             return
-        # Closing at once would discard the answer together with what the client has sent.
-        transport.write_eof()
+        if transport.can_write_eof():
+            # Closing at once would discard the answer together with what the client has sent.
+            transport.write_eof()
+        else:
+            transport.close()  # TLS: when the client has said goodbye, too
         self._turned_away.add(transport)
         self._loop.call_later(_TURNED_AWAY_S, self._let_go, transport)
 

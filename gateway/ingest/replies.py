@@ -4,17 +4,34 @@ Success is exactly 200 with a JSON object, errors are JSON objects with ``code``
 anything else makes some SDK lose or resend events.
 """
 
+import base64
 import json
+from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway.errors import RequestError
 
-__all__ = ["accepted", "complete", "empty", "failed", "preflight", "raw"]
+__all__ = [
+    "accepted",
+    "complete",
+    "document",
+    "empty",
+    "failed",
+    "marked",
+    "method_not_allowed",
+    "not_modified",
+    "pixel",
+    "preflight",
+    "raw",
+]
 
 _JSON = "application/json"
 _ACCEPTED = b'{"success":true}'
+
+_GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+"""One transparent dot."""
 
 _ALLOWED_HEADERS = (
     "authorization, content-type, content-encoding, accept, cache-control, x-retry-count, "
@@ -23,9 +40,38 @@ _ALLOWED_HEADERS = (
 )
 
 
-def accepted() -> web.Response:
-    """Answer that the events are on disk."""
-    return web.Response(body=_ACCEPTED, content_type=_JSON)
+def accepted(body: bytes = _ACCEPTED) -> web.Response:
+    """Answer that the events are on disk.
+
+    :param body: a JSON object.
+    """
+    return web.Response(body=body, content_type=_JSON)
+
+
+def pixel(error: RequestError | None = None) -> web.Response:
+    """Answer an ``<img>``.  It shows nothing in any case; the status tells what happened."""
+    status = 200 if error is None else error.status
+    response = web.Response(status=status, body=_GIF, content_type="image/gif")
+    response.headers["Cache-Control"] = "no-store"
+    return response if error is None else marked(response, error)
+
+
+def document(body: bytes, *, cache: str, content_type: str = _JSON) -> web.Response:
+    """Answer with what SDKs and browsers fetch and keep for a while.
+
+    :param cache: the value of ``Cache-Control``.
+    """
+    response = web.Response(body=body, content_type=content_type)
+    response.headers["Cache-Control"] = cache
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def not_modified(*, cache: str) -> web.Response:
+    """Answer that what a browser has kept of a document is still right."""
+    response = web.Response(status=304)
+    response.headers["Cache-Control"] = cache
+    return response
 
 
 def empty(status: int = 200) -> web.Response:
@@ -36,10 +82,23 @@ def empty(status: int = 200) -> web.Response:
 def failed(error: RequestError) -> web.Response:
     """Answer with an error."""
     response = web.Response(status=error.status, body=_body_of(error), content_type=_JSON)
+    return marked(response, error)
+
+
+def marked(response: web.Response, error: RequestError) -> web.Response:
+    """Return an answer that says when to come back, and whether on another connection."""
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if error.close:
         response.force_close()
+    return response
+
+
+def method_not_allowed(methods: Collection[str]) -> web.Response:
+    """Answer that a path is served, but not with this method."""
+    allowed = ", ".join(sorted({*methods, "OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))
+    response = failed(RequestError(405, "method_not_allowed", f"accepted here: {allowed}"))
+    response.headers["Allow"] = allowed
     return response
 
 
@@ -76,6 +135,7 @@ def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Add what every answer has: pages of any origin may read it, errors included."""
     headers = response.headers
     headers["Server"] = "gateway"  # else aiohttp tells its version
+    headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
     if origin is None:
         headers["Access-Control-Allow-Origin"] = "*"
@@ -83,4 +143,3 @@ def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
     headers["Access-Control-Allow-Origin"] = origin
     headers["Access-Control-Allow-Credentials"] = "true"
     headers["Access-Control-Expose-Headers"] = "Retry-After"
-    headers["Vary"] = "Origin"

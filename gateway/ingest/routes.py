@@ -1,35 +1,109 @@
-"""What a route is, and finding it."""
+"""What a route is, and finding it.
+
+A family of SDKs is a module with ``ROUTES``: what it serves, by method and path.  A new family
+needs nothing else but a line in ``server.py``.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Route", "find"]
+from aiohttp import web
+
+from gateway.errors import RequestError
+from gateway.ingest import replies
+from gateway.ingest.call import Call
+
+__all__ = ["Found", "Handler", "Refuse", "Route", "Routes"]
+
+Handler: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
+Refuse: TypeAlias = Callable[[Call, RequestError], web.StreamResponse]
 
 _SLASHES = re.compile("/{2,}")
+_NAME = re.compile(r"\{(\w+)\}")
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
+
+
+def _as_json(call: Call, error: RequestError) -> web.StreamResponse:
+    return replies.failed(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A place that events are posted to.
+    """What is done with the requests of one method and path.
 
     :param family: whose SDKs use it; the label of its metrics.
-    :param type: the type of events that name none.
-    :param from_device: whether the events come from the user's own device, so that the address of
-        the connection is the user's.
+    :param handle: answers a request.  It may raise RequestError, and SpoolUnavailable when what it
+        was given cannot be kept now.
+    :param refuse: turns what ``handle`` raised into the answer that these SDKs understand; a 503
+        has to stay one.
     """
 
     family: str
-    type: str | None = None
-    from_device: bool = False
+    handle: Handler
+    refuse: Refuse = _as_json
 
 
-def find(routes: Mapping[str, Route], path: str) -> Route | None:
-    """Return the route of a path; slashes may be doubled or trail.
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = _NAME.split(path)  # texts and names in turn
+    parts[::2] = map(re.escape, parts[::2])
+    parts[1::2] = (f"(?P<{name}>[^/]+)" for name in parts[1::2])
+    return re.compile("".join(parts))
 
-    Nothing is ever redirected, because SDKs take a redirection for success.
+
+class Found(NamedTuple):
+    """A route, and what its names in braces stand for in the path."""
+
+    route: Route
+    params: Mapping[str, str]
+
+
+class Routes:
+    """The routes of all families.
+
+    :param families: by method and path, as in ``"GET /v1/projects/{key}/settings"``.  A name in
+        braces is one segment of the path.
+    :raises ValueError: two families claim the same.
     """
-    route = routes.get(path)
-    if route is None:
-        route = routes.get(_SLASHES.sub("/", path).rstrip("/") or "/")
-    return route
+
+    def __init__(self, *families: Mapping[str, Route]) -> None:
+        self._fixed: dict[str, dict[str, Found]] = {}
+        self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        seen: set[str] = set()
+        for place, route in (item for family in families for item in family.items()):
+            if place in seen:
+                raise ValueError(f"two routes for {place}")
+            seen.add(place)
+            method, path = place.split(" ")
+            fixed = self._fixed.setdefault(method, {})
+            if "{" in path:
+                self._patterns.setdefault(method, []).append((_pattern(path), route))
+            else:
+                fixed[path] = Found(route, _NO_PARAMS)
+
+    def find(self, method: str, path: str) -> Found | None:
+        """Return what serves a path; slashes may be doubled or trail.
+
+        Nothing is ever redirected, because SDKs take a redirection for success.
+        """
+        fixed = self._fixed.get(method)
+        if fixed is None:
+            return None
+        return fixed.get(path) or self._search(method, fixed, path)
+
+    def _search(self, method: str, fixed: Mapping[str, Found], path: str) -> Found | None:
+        path = _SLASHES.sub("/", path).rstrip("/") or "/"
+        found = fixed.get(path)
+        if found is not None:
+            return found
+        for pattern, route in self._patterns.get(method, ()):
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return Found(route, match.groupdict())
+        return None
+
+    def methods(self, path: str) -> list[str]:
+        """Return the methods that a path has."""
+        return [method for method in self._fixed if self.find(method, path)]

@@ -1,25 +1,121 @@
-"""Segment's SDKs and HTTP API: where they post events."""
+"""Segment's SDKs and HTTP API.
 
+Most of them first ask for a project's settings, and send to the host that those name: where they
+get none, they send to Segment's own.  So settings are served for every key, right or wrong.
+"""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import RequestError
+from gateway.ingest import pixels, replies, scripts
+from gateway.ingest.call import Call
+from gateway.ingest.hosts import is_loopback, public_host
+from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "TYPES", "discard"]
 
 _FAMILY = "segment"
-_TYPES = ("track", "identify", "page", "screen", "group", "alias")
+
+TYPES = ("track", "identify", "page", "screen", "group", "alias")
+
+_MAX_RETRIES = 100
+_MAX_WAIT_S = 300
+_GIVE_UP_S = 12 * 60 * 60
+
+_HTTP_CONFIG: dict[str, Any] = {
+    "rateLimitConfig": {
+        "enabled": True,
+        "maxRetryCount": _MAX_RETRIES,
+        "maxRetryInterval": _MAX_WAIT_S,
+    },
+    "backoffConfig": {
+        "enabled": True,
+        "maxRetryCount": _MAX_RETRIES,
+        "baseBackoffInterval": 0.5,
+        "maxBackoffInterval": _MAX_WAIT_S,
+        "maxTotalBackoffDuration": _GIVE_UP_S,
+        "jitterPercent": 10,
+        "default4xxBehavior": "drop",
+        "default5xxBehavior": "retry",
+        "statusCodeOverrides": {
+            **dict.fromkeys(("408", "410", "429", "460"), "retry"),
+            **dict.fromkeys(("501", "505", "511"), "drop"),
+        },
+    },
+}
+"""How the SDKs for Kotlin and Swift try again.  Without it they ignore ``Retry-After``, send for
+ever what is refused, and do not say when they send something again."""
+
+
+async def settings(call: Call) -> web.StreamResponse:
+    """Answer with the settings of a project: where to send, and to nobody else."""
+    server = call.services.config.server
+    host = public_host(call)
+    segment: dict[str, Any] = {
+        "apiKey": call.params.get("key") or call.key() or "",
+        "apiHost": f"{host}/v1",
+        "httpConfig": _HTTP_CONFIG,
+    }
+    if server.tls_cert is None and is_loopback(host):
+        segment["protocol"] = "http"  # browsers take https unless told; nobody has it there
+    # Exactly one integration, or analytics.js loads more of itself; no metrics to Segment.
+    document = {"integrations": {"Segment.io": segment}, "metrics": {"sampleRate": 0}}
+    # What a header decided must not be kept for others.
+    scope = "private" if server.public_host is None else "public"
+    return replies.document(msgspec.json.encode(document), cache=f"{scope}, max-age=300")
+
+
+async def _root(call: Call) -> web.StreamResponse:
+    """Answer whoever asks whether the gateway is there, be it an SDK that asks for settings."""
+    try:
+        return await settings(call)
+    except RequestError:
+        return replies.empty()
+
+
+async def discard(call: Call) -> web.StreamResponse:
+    """Accept what an SDK tells its maker about itself, and forget it."""
+    await call.body()
+    return replies.accepted()
 
 
 def _routes() -> dict[str, Route]:
-    routes = {"/v1": Route(family=_FAMILY), "/": Route(family=_FAMILY)}
+    events = Route(family=_FAMILY, handle=Intake())
+    from_device = Route(family=_FAMILY, handle=Intake(from_device=True))
+    document = Route(family=_FAMILY, handle=settings)
+    # React Native may post to and ask the very host that it is given.
+    routes = {
+        "POST /": from_device,
+        "GET /": Route(family=_FAMILY, handle=_root),
+        "POST /v1": from_device,
+        "GET /v1": document,
+    }
     for prefix in ("/v1", ""):
         for name in ("batch", "import"):
-            routes[f"{prefix}/{name}"] = Route(family=_FAMILY)
+            routes[f"POST {prefix}/{name}"] = events
         # Browsers and phones use the short names.
-        routes[f"{prefix}/b"] = Route(family=_FAMILY, from_device=True)
-        for kind in _TYPES:
-            routes[f"{prefix}/{kind}"] = Route(family=_FAMILY, type=kind)
-            routes[f"{prefix}/{kind[0]}"] = Route(family=_FAMILY, type=kind, from_device=True)
+        for name in ("b", "batch/b"):
+            routes[f"POST {prefix}/{name}"] = from_device
+        for kind in TYPES:
+            routes[f"POST {prefix}/{kind}"] = Route(family=_FAMILY, handle=Intake(type=kind))
+            routes[f"POST {prefix}/{kind[0]}"] = Route(
+                family=_FAMILY, handle=Intake(type=kind, from_device=True)
+            )
+            routes[f"GET {prefix}/pixel/{kind}"] = pixels.route(
+                _FAMILY, Intake(type=kind, from_device=True)
+            )
+        routes[f"POST {prefix}/m"] = Route(family=_FAMILY, handle=discard)
+        for path in ("projects", "projects/{key}/settings", "projects/projects/{key}/settings"):
+            routes[f"GET {prefix}/{path}"] = document
+    routes["GET /analytics.js/v1/{key}/analytics.min.js"] = Route(
+        family=_FAMILY, handle=scripts.entry
+    )
+    routes["GET /analytics-next/bundles/{name}"] = Route(family=_FAMILY, handle=scripts.chunk)
     return routes
 
 
 ROUTES = _routes()
-"""Paths without a trailing slash.  React Native may post to ``/v1`` and ``/``."""

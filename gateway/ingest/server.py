@@ -6,84 +6,97 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Callable
-from typing import Protocol
+import socket
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from gateway.config import Config, SourceConfig
+from gateway.clock import Clock, SystemClock
+from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
-from gateway.events import Received, decode
-from gateway.ingest import replies, segment
+from gateway.ingest import jitsu, mixpanel, pages, replies, rudder, segment, shared, syft
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.auth import Sources, key_in_body, key_in_request
-from gateway.ingest.body import read_body
+from gateway.ingest.auth import Sources
 from gateway.ingest.budget import Budget
+from gateway.ingest.bundle import Bundle
+from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
 from gateway.ingest.descriptors import connections_allowed, raise_limit
-from gateway.ingest.routes import Route, find
+from gateway.ingest.projects import Projects
+from gateway.ingest.routes import Found, Routes
+from gateway.ingest.sockets import BACKLOG, listen
+from gateway.ingest.tls import CurrentCertificate
+from gateway.ingest.tls_listener import TlsListener
+from gateway.ingest.upstream import Upstream
 from gateway.telemetry import Telemetry
 
-__all__ = ["Accept", "IngestServer"]
+__all__ = ["IngestServer"]
 
 _log = logging.getLogger(__name__)
 
-_BACKLOG = 512  # more would be accepted in one go, and everybody waits meanwhile
-_HEALTH = frozenset({"/health", "/"})
-
-
-class Accept(Protocol):
-    """Makes events durable; see ``gateway.pipeline.Pipeline.accept``."""
-
-    async def __call__(
-        self,
-        source: SourceConfig,
-        received: Received,
-        *,
-        default_type: str | None,
-        client_ip: str | None,
-        is_retry: bool,
-        hold: Callable[[int], bool],
-    ) -> None:
-        """Return when the events are on disk.
-
-        :param hold: asks for the room that the records take in place of the body.
-        """
-        ...
+_ROUTES = (
+    pages.ROUTES,
+    segment.ROUTES | shared.ROUTES,
+    *(family.ROUTES for family in (rudder, jitsu, syft, mixpanel)),
+)
 
 
 class IngestServer:
     """Reads requests, finds their source, hands their events on and answers.
 
     :param accept: called with the events of each authenticated request.
+    :param accept_records: called with the records of each request of Mixpanel's own SDKs.
     """
 
-    def __init__(self, config: Config, accept: Accept, *, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        accept: Accept,
+        accept_records: AcceptRecords,
+        *,
+        telemetry: Telemetry,
+        clock: Clock | None = None,
+    ) -> None:
         self._config = server = config.server
-        self._accept = accept
+        self._clock = clock or SystemClock()
         self._telemetry = telemetry
-        self._sources = Sources(config.sources)
-        self._address = ClientAddress(server.trusted_proxies)
-        self._routes: dict[str, Route] = {**segment.ROUTES}
+        self._routes = Routes(*_ROUTES)
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
         )
+        self._upstream = Upstream(config.proxy, self._arrivals)
+        self._services = Services(
+            config=config,
+            sources=Sources(config.sources, server.default_source),
+            address=ClientAddress(server.trusted_proxies, server.proxy_headers),
+            arrivals=self._arrivals,
+            bundle=Bundle(server.browser_bundle),
+            accept=accept,
+            accept_records=accept_records,
+            projects=Projects(config.destinations),
+            upstream=self._upstream,
+            telemetry=telemetry,
+        )
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
-        self._listener: asyncio.Server | None = None
+        self._listeners: Sequence[asyncio.Server | TlsListener] = ()
+        self._certificate: CurrentCertificate | None = None
+        self._watching: asyncio.Task[None] | None = None
         telemetry.bytes_in_flight.set_function(lambda: self._budget.used)
         telemetry.connections.set_function(lambda: len(self._connections or ()))
 
-    async def start(self) -> None:
+    async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Listen.
 
-        :raises OSError: the address cannot be used.
+        :param listeners: sockets that listen, in place of the configured address.
+        :raises OSError: the address or the bundle cannot be used.
+        :raises CertificateError: the certificate or its key cannot be used.
         """
         config = self._config
+        self._services.bundle.load()
         files = raise_limit()
         self._max_connections = config.max_connections or connections_allowed(files)
         self._connections = Connections(
@@ -95,30 +108,46 @@ class IngestServer:
             sweep_s=min(1.0, config.header_timeout_s / 4, config.body_timeout_s / 4),
             telemetry=self._telemetry,
         )
-        tls = self._tls()
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._connections,
-            config.host,
-            config.port,
-            backlog=_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=config.header_timeout_s if tls else None,
-        )
+        sockets = list(listeners) or listen(config.host, config.port)
+        if config.tls_cert is not None and config.tls_key is not None:
+            self._certificate = CurrentCertificate(
+                config.tls_cert, config.tls_key, clock=self._clock, telemetry=self._telemetry
+            )
+            self._listeners = [
+                TlsListener(
+                    sockets,
+                    self._connections,
+                    self._certificate,
+                    handshake_timeout_s=config.header_timeout_s,
+                )
+            ]
+        else:
+            create_server = asyncio.get_running_loop().create_server
+            self._listeners = [
+                await create_server(self._connections, sock=each, backlog=BACKLOG)
+                for each in sockets
+            ]
         self._connections.start_sweeping()
+        if self._certificate is not None:
+            self._watching = asyncio.create_task(self._certificate.watch())
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Refuse new connections, finish what is being answered, and close the others.
 
         :param timeout_s: in place of the configured one.
         """
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = ()
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
         if self._connections is None:
             return
         if timeout_s is None:
             timeout_s = self._config.shutdown_timeout_s
         await self._connections.drain(timeout_s)
+        await self._upstream.close()
 
     def status(self) -> dict[str, int]:
         """Return what requests take now, and the bounds of it."""
@@ -133,84 +162,63 @@ class IngestServer:
     @property
     def port(self) -> int:
         """The port in use, also where the configuration says 0."""
-        if self._listener is None:
+        if not self._listeners:
             raise RuntimeError("the server is not started")
-        return int(self._listener.sockets[0].getsockname()[1])
+        return int(self._listeners[0].sockets[0].getsockname()[1])
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if self._config.tls_cert is None:
-            return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._config.tls_cert, self._config.tls_key)
-        return context
+    async def reload_certificate(self) -> None:
+        """Read the files of the certificate again; a pair that cannot be used changes nothing."""
+        if self._certificate is not None:
+            await self._certificate.reload()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        route = find(self._routes, request.path)
-        family = route.family if route else "other"
-        try:
-            response = await self._answer(request, route)
-        except RequestError as error:
-            response = replies.failed(error)
-            if error.code == "overloaded":
-                self._send_away(request, "memory")
-        except SpoolUnavailable as error:
-            response = replies.failed(_unavailable(error))
-            self._send_away(request, "spool")
-        except Exception:
-            _log.exception("a %s request failed inside the gateway; answered 503", family)
-            response = replies.failed(
-                RequestError(503, "internal_error", "try again later", retry_after_s=5)
-            )
+        method = request.method
+        found = self._routes.find("GET" if method == "HEAD" else method, request.path)
+        if found is None:
+            family, response = "other", self._without_route(request)
+        else:
+            family, response = await self._answer(request, found)
         if self._is_last(request):
             response.force_close()
         replies.complete(request, response)
         self._telemetry.requests.labels(family, str(response.status)).inc()
         return response
 
-    async def _answer(self, request: web.BaseRequest, route: Route | None) -> web.Response:
+    async def _answer(
+        self, request: web.BaseRequest, found: Found
+    ) -> tuple[str, web.StreamResponse]:
+        """Return the family that a request turned out to be of, and the answer."""
+        route, params = found
+        with self._budget.lease() as lease:
+            call = Call(request, route.family, params, self._services, lease)
+            try:
+                response = await route.handle(call)
+                return call.family, response
+            # No error outlives its clause: it would keep the body in memory.
+            except RequestError as error:
+                if error.code == "overloaded":
+                    self._send_away(request, "memory")
+                # That of a body that was cut off stays with it, and its traceback would keep all.
+                error.__traceback__ = None
+                return call.family, route.refuse(call, error)
+            except SpoolUnavailable as error:
+                self._send_away(request, "spool")
+                return call.family, route.refuse(call, _unavailable(error))
+            except Exception:
+                _log.exception("a %s request failed inside; answered 503", call.family)
+                internal = RequestError(503, "internal_error", "try again later", retry_after_s=5)
+                return call.family, route.refuse(call, internal)
+
+    def _without_route(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return replies.preflight(request)
-        if request.method in ("GET", "HEAD") and request.path in _HEALTH:
-            return replies.empty()
-        if route is None:
-            raise RequestError(
-                404, "not_found", f"nothing is served at {request.path[:200]}; see the README"
-            )
-        if request.method != "POST":
-            raise RequestError(405, "method_not_allowed", "send events with POST")
-        await self._take(request, route)
-        return replies.accepted()
-
-    async def _take(self, request: web.BaseRequest, route: Route) -> None:
-        key = key_in_request(request)
-        source = self._sources.find(key) if key is not None else None
-        with self._budget.lease() as lease:
-            body = await read_body(
-                request,
-                lease=lease,
-                arrivals=self._arrivals,
-                max_bytes=self._config.max_body_bytes,
-            )
-            received = decode(body)
-            if source is None:
-                source = self._sources.find(key_in_body(received))
-            headers = request.headers
-            client_ip = None
-            if route.from_device or "Origin" in headers:
-                client_ip = self._address.of(request.remote, headers)
-            stored = self._accept(
-                source,
-                received,
-                default_type=route.type,
-                client_ip=client_ip,
-                is_retry=headers.get("X-Retry-Count", "0") != "0"
-                or headers.get("Rsa-Retry-Attempt", "0") != "0",
-                hold=lease.resize,
-            )
-            # What waits for the disk is the records; nothing else of the request is kept.
-            del body, received
-            await stored
+        methods = self._routes.methods(request.path)
+        if methods:
+            return replies.method_not_allowed(methods)
+        path = request.path[:200]
+        return replies.failed(
+            RequestError(404, "not_found", f"nothing is served at {path}; see the README")
+        )
 
     def _is_last(self, request: web.BaseRequest) -> bool:
         """Whether the connection ends with this answer."""

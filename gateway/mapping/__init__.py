@@ -3,7 +3,18 @@
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.check import check_subscriptions
 from gateway.mapping.mapper import Mapped, Mapper
+from gateway.mapping.native import NativeMapper
+from gateway.mapping.policies import policies_of
 from gateway.mapping.prepare import prepare
 from gateway.mapping.remap import Remap
 
-__all__ = ["ENDPOINTS", "Mapped", "Mapper", "Remap", "check_subscriptions", "prepare"]
+__all__ = [
+    "ENDPOINTS",
+    "Mapped",
+    "Mapper",
+    "NativeMapper",
+    "Remap",
+    "check_subscriptions",
+    "policies_of",
+    "prepare",
+]

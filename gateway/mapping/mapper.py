@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 import fastmap
 from gateway.config import DestinationConfig
 from gateway.events import Event, encode
@@ -12,7 +14,7 @@ from gateway.mapping.plans import SKIPPED, UNMATCHED, Plans, compile_plans
 from gateway.spool.base import DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
-__all__ = ["EXPLANATIONS", "Mapped", "Mapper"]
+__all__ = ["EXPLANATIONS", "Mapped", "Mapper", "stand_in"]
 
 EXPLANATIONS = {
     "missing_event_name": "a track event needs a non-empty event name",
@@ -23,6 +25,7 @@ EXPLANATIONS = {
     "too_many_items": "products: at most 1000 items, and 32 MiB of records from one request",
     "malformed": "the event could not be read",
     "not_an_object": "an element of the batch is no JSON object",
+    "nested_too_deep": "an event of the batch is nested too deep to be read: about 1000 levels",
 }
 """What the reasons of rejections mean."""
 
@@ -32,12 +35,6 @@ class Mapped(NamedTuple):
 
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
-
-    @property
-    def size(self) -> int:
-        """Bytes of it."""
-        size = sum(len(entry.lines) for entry in self.entries)
-        return size + sum(len(letter.payload) for letter in self.dead)
 
 
 class _Destination:
@@ -100,7 +97,7 @@ class Mapper:
 
         :param events: each with a message id.
         :param received_ms: time of receipt, epoch milliseconds.
-        :param misfits: JSON texts that stood where events should.
+        :param misfits: what stood where events should; see ``gateway.events.Received``.
         :param source: name of the source they come from.
         :param client_ip: the user's address where the request tells it.
         :param original: returns the text of an event, to be kept when it is rejected.
@@ -108,12 +105,12 @@ class Mapper:
         entries: list[Entry] = []
         dead: list[DeadLetter] = []
         rejected: list[tuple[_Destination, Event, str]] = []
+        strays = list(map(stand_in, misfits))
         for name in destinations:
             destination = self._destinations[name]
-            for misfit in misfits:
+            for reason, text in strays:
                 origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
-                text = b'{"element":%b}' % misfit
-                dead.append(_letter(destination, "not_an_object", text, origin))
+                dead.append(_letter(destination, reason, text, origin))
             plans = destination.plans_for(source)
             self._map_for(destination, plans, events, received_ms, rejected)
             entries.extend(destination.take())
@@ -175,6 +172,26 @@ class Mapper:
             for name, destination in self._destinations.items()
             for field, count in destination.dropped_fields().items()
         }
+
+
+def stand_in(misfit: bytes) -> tuple[str, bytes]:
+    """Return the reason against an element of a batch that is no event, and an object for it.
+
+    :param misfit: see ``gateway.events.Received``.
+    """
+    if misfit[:1] != b"{" and _is_readable(misfit):
+        return "not_an_object", b'{"element":%b}' % misfit
+    # As a text it is sure to be JSON, and no deeper than whoever looks at it can go.
+    text = misfit.decode(errors="replace")
+    return "nested_too_deep", msgspec.json.encode({"nested_too_deep": text})
+
+
+def _is_readable(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _letter(destination: _Destination, reason: str, payload: bytes, origin: Origin) -> DeadLetter:

@@ -6,6 +6,8 @@ each of its events, and times are corrected by the client's clock error, ``recei
 
 import uuid
 
+import msgspec
+
 from fastmap import parse_time
 from gateway.errors import RequestError
 from gateway.events import Event, Received, merge_objects, plain_text
@@ -26,13 +28,18 @@ repeated event only when its time is the same, and the network's delay differs e
 _READABLE = (str, int, float)
 
 
-def skew_of(sent_at: object, received_ms: int) -> int:
-    """Return what to add to a client's times, in milliseconds; 0 when it cannot be told."""
+def skew_of(sent_at: object, received_ms: int) -> int | None:
+    """Return what to add to a client's times, in milliseconds; 0 when it cannot be told.
+
+    None for a time that is so far from the receipt that it says nothing about the client's clock.
+    """
     if not isinstance(sent_at, _READABLE):
         return 0
     sent_ms = parse_time(sent_at)
-    if sent_ms is None or abs(received_ms - sent_ms) > MAX_SKEW_MS:
+    if sent_ms is None:
         return 0
+    if abs(received_ms - sent_ms) > MAX_SKEW_MS:
+        return None
     return round((received_ms - sent_ms) / _SKEW_STEP_MS) * _SKEW_STEP_MS
 
 
@@ -42,13 +49,15 @@ def prepare(
     received_ms: int,
     default_type: str | None,
     client_ip: str | None,
+    user_agent: str | None = None,
     is_retry: bool,
-) -> None:
-    """Complete the events in place.
+) -> int:
+    """Complete the events in place; return how many were sent too long ago to be corrected.
 
     :param received_ms: time of receipt, epoch milliseconds.
     :param default_type: the type of events that have none.
     :param client_ip: the user's address where the request tells it.
+    :param user_agent: the user's browser where the request tells it; for events that name none.
     :param is_retry: whether the client sends these bytes again; their sentAt may then be that of
         the first time and says nothing about its clock.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
@@ -65,6 +74,8 @@ def prepare(
             "the context of the batch is too large to be given to each of its events; "
             "send smaller batches",
         )
+    uncorrected = 0
+    browser = b"" if user_agent is None else msgspec.json.encode({"userAgent": user_agent})
     for event in received.events:
         if event.type is None:
             event.type = default_type
@@ -75,14 +86,23 @@ def prepare(
             event.context = merge_objects(context, event.context)
         if integrations:
             event.integrations = merge_objects(integrations, event.integrations)
+        if browser and b'"userAgent"' not in bytes(event.context):
+            event.context = merge_objects(browser, event.context)
         event.client_ip = client_ip
         if event.original_timestamp is None and event.sent_at is None:
-            event.skew_ms = batch_skew  # as nearly always
+            skew = batch_skew  # as nearly always
         else:
-            event.skew_ms = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+            skew = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+        if skew is None:
+            uncorrected += 1
+            skew = 0
+        event.skew_ms = skew
+    return uncorrected
 
 
-def _event_skew(event: Event, batch_skew: int, received_ms: int, *, is_retry: bool) -> int:
+def _event_skew(
+    event: Event, batch_skew: int | None, received_ms: int, *, is_retry: bool
+) -> int | None:
     if event.original_timestamp is not None:
         # The client corrected the time itself where both are there.
         if _is_time(event.timestamp):

@@ -1,21 +1,26 @@
 """Mapping an event again that was rejected when it was received."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
-from gateway.config import DestinationConfig
+from gateway.config import DestinationConfig, IpPolicy
 from gateway.events import decode_event, plain_text
 from gateway.mapping.mapper import EXPLANATIONS
 from gateway.mapping.preview import Preview
+from gateway.policy import SourcePolicy
 from gateway.spool.base import Entry, Origin, Queue
 
 __all__ = ["Remap", "Remapped"]
 
-_ELEMENT = {"element"}
-"""The only member of what stands for an element of a batch that is no event."""
+_STAND_INS = {
+    frozenset({"element"}): "not_an_object",
+    frozenset({"nested_too_deep"}): "nested_too_deep",
+}
+"""Reasons by the only member of what stands for an element of a batch that is no event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,16 @@ class Remap:
 
     The records are those that the event would have become when it was received: the same times,
     ids and address.
+
+    :param policies: as ``policies_of`` gives them.
     """
 
-    def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
+    def __init__(
+        self,
+        destinations: Sequence[DestinationConfig],
+        policies: Mapping[tuple[str, IpPolicy], SourcePolicy | None] = MappingProxyType({}),
+    ) -> None:
+        self._policies = policies
         self._destinations = {destination.name: destination for destination in destinations}
         self._previews: dict[tuple[str, str], Preview] = {}
 
@@ -54,12 +66,18 @@ class Remap:
             members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, RecursionError) as error:
             return Remapped(reason="malformed", detail=f"it is no JSON object: {error}")
-        if members.keys() == _ELEMENT:
-            return _rejected("not_an_object")
+        if (reason := _STAND_INS.get(frozenset(members))) is not None:
+            return _rejected(reason)
         if not plain_text(event.message_id):
             event.message_id = str(uuid.uuid4())  # the person who edited it has removed it
         event.client_ip = origin.client_ip
         event.skew_ms = origin.skew_ms
+        policy = self._policies.get((origin.source, "keep"))
+        if policy is not None:
+            reason = policy.reason_against(event)
+            if reason is not None:
+                return Remapped(reason=reason, detail="the options of its source keep it away")
+            policy.strip(event, [])
         outcome = self._preview(destination, origin.source).map(event, origin.received_ms)
         if outcome.reason is not None:
             return _rejected(outcome.reason)

@@ -18,6 +18,7 @@ _HELP = {
     "try": {
         "POST /import?strict=1": "events; Basic auth, JSON array or application/x-ndjson, gzip",
         "POST /track, /engage, /groups": "JSON or form data=; verbose=1",
+        "GET /flags, /settings, POST /record": "what SDKs ask for; Basic auth",
         "GET /records": "the last records; endpoint=, event=, since= (epoch ms), limit=",
         "GET /stats": "the counts alone",
         "DELETE /records": "forget everything",

@@ -26,6 +26,7 @@ from gateway.sandbox.body import (
     split_lines,
 )
 from gateway.sandbox.contract import MAX_RECORDS
+from gateway.sandbox.extras import Extras
 from gateway.sandbox.faults import Endpoint, Fault, Faults
 from gateway.sandbox.inspection import Inspection
 from gateway.sandbox.intake import take_imported, take_tracked, take_updates
@@ -143,6 +144,7 @@ class Sandbox:
             for method in methods:
                 for path in (endpoint, f"{endpoint}/"):
                     app.router.add_route(method, path, partial(self._serve, endpoint))
+        app.add_routes(Extras(self._credentials).routes())
         app.add_routes(Inspection(self.store, self.faults).routes())
         return app
 

@@ -93,15 +93,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
-    """A dead letter with what the spool adds to it.
-
-    :param is_damaged: whether it is not as it was written; it must not be sent.
-    """
+    """A dead letter with what the spool adds to it."""
 
     id: int
     created_ms: int
     letter: DeadLetter
-    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,5 +263,8 @@ class Spool(Protocol):
         ...
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first."""
+        """Return dead letters with ``id > after``, oldest first.
+
+        Damaged ones are set aside, counted and never returned.
+        """
         ...

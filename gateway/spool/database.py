@@ -43,14 +43,16 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         raise NotImplementedError
 
-    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run a statement."""
         if self._connection is None:
             self._connection = self._connect(self._path)
             self._prepare(self._connection)
         return self._connection.execute(sql, values)
 
-    def _row(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._execute(sql, values).fetchone()
+    def row(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
+        """Return the first row of what a statement results in."""
+        row: tuple[Any, ...] = self.execute(sql, values).fetchone()
         return row
 
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 from gateway.spool.base import Entry, StoredDeadLetter
 
 __all__ = [
+    "IDS_PER_FILE",
     "LETTER_BYTES",
     "MAX_IDS",
     "DeadLetterStore",
@@ -23,6 +24,7 @@ __all__ = [
     "Limits",
     "Number",
     "Replacement",
+    "sum_of",
 ]
 
 LETTER_BYTES = 256
@@ -30,6 +32,9 @@ LETTER_BYTES = 256
 
 MAX_IDS = 10_000
 """Ids in one filter."""
+
+IDS_PER_FILE = 10**12
+"""No file has ids as high as this, so that those of several files can be told apart."""
 
 # What the storage can compare: a signed number of 64 bits.
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -70,6 +75,17 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ms: int
     newest_ms: int
     example: str
+
+
+def sum_of(one: Group, other: Group) -> Group:
+    """Return two groups of the same cause as one."""
+    newest = max(one, other, key=lambda group: group.newest_ms)
+    return msgspec.structs.replace(
+        newest,
+        letters=one.letters + other.letters,
+        bytes=one.bytes + other.bytes,
+        oldest_ms=min(one.oldest_ms, other.oldest_ms),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,8 @@ class DeadLetterStore(Protocol):
     ) -> list[StoredDeadLetter]:
         """Return dead letters with ``id > after``, oldest first, within both limits.
 
-        The first is returned even when it alone exceeds ``max_bytes``.
+        The first is returned even when it alone exceeds ``max_bytes``.  Damaged ones are set
+        aside, counted and never returned.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """

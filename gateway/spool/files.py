@@ -2,13 +2,38 @@
 
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from gateway.errors import SpoolError, SpoolLocked
 
-__all__ = ["Files", "Lock", "identity", "read_through", "sync", "write_again"]
+__all__ = [
+    "Files",
+    "Lock",
+    "identity",
+    "numbers_in",
+    "read_through",
+    "spool_name",
+    "sync",
+    "write_again",
+]
 
 _BLOCK_BYTES = 1024 * 1024
+
+
+def spool_name(number: int) -> str:
+    """Return what the files of a worker's spool are called."""
+    return f"worker-{number}"
+
+
+def numbers_in(directory: Path) -> list[int]:
+    """Return the workers that have left a spool in a directory, also one that is half replaced.
+
+    :raises OSError: it cannot be read.
+    """
+    names = (path.name for path in directory.iterdir())
+    found = (re.fullmatch(r"worker-(0|[1-9]\d{0,5})\.(db|recovered)", name) for name in names)
+    return sorted({int(match[1]) for match in found if match})
 
 
 class Files:

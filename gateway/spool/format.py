@@ -11,7 +11,7 @@ from gateway.errors import SpoolError
 
 __all__ = ["FORMAT", "create", "first_page", "is_cut", "is_ours", "upgrade"]
 
-FORMAT = 2
+FORMAT = 3
 """The newest file in ``schema/``; each spool says which it has in its ``user_version``."""
 
 PAGE_BYTES = 4096
@@ -19,7 +19,7 @@ PAGE_BYTES = 4096
 _CREATE_PRAGMAS = (f"page_size = {PAGE_BYTES}", "auto_vacuum = INCREMENTAL")  # before any table
 _IN_WAL_MODE = b"\2\2"
 _MODES = (b"\1\1", _IN_WAL_MODE)
-_TABLES = ("queues", "chunks", "ledger", "dead_letters", "damaged_chunks")
+_TABLES = ("queues", "chunks", "ledger", "dead_letters", "damaged_chunks", "damaged_letters")
 _INDEXES = ("chunks_of_queue", "dead_letters_by_reason")
 
 

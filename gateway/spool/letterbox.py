@@ -4,15 +4,14 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
-from isal import isal_zlib
-
 from gateway.clock import Clock
-from gateway.spool.base import DeadLetter, Entry, Ledger
+from gateway.spool.base import DeadLetter, Entry, Ledger, Queue
 from gateway.spool.database import is_damage
 from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
-from gateway.spool.work import Changes, Outcome, Purge, Replay
+from gateway.spool.letter_rows import COLUMNS, SELECT, read_row, row_of
+from gateway.spool.work import Changes, Outcome, Purge, Replay, SetAsideLetters
 
-__all__ = ["Letterbox", "checksum"]
+__all__ = ["Letterbox"]
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +23,20 @@ LOOK_EVERY_MS = 60_000
 
 _PAGE = 256
 
+_INSERT = (
+    f"INSERT INTO dead_letters (queue_id, {', '.join(COLUMNS)})"  # noqa: S608  # our own names
+    f" VALUES (?{', ?' * len(COLUMNS)})"
+)
+
+_SET_ASIDE = (
+    f"INSERT INTO damaged_letters (id, found_ms, queue_id, {', '.join(COLUMNS)})"  # noqa: S608
+    f" SELECT id, ?, queue_id, {', '.join(COLUMNS)} FROM dead_letters WHERE id = ?"
+)
+
 _NAME_AND_SIZE = (
     "SELECT dead_letters.id, destination, size FROM dead_letters"
     " JOIN queues ON queues.id = queue_id WHERE dead_letters.id = ?"
 )
-
-
-def checksum(letter: DeadLetter, created_ms: int) -> int:
-    """Return the CRC-32 of a dead letter and of everything that says what it is."""
-    origin = letter.origin
-    values: list[object] = [*letter.queue, letter.kind, letter.reason, letter.detail, created_ms]
-    if origin is not None:
-        values += [origin.source, origin.received_ms, origin.skew_ms, origin.client_ip]
-    labels = "\0".join(map(str, values)).encode("utf-8", "replace")
-    return isal_zlib.crc32(letter.payload, isal_zlib.crc32(labels))
 
 
 class Letterbox:
@@ -82,22 +81,9 @@ class Letterbox:
 
     def keep(self, letter: DeadLetter, queue_id: int, now_ms: int, changes: Changes) -> None:
         """Add a letter; the ledger is its caller's."""
-        # A client's text may hold half of a surrogate pair, which SQLite cannot store.
-        detail = letter.detail.encode("utf-8", "replace")
-        size = len(letter.payload) + len(detail)
-        source = received_ms = skew_ms = client_ip = None
-        if (origin := letter.origin) is not None:
-            source, received_ms = origin.source, origin.received_ms
-            skew_ms, client_ip = origin.skew_ms, origin.client_ip
-        self._execute(
-            "INSERT INTO dead_letters (created_ms, queue_id, kind, reason, detail, payload, source,"
-            " received_ms, skew_ms, client_ip, size, checksum)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(now_ms, queue_id, letter.kind, letter.reason, detail.decode(), letter.payload),
-                *(source, received_ms, skew_ms, client_ip, size, checksum(letter, now_ms)),
-            ),
-        )
+        row = row_of(letter, now_ms)
+        self._execute(_INSERT, (queue_id, *row))
+        size = row[COLUMNS.index("size")]
         changes.keep(letter.queue.destination, Kept(1, size + LETTER_BYTES))
 
     def take(self, replay: Replay, changes: Changes) -> tuple[frozenset[int], list[Entry]]:
@@ -117,6 +103,17 @@ class Letterbox:
         for _, destination, size in deleted:
             self._forget(destination, size, changes, Ledger(purged=1))
         return len(deleted)
+
+    def set_aside(self, damaged: SetAsideLetters, changes: Changes) -> None:
+        """Take letters out of the others, unless they are sound; the ledger is its caller's."""
+        for letter_id in damaged.ids:
+            if self._is_sound(letter_id):
+                continue  # whoever said so read another file, or the disk was wrong
+            values = (self._clock.now_ms(), letter_id)
+            moved = self._execute(_SET_ASIDE, values).rowcount
+            self._execute("DELETE FROM dead_letters WHERE id = ?", (letter_id,))
+            if moved:
+                changes.damaged_letters.append(letter_id)
 
     def expire(self, changes: Changes) -> bool:
         """Go a step towards the limits, the oldest first; return whether there is more to do."""
@@ -173,6 +170,10 @@ class Letterbox:
                 raise
             log.error("the oldest dead letters cannot be found, none is dropped: %s", error)
             return []
+
+    def _is_sound(self, letter_id: int) -> bool:
+        row = self._execute(SELECT, (letter_id,)).fetchone()
+        return row is not None and read_row(Queue(*row[:2]), row[2:]) is not None
 
     def _delete(self, ids: Iterable[int]) -> list[tuple[int, str, int]]:
         """Delete those that are there; return their ids, destinations and sizes.

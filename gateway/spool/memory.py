@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from gateway.spool.base import Ledger, Queue
+from gateway.spool.dead_letters import Kept
 from gateway.spool.format import FORMAT
 from gateway.spool.ledger import COUNTED, later
 from gateway.spool.sidecar import Memo, QueueMemo, Sidecar
@@ -67,7 +68,9 @@ class Memory:
 
         :raises sqlite3.DatabaseError: it was another one.
         """
-        if self.memo is not None and version != self.memo.format <= FORMAT:
+        if self.memo is None or self.memo.format > FORMAT:
+            return
+        if version not in (self.memo.format, FORMAT):  # it may have been upgraded, and no more
             raise sqlite3.DatabaseError(f"the file says it has format {version}, which it had not")
 
     def check(self, totals: Totals, ids: Mapping[Queue, int], *, is_salvaged: bool) -> None:
@@ -76,14 +79,15 @@ class Memory:
         :param is_salvaged: whether it may have less than is remembered.
         :raises sqlite3.DatabaseError: it has lost something.
         """
-        pending = dict.fromkeys(totals.ledger, 0)
+        pending = dict.fromkeys((*totals.ledger, *totals.kept), 0)
         for queue, state in totals.queues.items():
             counts: tuple[object, ...] = (state.pending, state.oldest_ms or 0, state.chunks)
             if not all(isinstance(count, int) for count in counts):
                 raise sqlite3.DatabaseError(f"the counts of {'/'.join(queue)} are damaged")
             pending[queue.destination] = pending.get(queue.destination, 0) + state.pending
         for name, count in pending.items():
-            if totals.ledger.get(name, Ledger()).gap != count:
+            row, kept = totals.ledger.get(name, Ledger()), totals.kept.get(name, Kept())
+            if (row.gap, row.kept) != (count, kept.letters):
                 raise sqlite3.DatabaseError(f"the counts of {name} do not add up")
         if not isinstance(self.last_id, int):
             raise sqlite3.DatabaseError("the numbering of the chunks is damaged")

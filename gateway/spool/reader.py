@@ -26,7 +26,7 @@ class Reader(Database):
         chunks: list[Chunk] = []
         damaged: list[SetAside] = []
         records = raw_bytes = 0
-        ids = self._execute(
+        ids = self.execute(
             "SELECT id FROM chunks WHERE id > ? AND queue_id ="
             " (SELECT id FROM queues NOT INDEXED WHERE destination = ? AND endpoint = ?)"
             " ORDER BY id",
@@ -52,7 +52,7 @@ class Reader(Database):
     def _load(self, queue: Queue, chunk_id: int) -> Chunk | SetAside:
         """Return a chunk that is as it was written, or what is wrong with it."""
         try:
-            row = self._row(
+            row = self.row(
                 "SELECT records, raw_bytes, encoding, checksum, payload, created_ms FROM chunks"
                 " WHERE id = ?",
                 (chunk_id,),

@@ -10,17 +10,19 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.spool.base import Ledger, Queue
+from gateway.spool.base import DeadLetter, Ledger, Queue
 from gateway.spool.chunks import checksum
 from gateway.spool.database import is_damage
+from gateway.spool.dead_letters import IDS_PER_FILE
 from gateway.spool.files import Files, identity, sync
 from gateway.spool.format import create, first_page, is_ours
 from gateway.spool.ledger import COUNTED, balance, later, read_rows, write_row
+from gateway.spool.letter_rows import COLUMNS, read_row, row_of
 from gateway.spool.sidecar import Memo
 
 __all__ = ["Salvaged", "finish", "salvage"]
@@ -43,6 +45,8 @@ PROGRESS_ROWS = 100_000
 
 _ROWS_IN_PAGE = 100  # more than fit
 _LEAST_PAGES = 16  # more than an empty spool has
+
+_NO_LETTERS = "SELECT * FROM dead_letters LIMIT 0"
 
 _CHUNK = "queue_id, created_ms, records, raw_bytes, encoding, checksum, payload"
 
@@ -170,7 +174,7 @@ class _Salvage:
         self._queues: dict[int, Queue] = {}
         self._pending: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()
-        self._highest_id = self._memo.last_id
+        self._highest = {"chunks": self._memo.last_id, "dead_letters": 0}
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         self._probes = min(PROBES, pages * _ROWS_IN_PAGE)
 
@@ -189,9 +193,11 @@ class _Salvage:
             row = balance(before, pending=pending, letters=letters)
             write_row(self._target.execute, name, row)
             result.lost[name] = max(0, row.lost - before.lost)
-        sequence = (self._highest_id + SPARE_IDS, "chunks")
-        self._target.execute("DELETE FROM sqlite_sequence WHERE name = 'chunks'")
-        self._target.execute("INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", sequence)
+        self._target.execute("DELETE FROM sqlite_sequence")
+        self._target.executemany(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)",
+            [(table, highest + SPARE_IDS) for table, highest in self._highest.items()],
+        )
         return result
 
     def _ledger(self) -> tuple[dict[str, Ledger], bool]:
@@ -243,7 +249,7 @@ class _Salvage:
             if added:
                 copied += 1
                 self._pending[queue.destination] += row[2]
-                self._highest_id = max(self._highest_id, chunk_id)
+                self._highest["chunks"] = max(self._highest["chunks"], chunk_id)
                 if copied % PROGRESS_ROWS == 0:
                     log.warning("salvage: %d chunks copied", copied)
         return copied
@@ -260,27 +266,37 @@ class _Salvage:
         return None
 
     def _copy_letters(self) -> int:
-        names: list[str] = []
+        found: Sequence[str] = ()
         with _passing_over("the dead letters"):
-            columns = self._source.execute("SELECT * FROM dead_letters LIMIT 0").description
-            known = self._target.execute("SELECT * FROM dead_letters LIMIT 0").description
-            names = [name for name, *_ in columns if name != "id" and (name, *_) in known]
-        if not names:
+            found = [name for name, *_ in self._source.execute(_NO_LETTERS).description]
+        if not found:
             return 0
-        insert = (
-            f"INSERT OR IGNORE INTO dead_letters (id, {', '.join(names)})"  # noqa: S608
-            f" VALUES (?{', ?' * len(names)})"
-        )
-        place, copied = names.index("queue_id"), 0
-        for row in self._rows("dead_letters", ", ".join(names)):
-            queue = self._queues.get(row[1 + place])
-            if queue is None:
+        # Formats before had fewer columns.
+        columns = ", ".join(name if name in found else "NULL" for name in COLUMNS)
+        ids = {queue: queue_id for queue_id, queue in self._queues.items()}
+        copied = 0
+        for letter_id, queue_id, *row in self._rows("dead_letters", f"queue_id, {columns}"):
+            letter = self._letter(queue_id, row)
+            if letter is None:
                 continue
-            with suppress(sqlite3.IntegrityError):  # a value has become null
-                added = self._target.execute(insert, row).rowcount
-                copied += added
-                self._letters[queue.destination] += added
+            added = self._target.execute(
+                f"INSERT OR IGNORE INTO dead_letters (id, queue_id, {', '.join(COLUMNS)})"  # noqa: S608
+                f" VALUES (?, ?{', ?' * len(COLUMNS)})",
+                (letter_id, ids[letter.queue], *row_of(letter, row[0])),
+            ).rowcount
+            copied += added
+            self._letters[letter.queue.destination] += added
+            self._highest["dead_letters"] = max(self._highest["dead_letters"], letter_id)
         return copied
+
+    def _letter(self, queue_id: Any, row: Sequence[Any]) -> DeadLetter | None:
+        """Return the letter that was written, for whichever queue; None when it is damaged."""
+        own = self._queues.get(queue_id)
+        queues = (own, *self._queues.values()) if row[-1] is not None else (own,)
+        for queue in queues:
+            if queue and (letter := read_row(queue, row)):
+                return letter
+        return None
 
     def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a table that can be read, whichever way leads to them.
@@ -288,13 +304,13 @@ class _Salvage:
         From both ends, by the index, and by trying the ids between.  A row may come twice.
         """
         select = f"SELECT id, {columns} FROM {table} NOT INDEXED WHERE id"  # noqa: S608
-        ceiling = 1 << 62
+        ceiling = IDS_PER_FILE - SPARE_IDS
         if table == "chunks" and self._memo.last_id:
             ceiling = self._memo.last_id + LAG_IDS
         between = yield from self._scan(table, select, ceiling)
         has = f"SELECT 1 FROM {table} WHERE id = ?"  # noqa: S608
         for row_id in itertools.chain(self._indexed_ids(table), between):
-            if self._target.execute(has, (row_id,)).fetchone():
+            if row_id > ceiling or self._target.execute(has, (row_id,)).fetchone():
                 continue
             try:
                 yield from self._source.execute(f"{select} = ?", (row_id,))

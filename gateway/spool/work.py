@@ -18,6 +18,7 @@ __all__ = [
     "Purge",
     "Replay",
     "SetAside",
+    "SetAsideLetters",
     "Totals",
     "Work",
 ]
@@ -43,6 +44,13 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAsideLetters:
+    """Dead letters that are not as they were written, and must never be sent."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Records in the place of dead letters; results in the ids of those that were there."""
 
@@ -64,7 +72,7 @@ class Expire:
     """
 
 
-Work = Append | Settlement | SetAside | Replay | Purge | Expire
+Work = Append | Settlement | SetAside | SetAsideLetters | Replay | Purge | Expire
 
 
 @dataclass(slots=True)
@@ -75,7 +83,13 @@ class Changes:
     queues: dict[Queue, QueueState] = field(default_factory=dict)  # differences, except oldest_ms
     grown: set[Queue] = field(default_factory=set)
     damaged: list[SetAside] = field(default_factory=list)
+    damaged_letters: list[int] = field(default_factory=list)
     kept: dict[str, Kept] = field(default_factory=dict)
+
+    @property
+    def has_damage(self) -> bool:
+        """Tell whether something was found that cannot be told from what it was."""
+        return bool(self.damaged or self.damaged_letters)
 
     def count(self, destination: str, delta: Ledger) -> None:
         """Add to the ledger of a destination."""

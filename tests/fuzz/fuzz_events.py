@@ -8,13 +8,16 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["gateway", "fastmap"]):
-    from tests.fuzz.checks import check_body, check_inputs
+    from gateway.ingest.syft import decode_upload
+    from tests.fuzz.checks import check_body, check_inputs, check_records
 
 
 def one_input(data: bytes) -> None:
     """Check one input of the fuzzer."""
     check_inputs(data)
     check_body(data)
+    check_body(data, decode_upload)
+    check_records(data)
 
 
 def write_seeds(folder: Path) -> None:

@@ -106,9 +106,9 @@ class Recorder(Store):
 
 
 class SequenceRecorder(Store):
-    """A sandbox's memory of events that are numbered: how often each number arrived.
+    """A sandbox's memory of numbered events and updates: how often each number arrived.
 
-    For millions of events: a byte each.
+    For millions of them: a byte each.
     """
 
     def __init__(self) -> None:
@@ -119,12 +119,18 @@ class SequenceRecorder(Store):
         self, endpoint: Endpoint, event: Mapping[str, Any], record: bytes, now_ms: int
     ) -> None:
         """Take a valid event."""
-        number: int = event["properties"]["seq"]
+        self._note(event["properties"]["seq"])
+        self.add_unseen(endpoint, 1)
+
+    def add_update(self, endpoint: Endpoint, record: bytes, now_ms: int) -> None:
+        """Take a valid profile update."""
+        self._note(json.loads(record)["$set"]["seq"])
+        self.add_unseen(endpoint, 1)
+
+    def _note(self, number: int) -> None:
         if number >= len(self._times):
             self._times.extend(bytes(number + 1 - len(self._times) + 100_000))
         self._times[number] = min(255, self._times[number] + 1)
-        self.counts[endpoint].received += 1
-        self.counts[endpoint].unique += 1
 
     def arrivals(self) -> Arrivals:
         """Return the numbers that arrived so far, as the identities of records."""

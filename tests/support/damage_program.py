@@ -18,7 +18,8 @@ from typing import TypeVar
 
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Entry, Ledger, Queue, Settlement
+from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
+from gateway.spool.dead_letters import Filter
 from tests.support.specimens import (
     QUEUES,
     Damage,
@@ -106,6 +107,9 @@ async def examine(specimen: Specimen, damage: Damage, directory: Path) -> str:
         found, letters = await _often(lambda: everything(spool))
         became = _compare(specimen, found, letters, fresh, spool)
         await _settle_all(spool)
+        ids = await _often(lambda: spool.letters.ids(Filter(), limit=1 << 30))
+        await _often(lambda: spool.letters.purge(ids))
+        assert not sum(spool.ledger().values(), Ledger()).kept, "dead letters cannot be purged"
         ledger = dict(spool.ledger())
         _check_balance(spool, {})
     finally:
@@ -114,8 +118,8 @@ async def examine(specimen: Specimen, damage: Damage, directory: Path) -> str:
     await again.open()
     try:
         assert again.ledger() == ledger, f"{again.ledger()} after closing, {ledger} before"
-        left, _ = await everything(again)
-        assert not left, "settled records came back"
+        left = await everything(again)
+        assert left == ({}, Counter()), "what was settled or purged came back"
     finally:
         await again.close()
     return became
@@ -142,7 +146,7 @@ async def _settle_all(spool: SqliteSpool) -> None:
 def _compare(
     specimen: Specimen,
     found: dict[Queue, Counter[bytes]],
-    letters: Counter[bytes],
+    letters: Counter[DeadLetter],
     fresh: dict[Queue, bytes],
     spool: SqliteSpool,
 ) -> str:
@@ -158,15 +162,26 @@ def _compare(
         assert not invented, f"never stored: {invented[0][:60]!r}"
         missing[queue.destination] += (specimen.pending[queue] - here).total()
         repeated[queue.destination] += (here - specimen.pending[queue]).total()
-    known = specimen.letters + Counter(letter(q, f"new {q}").payload for q in QUEUES)
-    assert letters <= known, f"no such dead letter: {next(iter(letters - known))[:60]!r}"
+    known = {*specimen.kept, *(letter(queue, f"new {queue}") for queue in QUEUES)}
+    for each, count in letters.items():
+        assert each in known, f"no such dead letter: {each}"
+        assert count == 1, f"{count} times the dead letter {each}"
+    for queue in QUEUES:
+        fresh_letter = letter(queue, f"new {queue}")
+        assert letters[fresh_letter], "a dead letter that was kept after the damage is not there"
+    for each in specimen.letters - letters:
+        missing[each.queue.destination] += 1
+    for each in specimen.kept - specimen.letters.keys():
+        repeated[each.queue.destination] += letters[each]
     for destination, before in specimen.ledger.items():
         new = sum(queue.destination == destination for queue in QUEUES)
         now = spool.ledger()[destination]
         assert now.accepted == before.accepted + 2 * new, (
             f"accepted is wrong by {now.accepted - before.accepted - 2 * new}"
         )
-        lost = now.dead_lettered - before.dead_lettered - new
+        there = sum(n for each, n in letters.items() if each.queue.destination == destination)
+        assert now.kept == there, f"{now.kept} dead letters count as kept, {there} are"
+        lost = now.lost - before.lost
         least = max(0, missing[destination] - repeated[destination])
         assert least <= lost <= missing[destination], (
             f"{lost} records count as lost, {missing[destination]} are; "

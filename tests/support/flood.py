@@ -62,10 +62,26 @@ class Flood(Child):
 
     Nothing is sent before ``pace``.  Latency counts from the moment at which a request was due, so
     that a server that answers late cannot hide it by being asked less.
+
+    :param updates: one of how many events updates a profile; 0 where none does.
     """
 
-    def __init__(self, url: str, write_key: str, *, connections: int = 16, batch: int = 50) -> None:
-        options = {"url": url, "key": write_key, "connections": connections, "batch": batch}
+    def __init__(
+        self,
+        url: str,
+        write_key: str,
+        *,
+        connections: int = 16,
+        batch: int = 50,
+        updates: int = 0,
+    ) -> None:
+        options = {
+            "url": url,
+            "key": write_key,
+            "connections": connections,
+            "batch": batch,
+            "updates": updates,
+        }
         super().__init__(__name__, options)
 
     async def pace(self, events_per_s: float | None) -> None:
@@ -101,7 +117,7 @@ class _Clients:
     def __init__(self, options: dict[str, Any]) -> None:
         self._key: str = options["key"]
         self._batch: int = options["batch"]
-        self._bodies = _bodies()
+        self._bodies = _bodies(options["updates"])
         self._number = 0
         self._rate: float | None = 0.0
         self._due_s = 0.0
@@ -200,18 +216,30 @@ class _Clients:
         return post("/v1/batch", self._key, b'{"batch":[%s]}' % b",".join(events))
 
 
-def _bodies() -> list[bytes]:
-    """Return events of about 1 kB with holes for their number."""
+def _bodies(updates: int) -> list[bytes]:
+    """Return events of about 1 kB with holes for their number.
+
+    :param updates: one of how many updates a profile; 0 where none does.
+    """
     rng = random.Random(0)
     words = [f"{rng.getrandbits(40):x}" for _ in range(2000)]
     return [
-        b'{"type":"track","event":"Order Viewed","messageId":"flood-%%d","userId":"user-%d",'
-        b'"timestamp":"2026-03-02T12:00:00.000Z","context":{"ip":"203.0.113.7","locale":"de-CH",'
-        b'"app":{"name":"Shop","version":"2.3"},"os":{"name":"iOS","version":"17.1"},'
-        b'"library":{"name":"plain","version":"1"}},"properties":{"seq":%%d,"text":"%s"}}'
+        (_UPDATE if updates and number % updates == 0 else _TRACK)
         % (rng.randrange(1000), " ".join(rng.choices(words, k=_WORDS)).encode())
-        for _ in range(_BODIES)
+        for number in range(_BODIES)
     ]
+
+
+_TRACK = (
+    b'{"type":"track","event":"Order Viewed","messageId":"flood-%%d","userId":"user-%d",'
+    b'"timestamp":"2026-03-02T12:00:00.000Z","context":{"ip":"203.0.113.7","locale":"de-CH",'
+    b'"app":{"name":"Shop","version":"2.3"},"os":{"name":"iOS","version":"17.1"},'
+    b'"library":{"name":"plain","version":"1"}},"properties":{"seq":%%d,"text":"%s"}}'
+)
+_UPDATE = (
+    b'{"type":"identify","messageId":"flood-%%d","userId":"user-%d","traits":{"seq":%%d,'
+    b'"text":"%s"}}'
+)
 
 
 async def _start(options: dict[str, Any]) -> tuple[None, Any]:

@@ -253,7 +253,7 @@ class GatewayProcess:
     async def restart(self) -> None:
         """Start it, again if it has ended; returns when it serves."""
         running = await self.launch()
-        self.url = (await running.printed(r"SDKs send to +(http://\S+)"))[1]
+        self.url = (await running.printed(r"SDKs send to +(https?://\S+)"))[1]
         self.admin_url = (await running.printed(r"(http://\S+)/statusz"))[1]
 
     async def launch(self) -> Running:

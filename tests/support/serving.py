@@ -19,6 +19,7 @@ from gateway.config import (
     Config,
     DestinationConfig,
     DestinationSettings,
+    ProxyConfig,
     Secret,
     ServerConfig,
     SourceConfig,
@@ -36,6 +37,9 @@ __all__ = ["KEY", "Answer", "Connection", "Serving", "message", "serving"]
 KEY = "canary-write-key"
 EVENT = b'{"type":"track","event":"E","userId":"u","messageId":"m"}'
 ANSWER_S = 15
+
+DESTINATION = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
+PROXY = ProxyConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,22 @@ class Connection:
         """Read up to the end of the connection."""
         async with asyncio.timeout(ANSWER_S):
             return await self._reader.read()
+
+    async def until(self, text: bytes) -> bytes:
+        """Read up to and including a text."""
+        async with asyncio.timeout(ANSWER_S):
+            return await self._reader.readuntil(text)
+
+    async def rest(self) -> bytes:
+        """Read up to the end of the connection, also where that is not an orderly one."""
+        parts = []
+        async with asyncio.timeout(ANSWER_S):
+            try:
+                while part := await self._reader.read(65_536):
+                    parts.append(part)
+            except ConnectionError:
+                pass
+        return b"".join(parts)
 
     async def close(self) -> None:
         self._writer.close()
@@ -173,6 +193,8 @@ async def serving(
     directory: Path,
     *,
     sources: Sequence[SourceConfig] = (),
+    destinations: Sequence[DestinationConfig] = (DESTINATION,),
+    proxy: ProxyConfig = PROXY,
     spool_type: type[SqliteSpool] = SqliteSpool,
     min_free_bytes: int = 0,
     **server: Any,
@@ -186,10 +208,9 @@ async def serving(
     """
     config = Config(
         sources=tuple(sources) or (SourceConfig(name="sdk", write_key=Secret(KEY)),),
-        destinations=(
-            DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN")),
-        ),
-        server=ServerConfig(port=0, shutdown_timeout_s=0.2, **server),
+        destinations=tuple(destinations),
+        proxy=proxy,
+        server=ServerConfig(**{"port": 0, "shutdown_timeout_s": 0.2, **server}),
     )
     clock, telemetry = SystemClock(), Telemetry()
     spool = spool_type(
@@ -203,7 +224,7 @@ async def serving(
     try:
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, spool, clock, telemetry)
-        ingest = IngestServer(config, pipeline.accept, telemetry=telemetry)
+        ingest = IngestServer(config, pipeline.accept, pipeline.accept_records, telemetry=telemetry)
         await ingest.start()
         try:
             yield Serving(ingest, spool, telemetry)

@@ -11,6 +11,7 @@ from gateway.clock import SystemClock
 from gateway.spool import SqliteSpool
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
 from gateway.spool.chunks import decode
+from gateway.spool.dead_letters import Replacement
 from gateway.telemetry import Telemetry
 
 __all__ = [
@@ -40,14 +41,16 @@ class Specimen:
     :param files: contents by name.
     :param stored: every record that was ever in it, by queue.
     :param pending: those that waited.
-    :param letters: payloads of its dead letters.
+    :param kept: every dead letter that was ever in it.
+    :param letters: those that were there.
     """
 
     name: str
     files: Mapping[str, bytes]
     stored: Mapping[Queue, frozenset[bytes]]
     pending: Mapping[Queue, Counter[bytes]]
-    letters: Counter[bytes]
+    kept: frozenset[DeadLetter]
+    letters: Counter[DeadLetter]
     ledger: Mapping[str, Ledger]
 
 
@@ -108,6 +111,7 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
     :param size: bytes in a record; more make chunks that are compressed and take several pages.
     """
     stored: dict[Queue, set[bytes]] = {queue: set() for queue in QUEUES}
+    kept: set[DeadLetter] = set()
 
     async def put(spool: SqliteSpool, name: str, count: int) -> None:
         for queue in QUEUES:
@@ -118,20 +122,30 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
     async def end(spool: SqliteSpool, queue: Queue) -> None:
         chunk = (await spool.read(queue))[0]
         _, *rest = decode(chunk.encoding, chunk.payload).splitlines(keepends=True)
+        dead = [letter(queue, f"refused {chunk.id}")]
+        kept.update(dead)
         await spool.settle(
-            Settlement(
-                queue=queue,
-                chunk_ids=(chunk.id,),
-                delivered=len(rest),
-                dead=[letter(queue, f"refused {chunk.id}")],
-            )
+            Settlement(queue=queue, chunk_ids=(chunk.id,), delivered=len(rest), dead=dead)
         )
+
+    async def reject(spool: SqliteSpool, *names: str) -> None:
+        dead = [letter(QUEUES[2], name) for name in names]
+        kept.update(dead)
+        await spool.append([], dead)
+
+    async def replay_and_purge(spool: SqliteSpool, replayed: int, purged: int) -> None:
+        line = records(f"replayed {replayed}")
+        stored[QUEUES[2]].add(line)
+        entries = [Entry(QUEUES[2], line, 1)]
+        assert await spool.letters.replay([Replacement(replayed, entries)]) == {replayed}
+        assert await spool.letters.purge([purged]) == 1
 
     spool = new_spool(directory)
     await spool.open()
     await put(spool, "old", 5)
     await end(spool, QUEUES[0])
-    await spool.append([], [letter(QUEUES[2], "rejected")])
+    await reject(spool, *(f"rejected {n}" for n in range(6)))
+    await replay_and_purge(spool, 2, 3)
     await put(spool, "kept", 3)
     await spool.close()
     spool = new_spool(directory)
@@ -139,18 +153,24 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
     await put(spool, "log", 4)
     await end(spool, QUEUES[0])
     await end(spool, QUEUES[1])
+    await replay_and_purge(spool, 4, 5)
+    await reject(spool, "late")
     await put(spool, "last", 2)
-    killed = await _take("killed", spool, directory, stored)
+    killed = await _take("killed", spool, directory, stored, kept)
     await spool.close()
     spool = new_spool(directory)
     await spool.open()
-    closed = await _take("closed", spool, directory, stored)
+    closed = await _take("closed", spool, directory, stored, kept)
     await spool.close()
     return [killed, closed]
 
 
 async def _take(
-    name: str, spool: SqliteSpool, directory: Path, stored: Mapping[Queue, set[bytes]]
+    name: str,
+    spool: SqliteSpool,
+    directory: Path,
+    stored: Mapping[Queue, set[bytes]],
+    kept: set[DeadLetter],
 ) -> Specimen:
     pending, letters = await everything(spool)
     if name == "closed":
@@ -160,6 +180,7 @@ async def _take(
         _files(directory),
         {queue: frozenset(lines) for queue, lines in stored.items()},
         pending,
+        frozenset(kept),
         letters,
         dict(spool.ledger()),
     )
@@ -171,8 +192,10 @@ def _files(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths}
 
 
-async def everything(spool: SqliteSpool) -> tuple[dict[Queue, Counter[bytes]], Counter[bytes]]:
-    """Return the records that wait, by queue, and the payloads of dead letters."""
+async def everything(
+    spool: SqliteSpool,
+) -> tuple[dict[Queue, Counter[bytes]], Counter[DeadLetter]]:
+    """Return the records that wait, by queue, and the dead letters."""
     waiting: dict[Queue, Counter[bytes]] = {}
     for queue in QUEUES:
         after = 0
@@ -183,7 +206,7 @@ async def everything(spool: SqliteSpool) -> tuple[dict[Queue, Counter[bytes]], C
             assert chunks[-1].id > after, "reading goes round in circles"
             after = chunks[-1].id
     letters = await spool.dead_letters(limit=1 << 30)
-    return waiting, Counter(each.letter.payload for each in letters)
+    return waiting, Counter(each.letter for each in letters)
 
 
 def restore(specimen: Mapping[str, bytes], directory: Path) -> None:

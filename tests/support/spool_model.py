@@ -1,112 +1,151 @@
 """What a spool holds, as plain values."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from gateway.spool.base import Queue, Settlement
+from gateway.spool.base import Ledger, Queue, Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
 from gateway.spool.letter_reader import LetterReader
 from gateway.spool.reader import Reader
-from gateway.spool.work import Append, SetAside, Totals
+from gateway.spool.work import Append, Purge, Replay, SetAside, Totals
 
-__all__ = ["State", "Work", "contents", "observe"]
+__all__ = ["Seen", "State", "Work", "observe"]
 
 EVERYTHING = 1 << 40
-Work = Append | Settlement | SetAside
-Counts = tuple[int, int, int]
-"""Records accepted, delivered and dead-lettered."""
+Work = Append | Settlement | SetAside | Replay | Purge
+
+ById = dict[int, tuple[Queue, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that a spool promises to keep; chunks are told apart by what is in them.
+    """Everything that a spool promises to keep; all is told apart by what is in it.
 
     :param chunks: the records of each waiting chunk, by queue, in order.
-    :param letters: payloads of dead letters, in order.
+    :param letters: queues and payloads of dead letters, in order.
+    :param ledger: without what is pending.
     """
 
-    chunks: Mapping[Queue, tuple[bytes, ...]] = field(default_factory=dict)
-    letters: tuple[bytes, ...] = ()
-    ledger: Mapping[str, Counts] = field(default_factory=dict)
+    chunks: dict[Queue, tuple[bytes, ...]] = field(default_factory=dict)
+    letters: tuple[tuple[Queue, bytes], ...] = ()
+    ledger: dict[str, Ledger] = field(default_factory=dict)
 
-    def apply(self, works: Sequence[Work], names: Mapping[int, bytes]) -> "State | None":
+    def apply(self, works: Sequence[Work], seen: "Seen") -> "State | None":
         """Return the state after a transaction; None when it cannot be made in this one.
 
-        :param names: contents of the chunks that works speak of by id.
+        :param seen: tells what the works mean by their ids.
         """
-        chunks = {queue: list(contents) for queue, contents in self.chunks.items()}
-        letters = list(self.letters)
-        counts = {destination: Counter(_named(each)) for destination, each in self.ledger.items()}
-        grown: dict[Queue, bytes] = {}
-        rejected: list[bytes] = []
-        for work in works:
-            if isinstance(work, Append):
-                for entry in work.entries:
-                    grown[entry.queue] = grown.get(entry.queue, b"") + entry.lines
-                    _count(counts, entry.queue, accepted=entry.records)
-                for letter in work.dead:
-                    rejected.append(letter.payload)
-                    _count(counts, letter.queue, accepted=1, dead=1)
-                continue
-            ended = chunks.get(work.queue, [])
-            ids = (work.chunk_id,) if isinstance(work, SetAside) else work.chunk_ids
-            if any(names[chunk_id] not in ended for chunk_id in ids):
-                return None
-            position = ended.index(names[ids[0]])
-            for chunk_id in ids:
-                ended.remove(names[chunk_id])
-            if isinstance(work, SetAside):
-                _count(counts, work.queue, dead=names[work.chunk_id].count(b"\n"))
-                continue
-            if work.remaining:
-                ended.insert(position, work.remaining.lines)
-            letters += [letter.payload for letter in work.dead]
-            _count(counts, work.queue, delivered=work.delivered, dead=len(work.dead))
-        for queue, lines in grown.items():
-            chunks.setdefault(queue, []).append(lines)
-        return State(
-            {queue: tuple(contents) for queue, contents in chunks.items() if contents},
-            (*letters, *rejected),
-            {
-                key: (each["accepted"], each["delivered"], each["dead"])
-                for key, each in counts.items()
-            },
-        )
+        change = _Change(self, seen)
+        try:
+            for work in works:
+                change.apply(work)
+        except ValueError:  # what it speaks of is not there
+            return None
+        return change.result()
 
     def __str__(self) -> str:
         chunks = {"/".join(q): [_short(each) for each in c] for q, c in self.chunks.items()}
-        return f"chunks {chunks}, letters {self.letters}, ledger {dict(self.ledger)}"
+        letters = [f"{'/'.join(queue)} {_short(payload)}" for queue, payload in self.letters]
+        return f"chunks {chunks}, letters {letters}, ledger {self.ledger}"
 
 
-def contents(reader: Reader, queues: Sequence[Queue]) -> dict[int, tuple[Queue, bytes]]:
-    """Return the records of all waiting chunks, by the chunks' ids.
+class Seen(NamedTuple):
+    """What is in a spool by id, and as a state."""
 
-    :raises AssertionError: one is damaged, or their ids do not ascend.
-    """
-    found: dict[int, tuple[Queue, bytes]] = {}
-    for queue in queues:
-        chunks, damaged = reader.read(queue, 0, EVERYTHING, EVERYTHING, frozenset())
-        assert not damaged, damaged
-        ids = [chunk.id for chunk in chunks]
-        assert ids == sorted(set(ids)), ids
-        for chunk in chunks:
-            assert chunk.id not in found, "two chunks have one id"
-            lines = decode(chunk.encoding, chunk.payload)
-            assert (chunk.records, chunk.raw_bytes) == (lines.count(b"\n"), len(lines)), chunk
-            found[chunk.id] = (queue, lines)
-    return found
+    state: State
+    chunks: ById
+    letters: ById
+
+
+class _Change:
+    """One transaction: what is appended, by whatever work, comes after all else."""
+
+    def __init__(self, before: State, seen: Seen) -> None:
+        self._seen = seen
+        self._chunks = {queue: list(contents) for queue, contents in before.chunks.items()}
+        self._letters = list(before.letters)
+        self._ledger = dict(before.ledger)
+        self._grown: dict[Queue, bytes] = {}
+        self._rejected: list[tuple[Queue, bytes]] = []
+
+    def apply(self, work: Work) -> None:
+        match work:
+            case Append():
+                self._append(work)
+            case Settlement():
+                self._settle(work)
+            case SetAside():
+                self._end(work.queue, work.chunk_id)
+                _, lines = self._seen.chunks[work.chunk_id]
+                lost = lines.count(b"\n")
+                self._count(work.queue, Ledger(dead_lettered=lost, lost=lost))
+            case Replay():
+                for each in work.replacements:
+                    delta = Ledger(accepted=-1, dead_lettered=-1, replayed=1)
+                    self._end_letters([each.letter_id], delta)
+                    for entry in each.entries:
+                        self._grow(entry.queue, entry.lines)
+            case Purge():
+                self._end_letters(work.ids, Ledger(purged=1))
+
+    def result(self) -> State:
+        for queue, lines in self._grown.items():
+            self._chunks.setdefault(queue, []).append(lines)
+        return State(
+            {queue: tuple(contents) for queue, contents in self._chunks.items() if contents},
+            (*self._letters, *self._rejected),
+            self._ledger,
+        )
+
+    def _append(self, work: Append) -> None:
+        for entry in work.entries:
+            self._grow(entry.queue, entry.lines)
+        for letter in work.dead:
+            self._rejected.append((letter.queue, letter.payload))
+            self._count(letter.queue, Ledger(accepted=1, dead_lettered=1))
+
+    def _settle(self, work: Settlement) -> None:
+        position = min(self._end(work.queue, chunk_id) for chunk_id in work.chunk_ids)
+        if work.remaining:
+            self._chunks[work.queue].insert(position, work.remaining.lines)
+        self._letters += [(letter.queue, letter.payload) for letter in work.dead]
+        delta = Ledger(delivered=work.delivered, dead_lettered=len(work.dead))
+        self._count(work.queue, delta)
+
+    def _grow(self, queue: Queue, lines: bytes) -> None:
+        self._grown[queue] = self._grown.get(queue, b"") + lines
+        self._count(queue, Ledger(accepted=lines.count(b"\n")))
+
+    def _end(self, queue: Queue, chunk_id: int) -> int:
+        """Take a chunk out of its queue; return where it was."""
+        contents = self._chunks.get(queue, [])
+        position = contents.index(self._seen.chunks[chunk_id][1])
+        del contents[position]
+        return position
+
+    def _end_letters(self, ids: Sequence[int], delta: Ledger) -> None:
+        """Take letters out, each of which counts so much."""
+        for letter_id in ids:
+            letter = self._seen.letters[letter_id]
+            self._letters.remove(letter)
+            self._count(letter[0], delta)
+
+    def _count(self, queue: Queue, delta: Ledger) -> None:
+        name = queue.destination
+        self._ledger[name] = self._ledger.get(name, Ledger()) + delta
 
 
 def observe(
-    reader: Reader, letters: LetterReader, totals: Totals, queues: Sequence[Queue]
-) -> State:
+    reader: Reader, letter_reader: LetterReader, totals: Totals, queues: Sequence[Queue]
+) -> Seen:
     """Return what a spool holds, and that its counters tell the same.
 
-    :raises AssertionError: they do not.
+    :raises AssertionError: they do not, or something is damaged or out of order.
     """
-    found = contents(reader, queues)
+    found = _chunks(reader, queues)
     chunks: dict[Queue, tuple[bytes, ...]] = {}
     for _, (queue, lines) in sorted(found.items()):
         chunks[queue] = (*chunks.get(queue, ()), lines)
@@ -118,26 +157,31 @@ def observe(
         told[queue.destination] += state.pending
         assert state.chunks == len(chunks.get(queue, ())), (queue, state)
     assert +told == +pending, f"pending {dict(told)} by the counters, {dict(pending)} in chunks"
-    for destination, ledger in totals.ledger.items():
-        gap = ledger.accepted - ledger.delivered - ledger.dead_lettered - pending[destination]
-        assert gap == 0, (destination, ledger, pending)
-    return State(
-        chunks,
-        tuple(each.letter.payload for each in letters.page(Filter(), 0, EVERYTHING, EVERYTHING)),
-        {
-            destination: (ledger.accepted, ledger.delivered, ledger.dead_lettered)
-            for destination, ledger in totals.ledger.items()
-            if ledger.accepted
-        },
-    )
+    stored, damaged = letter_reader.page(Filter(), 0, EVERYTHING, EVERYTHING)
+    assert not damaged, damaged
+    letters = {each.id: (each.letter.queue, each.letter.payload) for each in stored}
+    kept = Counter(queue.destination for queue, _ in letters.values())
+    assert kept == Counter({name: each.letters for name, each in totals.kept.items()}), totals.kept
+    for name, ledger in totals.ledger.items():
+        assert (ledger.gap, ledger.kept) == (pending[name], kept[name]), (name, ledger, pending)
+    ledgers = {name: ledger for name, ledger in totals.ledger.items() if ledger.accepted}
+    return Seen(State(chunks, tuple(letters.values()), ledgers), found, letters)
 
 
-def _named(counts: Counts) -> dict[str, int]:
-    return dict(zip(("accepted", "delivered", "dead"), counts, strict=True))
-
-
-def _count(counts: dict[str, Counter[str]], queue: Queue, **changes: int) -> None:
-    counts.setdefault(queue.destination, Counter()).update(changes)
+def _chunks(reader: Reader, queues: Sequence[Queue]) -> ById:
+    """Return the records of all waiting chunks, by the chunks' ids."""
+    found: ById = {}
+    for queue in queues:
+        chunks, damaged = reader.read(queue, 0, EVERYTHING, EVERYTHING, frozenset())
+        assert not damaged, damaged
+        ids = [chunk.id for chunk in chunks]
+        assert ids == sorted(set(ids)), ids
+        for chunk in chunks:
+            assert chunk.id not in found, "two chunks have one id"
+            lines = decode(chunk.encoding, chunk.payload)
+            assert (chunk.records, chunk.raw_bytes) == (lines.count(b"\n"), len(lines)), chunk
+            found[chunk.id] = (queue, lines)
+    return found
 
 
 def _short(lines: bytes) -> str:

@@ -3,13 +3,14 @@ is thrown out."""
 
 import asyncio
 import gzip
+import math
 import time
 from collections import Counter
 from typing import Any, cast
 
 from tests.torture.traffic import event_bytes, request_bytes
 
-_PARTS = 20
+_STEP_S = 0.005
 _HEAD = b"POST /v1/batch HTTP/1.1\r\nHost: gateway.test\r\n"
 
 
@@ -33,6 +34,7 @@ class _Attacker(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing() and data:
             self.sent += len(data)
+            self._attack.sends += 1
             self.transport.write(data)
 
     def pause_writing(self) -> None:
@@ -71,19 +73,21 @@ class _Attack:
         self._lives: list[float] = []
         self._most_sent = 0
         self._refused = 0
+        self.sends = 0
         self._stopped = False
 
     async def run(self) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
+        parts = math.ceil(self.interval_s / _STEP_S)  # they do not beat time
         opening = asyncio.create_task(self._open())
         while loop.time() < end:
             attackers = list(self.attackers) if self.more else []
-            for part in range(_PARTS):  # real ones do not beat time
-                for attacker in attackers[part::_PARTS]:
+            for part in range(parts):
+                for attacker in attackers[part::parts]:
                     if attacker.writable:
                         attacker.send(self.more)
-                await asyncio.sleep(self.interval_s / _PARTS)
+                await asyncio.sleep(self.interval_s / parts)
         self._stopped = True
         await opening
         left = list(self.attackers)
@@ -96,6 +100,7 @@ class _Attack:
             "thrown_out": len(self._lives),
             "left": len(left),
             "longest_life_s": max(self._lives, default=0.0),
+            "sends_per_s": round(self.sends / self._seconds),
             "most_sent": self._most_sent,
             "refused": self._refused,
         }

@@ -2,17 +2,30 @@
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
+from tests.support import loop_turns
+from tests.support.loop_turns import FILE, read, wait_of
 from tests.support.processes import GatewayProcess
-from tests.torture.traffic import traffic
+from tests.torture import Figures
+from tests.torture.traffic import port_of, traffic
 
 __all__ = ["ATTACKS", "run"]
 
 _NOWHERE = "http://127.0.0.1:9"
 _MIB = 1024 * 1024
+_QUIET_S = 0.01
+"""On a machine that has nothing else to do, 99 of 100 requests are answered in this time."""
+
+_TURNS = 3
+"""Of the event loop that a request waits for: to be read, to be handled, to be answered."""
+
+_REST_S = 2.0
 _LINGER_BYTES = 16 * _MIB
 """What a refused client can send at most: nearly all of it stays in the system's buffers."""
 
@@ -52,59 +65,101 @@ ATTACKS = {
 async def run(
     *,
     connections: int = 10_000,
-    seconds: float = 20.0,
+    seconds: float = 16.0,
+    rounds: int = 3,
     attacks: Sequence[str] = tuple(ATTACKS),
     rate: float = 200.0,
     most_times: float = 2.0,
-    slack_s: float = 0.015,
+    slack_s: float = 0.002,
     max_growth: int = 320 * _MIB,
-) -> dict[str, Any]:
-    """Run each attack beside good clients.
+) -> Figures:
+    """Run each attack on one gateway, beside another one that nobody attacks.
+
+    Good clients send to both in turns.  What the attackers, or anybody else, take of the machine
+    strikes both gateways alike; only what is slower at the attacked one is the gateway's doing.
+    On a machine that is busy with other things even that is not: who computes more waits longer
+    for a processor.  Then only what the attacked gateway itself computes before a request counts.
 
     :param connections: of those attacks that cost only patience; see ``ATTACKS`` for the others.
-    :param seconds: of each.
+    :param seconds: of each attack, while good clients are measured.
+    :param rounds: how often calm and attack alternate; the medians of all count.
     :param rate: requests per second of the good clients.
     :param most_times: by how much the latency of the good ones, at the 99th percentile, may grow.
     :param slack_s: what is no difference.
     :param max_growth: of resident memory, in bytes.
     """
-    figures: dict[str, Any] = {}
-    good = {"connections": 20, "rate": rate, "seconds": seconds}
-    with tempfile.TemporaryDirectory() as directory:
-        async with GatewayProcess(Path(directory), _NOWHERE) as gateway:
+    figures: Figures = {}
+    async with _gateway() as attacked, _gateway() as spared:
+        for gateway in (attacked, spared):
             await traffic("Closed", gateway.url, connections=20, seconds=1)
-            before = gateway.running.memory()["VmHWM"]
-            for name in attacks:
-                attack = ATTACKS[name]
-                number = max(2, int(connections * attack.share))
-                ramp_s = 1 + number / 2500
-                calm = await traffic("Open", gateway.url, **good)
-                attacking = asyncio.create_task(
-                    traffic(name, gateway.url, connections=number, seconds=seconds + ramp_s)
-                )
-                await asyncio.sleep(ramp_s)  # they are connected
-                among = await traffic("Open", gateway.url, **good)
-                attackers = await attacking
-                # The machine may have had other things to do: the worse of before and after counts.
-                after = await traffic("Open", gateway.url, **good)
-                calm_p99_s = max(calm["p99_s"], after["p99_s"])
-                figures[name] = found = {
-                    "connections": number,
-                    "calm_p99_s": calm_p99_s,
-                    "p99_s": among["p99_s"],
-                    "good": {k: among[k] for k in ("statuses", "broken", "unsent")},
-                    "attackers": attackers,
-                    "grown_mib": (gateway.running.memory()["VmHWM"] - before) // _MIB,
-                }
-                assert set(among["statuses"]) == {"200"}, (name, found)
-                assert among["broken"] == 0, (name, found)
-                assert among["p99_s"] <= most_times * calm_p99_s + slack_s, (name, found)
-                assert set(attackers["statuses"]) <= attack.statuses, (name, found)
-                if attack.longest_s:
-                    assert attackers["longest_life_s"] <= attack.longest_s, (name, found)
-                    assert seconds < attack.longest_s or attackers["thrown_out"], (name, found)
-                if name == "Endless":
-                    assert attackers["most_sent"] <= _LINGER_BYTES, (name, found)
-                assert found["grown_mib"] * _MIB <= max_growth, (name, found)
+        good = {"connections": 20, "rate": rate, "other_port": port_of(spared.url)}
+        before = attacked.running.memory()["VmHWM"]
+        for name in attacks:
+            number = max(2, int(connections * ATTACKS[name].share))
+            seen = [await _round(name, attacked, number, seconds, good) for _ in range(rounds)]
+            calm_s, among_s, beside_s, work_s = (median(each) for each in zip(*seen, strict=True))
+            grown = attacked.running.memory()["VmHWM"] - before
+            figures[f"{name} x {number}: p99 ms, calm / attacked / spared"] = " / ".join(
+                f"{1000 * each:.1f}" for each in (calm_s, among_s, beside_s)
+            )
+            figures[f"{name}: p99 of work before a request, ms"] = round(1000 * work_s, 2)
+            figures[f"{name}: memory grown by MiB"] = grown // _MIB
+            is_quiet = max(calm_s, beside_s) <= _QUIET_S
+            more_s = among_s - max(calm_s, beside_s) if is_quiet else _TURNS * work_s
+            assert more_s <= (most_times - 1) * max(calm_s, beside_s) + slack_s, figures
+            assert grown <= max_growth, figures
+        for gateway in (attacked, spared):
             assert (await gateway.ledger())["gap"] == 0
     return figures
+
+
+class _Seen(NamedTuple):
+    """Latencies of good clients at the 99th percentile, and what is part of it.
+
+    :param work_s: what the attacked gateway computed before it looked at a request.
+    """
+
+    calm_s: float
+    among_s: float
+    beside_s: float
+    work_s: float
+
+
+async def _round(
+    name: str, attacked: GatewayProcess, number: int, seconds: float, good: Mapping[str, Any]
+) -> _Seen:
+    attack = ATTACKS[name]
+    calm = await traffic("Turns", attacked.url, seconds=seconds / 2, **good)
+    ramp_s = 1 + number / 2500
+    attacking = asyncio.create_task(
+        # They are there before the good ones come, and until those are gone.
+        traffic(name, attacked.url, connections=number, seconds=ramp_s + seconds + _REST_S)
+    )
+    await asyncio.sleep(ramp_s)
+    begin = time.monotonic()
+    among, beside = await traffic("Turns", attacked.url, seconds=seconds, **good)
+    end = time.monotonic()
+    attackers = await attacking
+    turns = read(attacked.directory / FILE, begin, end)
+    assert turns, "no work was recorded"
+    work_s = wait_of(turns, end - begin, share=0.01)
+    found = (name, among, attackers)
+    assert set(among["statuses"]) == {"200"}, found
+    assert among["broken"] == 0, found
+    assert set(attackers["statuses"]) <= attack.statuses, found
+    if attack.longest_s:
+        assert attackers["longest_life_s"] <= attack.longest_s, found
+        assert seconds < attack.longest_s or attackers["thrown_out"], found
+    if name == "Endless":
+        assert attackers["most_sent"] <= _LINGER_BYTES, found
+    calm_s = max(each["p99_s"] for each in calm)
+    return _Seen(calm_s, among["p99_s"], beside["p99_s"], work_s)
+
+
+@asynccontextmanager
+async def _gateway() -> AsyncIterator[GatewayProcess]:
+    with tempfile.TemporaryDirectory() as directory:
+        env = {FILE: str(Path(directory) / FILE)}
+        program = Path(loop_turns.__file__)
+        async with GatewayProcess(Path(directory), _NOWHERE, program=program, env=env) as gateway:
+            yield gateway

@@ -16,6 +16,8 @@ from tests.torture import Figures
 __all__ = ["run"]
 
 _KEY = "key-flood"
+_ENDPOINTS = ("import", "engage")
+_UPDATES = 5  # one of so many events updates a profile
 _SLOW_BYTES_PER_S = 10_000
 _WARM_UP_S = 1.5
 _DRAIN_S = 120.0
@@ -123,9 +125,15 @@ def _share(before: Mapping[str, int], now: Mapping[str, int]) -> float:
 
 
 def _lag(name: str, before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    labels = f'{{destination="{name}",endpoint="import"}}'
+    return max(_lag_of(name, endpoint, before, now) for endpoint in _ENDPOINTS)
+
+
+def _lag_of(
+    name: str, endpoint: str, before: Mapping[str, float], now: Mapping[str, float]
+) -> float:
+    labels = f'{{destination="{name}",endpoint="{endpoint}"}}'
     batches, seconds = (
-        now[key] - before.get(key, 0.0)
+        now.get(key, 0.0) - before.get(key, 0.0)
         for key in (
             f"gateway_delivery_lag_seconds_count{labels}",
             f"gateway_delivery_lag_seconds_sum{labels}",
@@ -175,5 +183,7 @@ async def _scene(directory: Path, projects: int) -> AsyncIterator[_Scene]:
             sections={"server": {"shutdown_timeout_s": 1.0}},
         )
         await stack.enter_async_context(gateway)
-        flood = await stack.enter_async_context(Flood(gateway.url, _KEY, connections=8, batch=10))
+        flood = await stack.enter_async_context(
+            Flood(gateway.url, _KEY, connections=8, batch=10, updates=_UPDATES)
+        )
         yield _Scene(gateway, network, sink, flood, names[0], names[1:])

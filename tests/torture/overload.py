@@ -1,30 +1,53 @@
 """More requests than the gateway can answer: what it gets done, what it refuses, what it takes."""
 
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.processes import GatewayProcess, wait_for
+from tests.torture import Figures
 from tests.torture.traffic import traffic
 
-__all__ = ["run"]
+__all__ = ["LOADS", "run"]
 
 _NOWHERE = "http://127.0.0.1:9"  # the destination; nothing listens there
 _MIB = 1024 * 1024
+
+
+class _Load(NamedTuple):
+    """What is sent.
+
+    :param events: in each request, with about ``padding`` bytes of properties each.
+    :param max_bytes_in_flight: what the gateway may hold.
+    :param refusals: whether it cannot hold ten times the peak, and has to refuse.
+    """
+
+    events: int
+    padding: int
+    max_bytes_in_flight: int
+    refusals: bool
+
+
+LOADS = {
+    # The answers wait for the disk together: ten times as many fit into the same commits.
+    "events": _Load(1, 100, 64 * _MIB, refusals=False),
+    "batches": _Load(100, 1000, 64 * _MIB, refusals=True),
+    "batches, little room": _Load(100, 1000, 8 * _MIB, refusals=True),
+}
 
 
 async def run(
     *,
     connections: int = 64,
     factor: int = 10,
-    seconds: float = 10.0,
+    seconds: float = 8.0,
     rounds: int = 3,
-    events: int = 1,
-    padding: int = 100,
-    max_bytes_in_flight: int = 64 * _MIB,
+    loads: Sequence[str] = tuple(LOADS),
     least_share: float = 0.9,
-) -> dict[str, Any]:
+) -> Figures:
     """Compare the peak with ``factor`` times its connections, and with that times its rate.
 
     The clients send again at once, whatever they are told.
@@ -32,55 +55,74 @@ async def run(
     :param connections: those of the peak.
     :param seconds: of each measurement.
     :param rounds: how often each is repeated, in turns; the medians are compared.
-    :param events: in each request, with about ``padding`` bytes of properties each.
     :param least_share: of the peak that has to get done under overload.
     """
-    load = {"events": events, "padding": padding, "seconds": seconds}
-    many = connections * factor
-    server = {"max_bytes_in_flight": max_bytes_in_flight, "max_body_bytes": _MIB}
-    peaks: list[dict[str, Any]] = []
-    closed: list[dict[str, Any]] = []
-    opened: list[dict[str, Any]] = []
+    figures: Figures = {}
+    for name in loads:
+        load = LOADS[name]
+        many = connections * factor
+        seen = await _measure(load, connections, many, seconds, rounds)
+        every = [*seen.peaks, *seen.closed, *seen.open]
+        statuses = sum((Counter(each["statuses"]) for each in every), Counter[str]())
+        peak, closed, opened = (
+            median(each["goodput"] for each in phase)
+            for phase in (seen.peaks, seen.closed, seen.open)
+        )
+        # The spool's queue has a bound of its own, as large as the default of requests.
+        bound = load.max_bytes_in_flight + 64 * _MIB + many * 16 * 1024
+        figures |= {
+            f"{name}: peak, requests/s": peak,
+            f"{name}: share of it, {many} connections": round(closed / peak, 3),
+            f"{name}: share of it, {factor} times its rate": round(opened / peak, 3),
+            f"{name}: p99 ms, peak / connections / rate": " / ".join(
+                f"{1000 * median(each['p99_s'] for each in phase):.0f}"
+                for phase in (seen.peaks, seen.closed, seen.open)
+            ),
+            f"{name}: answered 200 / 503": f"{statuses['200']} / {statuses['503']}",
+            f"{name}: 503 without Retry-After": sum(each["without_retry_after"] for each in every),
+            f"{name}: memory grown by MiB, bound": f"{seen.grown // _MIB}, {bound // _MIB}",
+        }
+        assert set(statuses) <= {"200", "503"}, (statuses, figures)
+        assert not sum(each["without_retry_after"] for each in every), figures
+        assert not sum(each["broken"] for each in every), (every, figures)
+        assert statuses["503"] or not load.refusals, ("it was not overloaded", figures)
+        assert min(closed, opened) >= least_share * peak, figures
+        assert seen.grown <= bound, figures
+    return figures
+
+
+class _Seen(NamedTuple):
+    """What clients saw in each round, and by how much memory grew.
+
+    :param grown: in bytes, at most, beyond what it takes to serve the peak.
+    """
+
+    peaks: list[dict[str, Any]]
+    closed: list[dict[str, Any]]
+    open: list[dict[str, Any]]
+    grown: int
+
+
+async def _measure(load: _Load, connections: int, many: int, seconds: float, rounds: int) -> _Seen:
+    seen = _Seen([], [], [], 0)
+    sent = {"events": load.events, "padding": load.padding, "seconds": seconds}
+    server = {
+        "max_bytes_in_flight": load.max_bytes_in_flight,
+        "max_body_bytes": min(_MIB, load.max_bytes_in_flight // 4),
+    }
     with tempfile.TemporaryDirectory() as directory:
         async with GatewayProcess(Path(directory), _NOWHERE, server=server) as gateway:
-            await traffic("Closed", gateway.url, connections=connections, **load)  # warm-up
+            url = gateway.url
+            await traffic("Closed", url, connections=connections, **sent)  # warm-up
             idle = gateway.running.memory()["VmRSS"]
             for _ in range(rounds):
-                peaks.append(await traffic("Closed", gateway.url, connections=connections, **load))
-                closed.append(await traffic("Closed", gateway.url, connections=many, **load))
-                rate = factor * peaks[-1]["goodput"]
-                opened.append(
-                    await traffic("Open", gateway.url, connections=many, rate=rate, **load)
-                )
-            memory = gateway.running.memory()["VmHWM"]
+                seen.peaks.append(await traffic("Closed", url, connections=connections, **sent))
+                seen.closed.append(await traffic("Closed", url, connections=many, **sent))
+                rate = many / connections * seen.peaks[-1]["goodput"]
+                seen.open.append(await traffic("Open", url, connections=many, rate=rate, **sent))
+            grown = gateway.running.memory()["VmHWM"] - idle
             await wait_for(lambda: _gave_back(gateway))
-            refusals = await gateway.metrics()
-    peak = median(each["goodput"] for each in peaks)
-    every = [*peaks, *closed, *opened]
-    figures: dict[str, Any] = {
-        "peak_per_s": peak,
-        "closed_share": round(median(each["goodput"] for each in closed) / peak, 3),
-        "open_share": round(median(each["goodput"] for each in opened) / peak, 3),
-        "answered_200": sum(each["statuses"].get("200", 0) for each in every),
-        "answered_503": sum(each["statuses"].get("503", 0) for each in every),
-        "without_retry_after": sum(each["without_retry_after"] for each in every),
-        "broken": sum(each["broken"] for each in every),
-        "peak_p99_s": median(each["p99_s"] for each in peaks),
-        "closed_p99_s": median(each["p99_s"] for each in closed),
-        "open_p99_s": median(each["p99_s"] for each in opened),
-        "grown_mib": round((memory - idle) / _MIB, 1),
-        "memory_mib": round(memory / _MIB, 1),
-        "refusals": {k: v for k, v in refusals.items() if "refusals_total" in k},
-    }
-    statuses = {status for each in every for status in each["statuses"]}
-    assert statuses <= {"200", "503"}, figures
-    assert figures["without_retry_after"] == 0, figures
-    assert figures["broken"] == 0, figures
-    assert figures["closed_share"] >= least_share, figures
-    assert figures["open_share"] >= least_share, figures
-    # The spool's queue has a bound of its own, as large as the default of requests.
-    assert memory - idle <= max_bytes_in_flight + 64 * _MIB + many * 16 * 1024, figures
-    return figures
+    return seen._replace(grown=grown)
 
 
 async def _gave_back(gateway: GatewayProcess) -> bool:

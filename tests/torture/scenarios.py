@@ -53,13 +53,19 @@ SCENARIOS: Mapping[str, Scenario] = {
     "overload": Scenario(
         "tests.torture.overload",
         "ten times the load: goodput stays, every refusal says when to come back",
-        {"connections": 8, "seconds": 1.5, "rounds": 1, "least_share": 0.5},
+        {
+            "connections": 16,
+            "seconds": 1.5,
+            "rounds": 1,
+            "loads": ("events", "batches, little room"),
+            "least_share": 0.3,
+        },
         {},
     ),
     "hostile": Scenario(
         "tests.torture.hostile",
         "slow, greedy and lying clients: the others hardly notice, nothing is smuggled",
-        {"connections": 200, "seconds": 1.5, "most_times": 20.0},
+        {"connections": 200, "seconds": 1.5, "rounds": 1, "most_times": 20.0},
         {"connections": 10_000},
     ),
     "disk": Scenario(

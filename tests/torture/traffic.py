@@ -6,6 +6,7 @@ them can ask for several times of what a gateway can do.  Each prints its figure
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -16,20 +17,24 @@ import uvloop
 
 from tests.support.processes import WRITE_KEY
 
-__all__ = ["event_bytes", "traffic"]
+__all__ = ["event_bytes", "port_of", "traffic"]
+
+_TURN_S = 0.25
+
+_LOWEST_PRIORITY = 19
+"""That of attackers, whose machine would be another one: what they compute is no part of them."""
 
 ROOT = Path(__file__).parents[2]
 _HEAD = "POST /v1/batch HTTP/1.1\r\nHost: gateway.test\r\nX-Write-Key: {key}\r\n"
 
 
-async def traffic(kind: str, url: str, **options: Any) -> dict[str, Any]:
+async def traffic(kind: str, url: str, **options: Any) -> Any:
     """Run clients of a kind to their end; return their figures.
 
-    :param kind: ``Closed`` or ``Open``, or one of ``tests.torture.attacks``.
+    :param kind: ``Closed``, ``Open`` or ``Turns``, or one of ``tests.torture.attacks``.
     """
-    port = int(url.rpartition(":")[2])
     seconds: float = options["seconds"]
-    spec = json.dumps({"kind": kind, "port": port, **options})
+    spec = json.dumps({"kind": kind, "port": port_of(url), **options})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.torture.traffic", spec),
         stdout=asyncio.subprocess.PIPE,
@@ -43,8 +48,12 @@ async def traffic(kind: str, url: str, **options: Any) -> dict[str, Any]:
             process.kill()
             await process.wait()
     assert process.returncode == 0, f"the clients failed: {spec}"
-    figures: dict[str, Any] = json.loads(out)
-    return figures
+    return json.loads(out)
+
+
+def port_of(url: str) -> int:
+    """Return the port of a gateway."""
+    return int(url.rpartition(":")[2])
 
 
 def event_bytes(events: int, padding: int) -> bytes:
@@ -198,11 +207,24 @@ class Open(Closed):
     """Clients that send at a rate, however long the answers take.
 
     :param rate: requests per second; those that find every connection busy are not sent.
+    :param turn: whose turn it is at first: theirs (0) or that of others (1).
+    :param turn_s: how long each sends before the others do; 0 where there are none.
     """
 
-    def __init__(self, port: int, connections: int, seconds: float, rate: float, **load: int):
+    def __init__(
+        self,
+        port: int,
+        connections: int,
+        seconds: float,
+        rate: float,
+        turn: int = 0,
+        turn_s: float = 0.0,
+        **load: int,
+    ) -> None:
         super().__init__(port, connections, seconds, **load)
         self._rate = rate
+        self._turn = turn
+        self._turn_s = turn_s
         self._began = 0.0
         self._due_before = 0
         self._free: dict[Sender, None] = {}
@@ -219,9 +241,17 @@ class Open(Closed):
 
     def _due(self) -> int:
         """Return how many requests are due since the last call."""
-        due = int((time.perf_counter() - self._began) * self._rate)
+        due = int(self._time() * self._rate)
         new, self._due_before = due - self._due_before, due
         return new
+
+    def _time(self) -> float:
+        """Return for how long it has been their turn."""
+        passed = time.perf_counter() - self._began
+        if not self._turn_s:
+            return passed
+        rounds, rest = divmod(passed, 2 * self._turn_s)
+        return rounds * self._turn_s + min(max(rest - self._turn * self._turn_s, 0.0), self._turn_s)
 
     def free(self, sender: Sender) -> None:
         due = self._due() if self._began else 0
@@ -236,13 +266,33 @@ class Open(Closed):
         super().lost(sender)
 
 
+class Turns:
+    """The clients of ``Open`` at two gateways in turns: what the machine does strikes both alike.
+
+    :param other_port: of the second gateway.
+    """
+
+    def __init__(self, port: int, other_port: int, **options: Any) -> None:
+        self._both = [
+            Open(each, turn=turn, turn_s=_TURN_S, **options)
+            for turn, each in enumerate((port, other_port))
+        ]
+
+    async def run(self) -> list[dict[str, Any]]:
+        """Return the figures of either."""
+        return list(await asyncio.gather(*(each.run() for each in self._both)))
+
+
 def main() -> None:
     """Do what the only argument says."""
     from tests.torture import attacks  # noqa: PLC0415  # which imports this module
 
     spec = json.loads(sys.argv[1])
     kind = spec.pop("kind")
-    clients = (getattr(attacks, kind, None) or {"Closed": Closed, "Open": Open}[kind])(**spec)
+    good = {"Closed": Closed, "Open": Open, "Turns": Turns}.get(kind)
+    if good is None:
+        os.nice(_LOWEST_PRIORITY)
+    clients = (good or getattr(attacks, kind))(**spec)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(clients.run())))
 

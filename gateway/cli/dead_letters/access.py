@@ -1,31 +1,23 @@
-"""How the commands reach dead letters: a running gateway's admin port, else the spool itself."""
+"""How the commands reach dead letters: a running gateway's admin port, else the spools."""
 
-import asyncio
-import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import aiohttp
 import msgspec
 
 from gateway.app import dead_letters_of, spool_of
 from gateway.cli.common import fail, load_or_exit
+from gateway.cli.dead_letters.over_http import Failed, OverHttp
+from gateway.cli.dead_letters.several import SeveralOverHttp
 from gateway.clock import SystemClock
 from gateway.config import AdminConfig, Config, load
 from gateway.dead_letters import DeadLetters
-from gateway.dead_letters.model import (
-    Letter,
-    Page,
-    PurgeReport,
-    PurgeRequest,
-    ReplayReport,
-    ReplayRequest,
-    Summary,
-)
 from gateway.errors import ConfigError, SpoolError, SpoolLocked
-from gateway.spool.dead_letters import Filter
+from gateway.spool.files import numbers_in
+from gateway.spool.several_letters import SeveralDeadLetters
 from gateway.telemetry import Telemetry
 
 __all__ = ["Access", "Failed", "Where", "access"]
@@ -33,13 +25,6 @@ __all__ = ["Access", "Failed", "Where", "access"]
 _TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=5)
 _FIRST_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _PLACEHOLDERS = {"MIXPANEL_PROJECT_TOKEN": "none", "WRITE_KEY": "none"}
-_ATTEMPTS = 5
-
-_T = TypeVar("_T")
-
-
-class Failed(Exception):
-    """What was asked for could not be done; the text says why and what to do."""
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -50,81 +35,7 @@ class Where(msgspec.Struct, frozen=True):
     token: str | None
 
 
-class OverHttp:
-    """The dead letters of a running gateway, as ``gateway.dead_letters.DeadLetters``."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
-
-    async def summary(self, wanted: Filter) -> Summary:
-        """Return what there is, by cause."""
-        return await self._get("/summary", Summary, _query(wanted))
-
-    async def page(
-        self, wanted: Filter, *, after: int = 0, limit: int = 100, has_payload: bool = True
-    ) -> Page:
-        """Return some letters, oldest first."""
-        own = {"after": str(after), "limit": str(limit), "payload": str(has_payload).lower()}
-        return await self._get("", Page, _query(wanted) | own)
-
-    async def get(self, letter_id: int) -> Letter | None:
-        """Return one letter, None when it is not there."""
-        page = await self.page(Filter(ids=(letter_id,)))
-        return page.letters[0] if page.letters else None
-
-    async def replay(self, request: ReplayRequest) -> ReplayReport:
-        """Send a batch again."""
-        return await self._ask("POST", "/replay", ReplayReport, body=request)
-
-    async def purge(self, request: PurgeRequest) -> PurgeReport:
-        """Delete a batch for good."""
-        return await self._ask("POST", "/purge", PurgeReport, body=request)
-
-    async def _get(self, path: str, kind: type[_T], query: dict[str, str]) -> _T:
-        return await self._ask("GET", path, kind, query=query)
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        kind: type[_T],
-        *,
-        query: dict[str, str] | None = None,
-        body: msgspec.Struct | None = None,
-    ) -> _T:
-        """Return the answer; a gateway that cannot do it now is asked again a few times."""
-        url = f"{self._url}/dead-letters{path}"
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        left = _ATTEMPTS
-        while True:
-            left -= 1
-            async with self._session.request(
-                method, url, params=query, data=_stream(body), headers=headers
-            ) as response:
-                answer, status = await response.read(), response.status
-                pause = response.headers.get("Retry-After", "")
-            if status != 503 or not left:
-                break
-            await asyncio.sleep(min(30, int(pause) if pause.isdecimal() else 1))
-        if status == 401:
-            raise Failed(
-                f"the gateway at {self._url} wants the admin token: give --token, set "
-                "GATEWAY_ADMIN_TOKEN, or name its configuration with --config"
-            )
-        try:
-            if status == 200:
-                return msgspec.json.decode(answer, type=kind)
-            message = msgspec.json.decode(answer)["message"]
-        except (msgspec.DecodeError, KeyError, TypeError):
-            raise Failed(
-                f"what answers at {self._url} is no gateway that knows of dead letters ({status}); "
-                "name another address with --admin"
-            ) from None
-        raise Failed(f"the gateway at {self._url} answered {status}: {message}")
-
-
-Access: TypeAlias = DeadLetters | OverHttp
+Access: TypeAlias = DeadLetters | OverHttp | SeveralOverHttp
 
 
 @asynccontextmanager
@@ -144,7 +55,7 @@ async def access(where: Where) -> AsyncIterator[tuple[Access, str]]:
             connector=connector, timeout=_TIMEOUT, headers=headers
         ) as session:
             if await _answers(session, url):
-                yield OverHttp(session, url), f"the gateway at {url}"
+                yield await _over_http(session, url), f"the gateway at {url}"
                 return
     except (aiohttp.ClientError, TimeoutError) as error:
         text = str(error) or type(error).__name__
@@ -165,30 +76,59 @@ async def access(where: Where) -> AsyncIterator[tuple[Access, str]]:
         yield letters, text
 
 
+async def _over_http(session: aiohttp.ClientSession, url: str) -> Access:
+    gateway = OverHttp(session, url)
+    numbers = await gateway.workers()
+    if not numbers:
+        return gateway
+    several = SeveralOverHttp(
+        {number: OverHttp(session, f"{url}/workers/{name}") for name, number in numbers.items()}
+    )
+    await several.look()
+    return several
+
+
 @asynccontextmanager
 async def _directly(config: Config, url: str) -> AsyncIterator[tuple[Access, str]]:
-    """Open the spool, as a gateway that neither listens nor delivers."""
-    spool = spool_of(config, SystemClock(), Telemetry())
-    if not spool.path.exists():
+    """Open the spools, as a gateway that neither listens nor delivers."""
+    clock, telemetry = SystemClock(), Telemetry()
+    directory = Path(config.spool.path)
+    spools = {
+        number: spool_of(config, clock, telemetry, number=number) for number in _numbers(directory)
+    }
+    if not spools:
         raise Failed(
-            f"no gateway answers at {url}, and there is no spool {spool.path}: nothing was kept "
+            f"no gateway answers at {url}, and there is no spool in {directory}: nothing was kept "
             "there; check spool.path"
         )
+    async with AsyncExitStack() as opened:
+        for spool in spools.values():
+            try:
+                await spool.open()
+            except SpoolLocked:
+                raise Failed(
+                    f"a gateway has the spool {spool.path} open, but its admin port does not "
+                    f"answer at {url}: give its address with --admin, or stop that gateway"
+                ) from None
+            except SpoolError as error:
+                raise Failed(str(error)) from None
+            opened.push_async_callback(spool.close)
+        letters = SeveralDeadLetters({n: spool.letters for n, spool in spools.items()})
+        paths = ", ".join(str(spool.path) for spool in spools.values())
+        place = f"the spool {paths}; no gateway runs"
+        try:
+            yield dead_letters_of(config, letters, spool.letter_limits), place
+        except SpoolError as error:
+            raise Failed(str(error)) from None
+
+
+def _numbers(directory: Path) -> list[int]:
     try:
-        await spool.open()
-    except SpoolLocked:
-        raise Failed(
-            f"a gateway has the spool {spool.path} open, but its admin port does not answer at "
-            f"{url}: give its address with --admin, or stop that gateway"
-        ) from None
-    except SpoolError as error:
-        raise Failed(str(error)) from None
-    try:
-        yield dead_letters_of(config, spool), f"the spool {spool.path}; no gateway runs"
-    except SpoolError as error:
-        raise Failed(str(error)) from None
-    finally:
-        await spool.close()
+        return numbers_in(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Failed(f"cannot read {directory}: {error.strerror}") from None
 
 
 def _configuration(where: Where) -> tuple[Config, bool]:
@@ -221,14 +161,3 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
         ) from None
     except (aiohttp.ClientConnectorError, TimeoutError):
         return False
-
-
-def _stream(body: msgspec.Struct | None) -> io.BytesIO | None:
-    return None if body is None else io.BytesIO(msgspec.json.encode(body))
-
-
-def _query(wanted: Filter) -> dict[str, str]:
-    given: dict[str, Any] = msgspec.structs.asdict(wanted)
-    if wanted.ids is not None:
-        given["ids"] = ",".join(map(str, wanted.ids))
-    return {name: str(value) for name, value in given.items() if value is not None}

@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from gateway.cli.common import fail, run_async
+from gateway.cli.common import fail
 from gateway.cli.dead_letters.access import Failed, Where
 from gateway.clock import SystemClock
 from gateway.mapping.preview import parse_time
+from gateway.process import run_async
 from gateway.spool.dead_letters import MAX_IDS, Filter
 
 __all__ = [

@@ -36,10 +36,9 @@ def show_letters(letters: Iterable[Letter], *, has_header: bool) -> None:
         print(f"{'id':>8}  {'created':24}  destination/endpoint  kind  reason  detail")
     for letter in letters:
         place = f"{letter.destination}/{letter.endpoint or '-'}"
-        mark = "  (damaged)" if letter.is_damaged else ""
         print(
             f"{letter.id:>8}  {letter.created:24}  {place}  {letter.kind}  {letter.reason}  "
-            f"{_plain(letter.detail)}{mark}"
+            f"{_plain(letter.detail)}"
         )
 
 

@@ -9,9 +9,9 @@ from gateway import __version__
 from gateway.config import DestinationConfig
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel.request import ORDERED, Request, build
-from gateway.delivery.mixpanel.resolver import Resolver
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
+from gateway.resolver import Resolver
 
 __all__ = ["MixpanelEndpoint", "project_of"]
 
@@ -35,7 +35,7 @@ class MixpanelEndpoint:
         self.name = name
         self.is_ordered = self.sends_plain = name in ORDERED  # these do not understand gzip
         self._settings = destination.settings
-        self._base_url = _base_url(destination)
+        self._base_url = destination.host
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=destination.delivery.connections, resolver=Resolver()
@@ -107,8 +107,4 @@ def _describe(error: Exception) -> str:
 
 def project_of(destination: DestinationConfig) -> tuple[str, str]:
     """Return what tells apart the projects that Mixpanel limits: the host and the token."""
-    return _base_url(destination).lower(), destination.settings.projectToken
-
-
-def _base_url(destination: DestinationConfig) -> str:
-    return (destination.base_url or destination.settings.apiRegion.value).rstrip("/")
+    return destination.host.lower(), destination.settings.projectToken

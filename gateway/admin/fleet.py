@@ -1,0 +1,204 @@
+"""One port for the operators of several processes, each of which has its own admin socket."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from gateway.admin.dead_letters import DeadLetterPages
+from gateway.admin.listener import AdminListener, problem
+from gateway.admin.sums import sum_metrics, sum_statuses
+from gateway.config import AdminConfig
+
+__all__ = ["FleetAdmin", "Member"]
+
+_log = logging.getLogger(__name__)
+
+_TIMEOUT = aiohttp.ClientTimeout(total=5)
+_LONG_TIMEOUT = aiohttp.ClientTimeout(total=120)  # a batch of dead letters
+_PASSED_ON = ("Host", "Origin", "Content-Type", "Sec-Fetch-Site")
+_PASSED_BACK = ("Content-Type", "Cache-Control", "Retry-After", "X-Content-Type-Options")
+
+
+@dataclass(slots=True)
+class Member:
+    """A process as its operators see it.
+
+    :param number: of its spool.
+    :param admin_path: of its admin socket.
+    :param life: how often it was started; counters begin again in each.
+    :param state: what it is doing, as a word.
+    """
+
+    name: str
+    number: int
+    admin_path: Path
+    serves: bool = True
+    pid: int | None = None
+    life: int = 0
+    state: str = "starting"
+
+
+class FleetAdmin:
+    """Health and state of all processes over HTTP, as those of one.
+
+    :param members: as they are now.
+    """
+
+    def __init__(self, config: AdminConfig, members: Callable[[], Sequence[Member]]) -> None:
+        self._members = members
+        self._draining = False
+        self._documents: dict[str, Mapping[str, Any]] = {}  # what each said last
+        self._past = ""  # metrics of processes that have ended
+        self._seen: dict[str, tuple[int, str]] = {}  # life and metrics of each, when last asked
+        pages = [
+            web.get("/livez", self._livez),
+            web.get("/readyz", self._readyz),
+            web.get("/statusz", self._statusz),
+            web.get("/metrics", self._metrics),
+            web.get("/workers", self._workers),
+            web.route("*", r"/workers/{name}/{path:.*}", self._pass_on),
+        ]
+        self._listener = AdminListener(
+            config,
+            pages,
+            served="/livez /readyz /statusz /metrics /workers, and of each worker "
+            "/workers/NAME/statusz /workers/NAME/metrics /workers/NAME/dead-letters",
+            max_body_bytes=DeadLetterPages.MAX_BODY_BYTES,
+        )
+
+    async def start(self) -> None:
+        """Listen.
+
+        :raises OSError: the address cannot be used.
+        """
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._listener.stop()
+
+    def drain(self) -> None:
+        """Answer from now on that no more requests should come here."""
+        self._draining = True
+
+    @property
+    def port(self) -> int:
+        """The port in use, also where the configuration says 0."""
+        return self._listener.port
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        """Ready when any process is: the others' connections are taken over or wait."""
+        if self._draining:
+            return web.json_response({"status": "draining"}, status=503)
+        serving = [member for member in self._members() if member.serves]
+        answers = await asyncio.gather(*(_ask(member, "readyz") for member in serving))
+        ready = [answer for answer in answers if answer is not None and answer[0] == 200]
+        if ready:
+            return web.json_response({"status": "ready", "workers": len(ready)})
+        bodies = [answer[1].decode() for answer in answers if answer is not None]
+        return web.json_response({"status": "not ready", "detail": " ".join(bodies)}, status=503)
+
+    async def _statusz(self, _: web.Request) -> web.Response:
+        members = self._members()
+        answers = await asyncio.gather(*(_ask(member, "statusz") for member in members))
+        for member, answer in zip(members, answers, strict=True):
+            if answer is not None:
+                self._documents[member.name] = json.loads(answer[1])
+        # What a process had when it last answered is still on its disk.
+        known = [self._documents[each.name] for each in members if each.name in self._documents]
+        if not known:
+            return problem(503, "no worker answers; the log says why")
+        workers = {each.name: _worker(each, self._documents.get(each.name)) for each in members}
+        return web.json_response({**sum_statuses(known), "workers": workers})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        members = self._members()
+        lives = [member.life for member in members]
+        answers = await asyncio.gather(*(_ask(member, "metrics") for member in members))
+        now = []
+        for member, life, answer in zip(members, lives, answers, strict=True):
+            before = self._seen.get(member.name)
+            if before is not None and before[0] != life:
+                # Counters of a process that has ended go on counting, or their sum would fall.
+                self._past = sum_metrics((self._past, before[1]), cumulative=True).decode()
+                del self._seen[member.name]
+            if answer is not None:
+                self._seen[member.name] = life, answer[1].decode()
+            if member.name in self._seen:
+                now.append(self._seen[member.name][1])
+        return web.Response(
+            body=sum_metrics((self._past, *now)),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def _workers(self, _: web.Request) -> web.Response:
+        return web.json_response({member.name: member.number for member in self._members()})
+
+    async def _pass_on(self, request: web.Request) -> web.Response:
+        """Ask one process."""
+        name = request.match_info["name"]
+        member = next((each for each in self._members() if each.name == name), None)
+        if member is None:
+            names = ", ".join(each.name for each in self._members())
+            return problem(404, f"there is no worker {name[:100]}; there are {names}")
+        path = f"{request.match_info['path']}?{request.query_string}".rstrip("?")
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(str(member.admin_path)), timeout=_LONG_TIMEOUT
+                ) as session,
+                session.request(
+                    request.method,
+                    f"http://worker/{path}",
+                    headers=headers,
+                    data=await request.read(),
+                ) as answer,
+            ):
+                return web.Response(
+                    status=answer.status,
+                    body=await answer.read(),
+                    headers={
+                        name: answer.headers[name]
+                        for name in _PASSED_BACK
+                        if name in answer.headers
+                    },
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return problem(503, f"{name} does not answer: {error}")
+
+
+def _worker(member: Member, document: Mapping[str, Any] | None) -> dict[str, Any]:
+    worker: dict[str, Any] = {
+        "state": member.state,
+        "serves": member.serves,
+        "pid": member.pid,
+        "starts": member.life,
+    }
+    if document is not None:
+        worker |= {key: document[key] for key in ("uptime_seconds", "ledger", "ingest", "spool")}
+    return worker
+
+
+async def _ask(member: Member, page: str) -> tuple[int, bytes] | None:
+    """Return status and body, None when the process does not answer."""
+    connector = aiohttp.UnixConnector(str(member.admin_path))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session,
+            session.get(f"http://worker/{page}") as answer,
+        ):
+            return answer.status, await answer.read()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        _log.debug("%s does not answer: %s", member.name, error)
+        return None

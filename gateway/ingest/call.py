@@ -1,0 +1,122 @@
+"""One request while it is answered, and what its route may work with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.config import Config, IpPolicy, SourceConfig
+from gateway.events import Received
+from gateway.ingest.address import ClientAddress
+from gateway.ingest.arrivals import Arrivals
+from gateway.ingest.auth import Sources, key_in_request
+from gateway.ingest.body import read_body
+from gateway.ingest.budget import Lease
+from gateway.ingest.bundle import Bundle
+from gateway.ingest.projects import Projects
+from gateway.ingest.upstream import Upstream
+from gateway.records import Endpoint, Record, Verdict
+from gateway.telemetry import Telemetry
+
+__all__ = ["Accept", "AcceptRecords", "Call", "Services"]
+
+
+class Accept(Protocol):
+    """Makes events durable; see ``gateway.pipeline.Pipeline.accept``."""
+
+    async def __call__(
+        self,
+        source: SourceConfig,
+        received: Received,
+        *,
+        default_type: str | None,
+        client_ip: str | None,
+        user_agent: str | None,
+        is_retry: bool,
+        hold: Callable[[int], bool],
+        ip: IpPolicy,
+    ) -> None:
+        """Return when the events are on disk.
+
+        :param hold: asks for the room that the records take in place of the body.
+        :param ip: what the client itself wants to be kept of the user's address.
+        """
+        ...
+
+
+class AcceptRecords(Protocol):
+    """Makes records durable; see ``gateway.pipeline.Pipeline.accept_records``."""
+
+    async def __call__(
+        self,
+        endpoint: Endpoint,
+        records: Sequence[Record],
+        *,
+        client_ip: str | None,
+        destination: str | None,
+        hold: Callable[[int], bool],
+    ) -> Verdict:
+        """Return when the records are on disk, and which of them are not taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the routes of all families share."""
+
+    config: Config
+    sources: Sources
+    address: ClientAddress
+    arrivals: Arrivals
+    bundle: Bundle
+    accept: Accept
+    accept_records: AcceptRecords
+    projects: Projects
+    upstream: Upstream
+    telemetry: Telemetry
+
+
+class Call:
+    """One request.
+
+    :param family: whose SDK sent it, as far as that is known.
+    :param params: what stands in the path where the route's pattern has names in braces.
+    :param lease: holds what the request takes of the memory for all of them.
+    """
+
+    __slots__ = ("family", "lease", "params", "request", "services")
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        family: str,
+        params: Mapping[str, str],
+        services: Services,
+        lease: Lease,
+    ) -> None:
+        self.request = request
+        self.family = family
+        self.params = params
+        self.services = services
+        self.lease = lease
+
+    def key(self) -> str | None:
+        """Return the write key of the headers or the query, None when there is none."""
+        return key_in_request(self.request)
+
+    async def body(self) -> bytes:
+        """Read the body, inflated where the client compressed it.  Only once.
+
+        :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
+        """
+        return await read_body(
+            self.request,
+            lease=self.lease,
+            arrivals=self.services.arrivals,
+            max_bytes=self.services.config.server.max_body_bytes,
+        )
+
+    def client_ip(self) -> str | None:
+        """Return the address that the request came from, past the proxies that are trusted."""
+        return self.services.address.of(self.request)

@@ -1,0 +1,109 @@
+"""Taking events: what all families do alike, with what each does in its own way left open."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.config import IpPolicy
+from gateway.events import Received, decode
+from gateway.ingest import replies
+from gateway.ingest.auth import check_origin, key_in_body
+from gateway.ingest.call import Call
+
+__all__ = ["Intake"]
+
+_DEVICES = ("analytics-ios/", "analytics-android/")
+"""What Segment's former SDKs for telephones call themselves; they send where servers do."""
+
+_MAX_USER_AGENT = 512  # longer ones are made up
+
+
+def _keep(call: Call) -> IpPolicy:
+    return "keep"
+
+
+def _is_from_device(call: Call, received: Received) -> bool:
+    """Return whether a page or a telephone has sent events to where servers send as well."""
+    headers = call.request.headers
+    return (
+        "Origin" in headers
+        or headers.get("User-Agent", "").startswith(_DEVICES)
+        or (bool(received.events) and received.events[0].channel == "mobile")  # as RudderStack's
+    )
+
+
+def _browser(user_agent: str) -> str | None:
+    """Return what a browser calls itself; SDKs and HTTP libraries tell nothing of the user."""
+    is_browser = user_agent.startswith("Mozilla/") and len(user_agent) <= _MAX_USER_AGENT
+    return user_agent if is_browser else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """The handler of a route that events are sent to.
+
+    :param type: the type of events that name none.
+    :param from_device: whether the events come from the user's own device, so that the address of
+        the connection and the browser are the user's; None where servers send as well.
+    :param key: finds the write key in what surrounds the payload.
+    :param has_key_in_body: whether a ``writeKey`` of the payload counts where there is no other.
+    :param may_lack_key: whether events without any key belong to the source that the
+        configuration names for them.
+    :param payload: returns the JSON that holds the events.
+    :param decode: turns it into events.
+    :param ip: returns what the client itself wants to be kept of the user's address.
+    :param answer: says that they are on disk.
+    """
+
+    type: str | None = None
+    from_device: bool | None = None
+    key: Callable[[Call], str | None] = Call.key
+    has_key_in_body: bool = True
+    may_lack_key: bool = False
+    payload: Callable[[Call], Awaitable[bytes]] = Call.body
+    decode: Callable[[bytes], Received] = decode
+    ip: Callable[[Call], IpPolicy] = _keep
+    answer: Callable[[], web.StreamResponse] = replies.accepted
+
+    async def __call__(self, call: Call, payload: bytes | None = None) -> web.StreamResponse:
+        """Answer when the events of a request are on disk.
+
+        :param payload: where it has been read already.
+        :raises RequestError: (400) it can never be accepted; (401) the key is missing or unknown;
+            (503) it is too slow, or there is no room for it.
+        :raises SpoolUnavailable: nothing was kept.
+        """
+        services, headers = call.services, call.request.headers
+        key = self.key(call)
+        source = services.sources.find(key) if key is not None else None
+        if source is not None:
+            check_origin(source, call.request)
+        if payload is None:
+            payload = await self.payload(call)
+        received = self.decode(payload)
+        if source is None:
+            key = key_in_body(received) if self.has_key_in_body else None
+            source = services.sources.default if key is None and self.may_lack_key else None
+            source = source or services.sources.find(key)
+            check_origin(source, call.request)
+        if received.shared.sent_at is None:
+            received.shared.sent_at = headers.get("SentAt")  # RudderStack's
+        from_device = self.from_device
+        if from_device is None:
+            from_device = _is_from_device(call, received)
+        stored = services.accept(
+            source,
+            received,
+            default_type=self.type,
+            client_ip=call.client_ip() if from_device else None,
+            user_agent=_browser(headers.get("User-Agent", "")) if from_device else None,
+            is_retry=headers.get("X-Retry-Count", "0") != "0"
+            or headers.get("Rsa-Retry-Attempt", "0") != "0",
+            hold=call.lease.resize,
+            ip=self.ip(call),
+        )
+        # What waits for the disk is the records; nothing else of the request is kept.
+        del payload, received
+        await stored
+        return self.answer()

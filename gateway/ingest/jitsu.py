@@ -1,0 +1,76 @@
+"""Jitsu's SDK: one event in a request, its key in a header of its own, and privacy by a header.
+
+The key that its events name is masked, as in ``id:***``: it never counts.
+"""
+
+from dataclasses import replace
+
+import msgspec
+from aiohttp import web
+from msgspec import Raw
+
+from gateway.config import IpPolicy
+from gateway.events import Received, decode
+from gateway.ingest import pixels, replies
+from gateway.ingest.call import Call
+from gateway.ingest.intake import Intake
+from gateway.ingest.routes import Route
+from gateway.ingest.segment import TYPES
+
+__all__ = ["ROUTES"]
+
+_FAMILY = "jitsu"
+
+_POLICIES: dict[str, IpPolicy] = {"remove": "drop", "stripLastOctet": "truncate"}
+"""What is kept of the user's address, by ``X-IP-Policy``."""
+
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def _key(call: Call) -> str | None:
+    scheme, _, token = call.request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return call.key()
+
+
+def _ip(call: Call) -> IpPolicy:
+    return _POLICIES.get(call.request.headers.get("X-IP-Policy", ""), "keep")
+
+
+def _decode_from_device(body: bytes) -> Received:
+    """Return the events without the addresses that they name: a page does not know its own."""
+    received = decode(body)
+    for event in (*received.events, received.shared):
+        try:
+            members = _members(event.context or b"{}")
+        except msgspec.ValidationError:
+            continue
+        if members.pop("ip", None) is not None:
+            event.context = Raw(_encode(members))
+    return received
+
+
+def _accepted() -> web.StreamResponse:
+    return replies.accepted(b'{"success":true,"ok":true}')
+
+
+_FROM_SERVER = Intake(
+    from_device=False, key=_key, has_key_in_body=False, may_lack_key=True, ip=_ip, answer=_accepted
+)
+_FROM_DEVICE = replace(_FROM_SERVER, from_device=True, decode=_decode_from_device)
+
+
+def _routes() -> dict[str, Route]:
+    routes = {"POST /api/s/s2s/batch": Route(family=_FAMILY, handle=_FROM_SERVER)}
+    names = {name: kind for kind in TYPES for name in (kind, kind[0])}
+    for name, kind in {**names, "event": None, "e": None}.items():
+        server, device = replace(_FROM_SERVER, type=kind), replace(_FROM_DEVICE, type=kind)
+        routes[f"POST /api/s/s2s/{name}"] = Route(family=_FAMILY, handle=server)
+        routes[f"POST /api/s/{name}"] = Route(family=_FAMILY, handle=device)
+        routes[f"GET /api/px/{name}"] = pixels.route(_FAMILY, device)
+    return routes
+
+
+ROUTES = _routes()

@@ -1,0 +1,159 @@
+"""Taking records: /track, /engage, /groups and /import."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.errors import RequestError
+from gateway.ingest.body import check_density
+from gateway.ingest.call import Call
+from gateway.ingest.mixpanel import answers
+from gateway.ingest.mixpanel.sent import Options, Sent, options_of, read
+from gateway.records import FAULTS, Endpoint, Record, Verdict, decode
+
+__all__ = ["Collect", "Import", "refuse", "refuse_import"]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The handler of /track, /engage or /groups: a record's token says where it goes.
+
+    :param endpoint: where the records are sent to.
+    """
+
+    endpoint: Endpoint
+
+    async def __call__(self, call: Call, body: bytes | None = None) -> web.StreamResponse:
+        """Answer when the records of a request are on disk.
+
+        :param body: where it has been read already.
+        :raises RequestError: (503) it is too slow, or there is no room for it; others for what can
+            never be accepted.
+        :raises SpoolUnavailable: nothing was kept.
+        """
+        if body is None:
+            body = await _body(call)
+        sent = read(_query(call), body)
+        options = sent.options
+        try:
+            records = _records(sent, self.endpoint)
+        except RequestError as error:
+            _count(call, error)
+            return answers.received(error.message, options)
+        stored = call.services.accept_records(
+            self.endpoint,
+            records,
+            client_ip=call.client_ip() if options.has("ip") else None,
+            destination=None,
+            hold=call.lease.resize,
+        )
+        # What waits for the disk is what is written there; nothing else of the request is kept.
+        del body, sent, records
+        return answers.received(_error(await stored), options)
+
+
+class Import:
+    """The handler of /import: the credentials say where the events go."""
+
+    async def __call__(self, call: Call, body: bytes | None = None) -> web.StreamResponse:
+        """Answer when the events of a request are on disk; as for ``Collect``.
+
+        :raises RequestError: also (401) the credentials are those of no destination.
+        """
+        request = call.request
+        options = options_of(_query(call))
+        destination = call.services.projects.of_credentials(
+            request.headers.get("Authorization"), options.get("project_id")
+        )
+        if destination is None:
+            raise answers.unauthorized()
+        if body is None:
+            body = await _body(call)
+        sent = read(_query(call), body)
+        options, is_form = sent.options, sent.is_form
+        is_lines = "ndjson" in request.headers.get("Content-Type", "").lower()
+        records = _records(sent, "import", is_lines=is_lines)
+        stored = call.services.accept_records(
+            "import",
+            records,
+            client_ip=call.client_ip() if options.has("ip") else None,
+            destination=destination.name,
+            hold=call.lease.resize,
+        )
+        del body, sent, records
+        verdict = await stored
+        if is_form:  # older SDKs: what they send and expect is that of /track
+            return answers.received(_error(verdict), options)
+        if verdict.problems and options.get("strict", "1") == "1":
+            return answers.partly_imported(verdict.taken, verdict.problems)
+        return answers.imported(verdict.taken)
+
+
+def refuse(call: Call, error: RequestError) -> web.StreamResponse:
+    """Turn an error into the answer that makes the SDKs do the right thing.
+
+    They resend after 503, browsers after 413 in halves; whatever else can never be accepted is
+    answered 200, because phones would resend it for ever.
+    """
+    if error.status >= 500:
+        return answers.unavailable(error)
+    if error.code == "incomplete_body":
+        return answers.unavailable(
+            RequestError(503, error.code, error.message, retry_after_s=2, close=True)
+        )
+    _count(call, error)
+    if error.code == "body_too_large" and "Origin" in call.request.headers:
+        return answers.too_large(error)
+    try:
+        options = options_of(_query(call))
+    except RequestError:
+        options = Options()
+    response = answers.received(error.message, options)
+    if error.close:
+        response.force_close()
+    return response
+
+
+def refuse_import(call: Call, error: RequestError) -> web.StreamResponse:
+    """Turn an error into an answer of /import, which only servers use."""
+    if error.status not in (401, 503):
+        _count(call, error)
+    return answers.failed_import(error)
+
+
+async def _body(call: Call) -> bytes | None:
+    match call.request.method:
+        case "POST":
+            return await call.body()
+        case "GET":
+            return None
+        case _:
+            raise RequestError(405, "method_not_allowed", "send records with GET or POST")
+
+
+def _query(call: Call) -> str:
+    return call.request.rel_url.raw_query_string
+
+
+def _records(sent: Sent, endpoint: Endpoint, *, is_lines: bool = False) -> list[Record]:
+    if sent.is_form:
+        check_density(sent.data)  # the body was something else
+    records = decode(sent.data, endpoint, is_lines=is_lines and not sent.is_form)
+    if not records:
+        raise RequestError(400, "no_records", "there are no records in it")
+    return records
+
+
+def _error(verdict: Verdict) -> str | None:
+    """Return why nothing was taken; None when something was.
+
+    An SDK that is told 0 may send all of it again, and what was taken would come twice.
+    """
+    if verdict.taken:
+        return None
+    fault = FAULTS[verdict.problems[0].fault]
+    return fault.message
+
+
+def _count(call: Call, error: RequestError) -> None:
+    call.services.telemetry.events_rejected.labels("", error.code).inc()

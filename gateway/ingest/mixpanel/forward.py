@@ -1,0 +1,84 @@
+"""What SDKs ask Mixpanel for beside sending records: flags, settings, replays, the library."""
+
+import re
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from gateway.config import DestinationConfig
+from gateway.errors import RequestError
+from gateway.ingest.call import Call
+from gateway.ingest.mixpanel import answers
+from gateway.ingest.mixpanel.sent import options_of
+from gateway.ingest.routes import Handler
+
+__all__ = ["HANDLERS", "LIBRARIES", "library"]
+
+_LIBRARY = {
+    "lib.js": "mixpanel-2-latest.js",
+    "lib.min.js": "mixpanel-2-latest.min.js",
+}
+"""The names that Mixpanel's own proxy gives to the library, and those that it has."""
+
+LIBRARIES = ("/lib.js", "/lib.min.js", "/libs/{name}", "/_mp/libs/{name}")
+
+_SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.js")
+_API_PATH = re.compile(r"(?:/_mp/api)?(/(?:settings|record|flags(?:/[A-Za-z0-9_-]{1,100}){0,2})/?)")
+
+
+async def _to_api(call: Call) -> web.StreamResponse:
+    """Ask the project's own host, whoever names the project as Mixpanel wants it."""
+    upstream = call.services.upstream
+    if not upstream.is_enabled:
+        raise _switched_off()
+    destination = _destination(call)
+    if destination is None:
+        raise answers.unauthorized()
+    url = call.request.rel_url
+    path = _API_PATH.fullmatch(url.raw_path)  # the route has been found by a less literal one
+    if path is None:
+        raise RequestError(404, "not_found", "no such path of Mixpanel's")
+    query = f"?{url.raw_query_string}" if url.raw_query_string else ""
+    return await upstream.forward(call, f"{destination.host}{path[1]}{query}", is_private=True)
+
+
+def _destination(call: Call) -> DestinationConfig | None:
+    request, projects = call.request, call.services.projects
+    options = options_of(request.rel_url.raw_query_string)
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        return projects.of_credentials(authorization, options.get("project_id"))
+    return projects.of_token(options.get("token", ""))
+
+
+async def library(call: Call) -> web.StreamResponse:
+    """Fetch a script of Mixpanel's library from where it is published."""
+    upstream = call.services.upstream
+    if not upstream.is_enabled:
+        raise _switched_off()
+    name = call.params.get("name") or call.request.path.strip("/")
+    name = _LIBRARY.get(name, name)
+    if not _SCRIPT.fullmatch(name):
+        raise RequestError(404, "not_found", "no such script")
+    return await upstream.forward(call, f"{upstream.cdn_url}/libs/{name}", is_private=False)
+
+
+async def _decide(call: Call) -> web.StreamResponse:
+    return answers.gone()
+
+
+def _switched_off() -> RequestError:
+    return RequestError(404, "not_found", "the gateway does not forward this; see proxy.enabled")
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "GET /flags": _to_api,
+    "POST /flags": _to_api,
+    "GET /flags/definitions": _to_api,
+    "POST /flags/{id}/first-time-events": _to_api,
+    "GET /settings": _to_api,
+    "POST /record": _to_api,
+    "GET /decide": _decide,
+    "POST /decide": _decide,
+}
+"""By method and path."""

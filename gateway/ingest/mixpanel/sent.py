@@ -1,0 +1,122 @@
+"""What Mixpanel's SDKs send, in whichever way: the JSON of the records, and options beside it.
+
+``Content-Type`` is no guide: beacons send forms as text/plain, and some send JSON as a form.
+"""
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, a2b_qp
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gateway.errors import RequestError
+
+__all__ = ["Options", "Sent", "is_json", "options_of", "read"]
+
+_MAX_FIELDS = 100
+_MAX_STRAY = 1000
+_MAX_OPTION = 200  # bytes
+
+_STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_TO_QUOTED_PRINTABLE = bytes.maketrans(b"%+", b"= ")
+_TO_STANDARD_BASE64 = bytes.maketrans(b" -_", b"++/")
+_WHITE_SPACE = b"\t\n\r"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Options(dict[str, str]):
+    """The fields of the query and of the form, but for ``data``."""
+
+    def has(self, name: str) -> bool:
+        """Whether an option is set to anything that means yes."""
+        return self.get(name, "") not in ("", "0", "false")
+
+
+class Sent(NamedTuple):
+    """A request's content.
+
+    :param data: JSON text.
+    :param is_form: whether it came as ``data=``, in the body or in the query.
+    """
+
+    options: Options
+    data: bytes
+    is_form: bool
+
+
+def options_of(query: str) -> Options:
+    """Return the fields of a query, but for ``data``.
+
+    :param query: percent-encoded.
+    :raises RequestError: (400) it is not.
+    """
+    return _without_data(_fields(query.encode("utf-8", "surrogateescape")))
+
+
+def read(query: str, body: bytes | None) -> Sent:
+    """Return what a request holds.
+
+    :param query: percent-encoded.
+    :param body: inflated; None where the method has none, and everything stands in the query.
+    :raises RequestError: (400) there is no ``data``, or it is neither JSON nor base64 of it.
+    """
+    fields = _fields(query.encode("utf-8", "surrogateescape"))
+    if body is not None:
+        if is_json(body):
+            return Sent(_without_data(fields), body, is_form=False)
+        fields |= _fields(body)
+    data = fields.get("data")
+    if not data:
+        raise RequestError(
+            400, "missing_data", "send records as JSON, or as data= in a form or in the query"
+        )
+    return Sent(_without_data(fields), _json_of(data), is_form=True)
+
+
+def is_json(text: bytes) -> bool:
+    """Tell whether text can only be JSON, not a form."""
+    return text[:64].removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[")
+
+
+def _fields(text: bytes) -> dict[str, bytes]:
+    """Read what is encoded as a form (URL Standard, application/x-www-form-urlencoded)."""
+    fields: dict[str, bytes] = {}
+    for part in text.split(b"&", _MAX_FIELDS)[:_MAX_FIELDS]:
+        name, _, value = part.partition(b"=")
+        fields[_unquoted(name).decode("utf-8", "replace")] = _unquoted(value)
+    return fields
+
+
+def _unquoted(text: bytes) -> bytes:
+    """Undo percent-encoding; a percent sign that begins none stands for itself.
+
+    Quoted-printable is the same with another sign, and the standard library reads it in C: six
+    times as fast as ``urllib``, and without an object for each escape.
+    """
+    if b"%" not in text:
+        return text.replace(b"+", b" ")
+    text, strays = _STRAY_PERCENT.subn(b"%25", text, count=_MAX_STRAY)
+    if strays == _MAX_STRAY:
+        raise RequestError(400, "invalid_form", "the form is not percent-encoded")
+    return a2b_qp(text.replace(b"=", b"%3D").translate(_TO_QUOTED_PRINTABLE))
+
+
+def _without_data(fields: Mapping[str, bytes]) -> Options:
+    return Options(
+        (name, value[:_MAX_OPTION].decode("utf-8", "replace"))
+        for name, value in fields.items()
+        if name != "data"
+    )
+
+
+def _json_of(data: bytes) -> bytes:
+    if is_json(data):
+        return data
+    # A plus sign that was not percent-encoded has become a space, and padding is often left out.
+    text = data.strip().translate(_TO_STANDARD_BASE64, _WHITE_SPACE).rstrip(b"=")
+    try:
+        return a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+    except Base64Error:
+        raise RequestError(
+            400, "invalid_data", "data must be JSON or base64 of JSON, percent-encoded"
+        ) from None

@@ -1,0 +1,67 @@
+"""Which destination a request of Mixpanel's own SDKs belongs to."""
+
+import hmac
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiohttp import BasicAuth
+
+from gateway.config import DestinationConfig
+
+__all__ = ["Projects"]
+
+
+class _Credentials(NamedTuple):
+    """What stands for a destination as ``user:password``."""
+
+    text: bytes
+    project_id: str | None
+    destination: DestinationConfig
+
+
+class Projects:
+    """The destinations that take what Mixpanel's own SDKs send, by what these know of them."""
+
+    def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
+        open_ones = [each for each in destinations if each.mixpanel_sdks.enabled]
+        self._credentials = [each for one in open_ones for each in _credentials(one)]
+        self._by_token = {one.settings.projectToken: one for one in reversed(open_ones)}
+
+    def of_token(self, token: str) -> DestinationConfig | None:
+        """Return the destination of a project token, which is no secret."""
+        return self._by_token.get(token)
+
+    def of_credentials(
+        self, authorization: str | None, project_id: str | None
+    ) -> DestinationConfig | None:
+        """Return the destination whose Basic credentials these are, as Mixpanel would take them.
+
+        The time it takes does not tell how much of a guess was right.
+
+        :param authorization: the header.
+        :param project_id: that a service account comes with.
+        """
+        try:
+            given = BasicAuth.decode(authorization or "", encoding="utf-8")
+        except ValueError:
+            return None
+        text = f"{given.login}:{given.password}".encode("utf-8", "replace")
+        found: DestinationConfig | None = None
+        for each in self._credentials:
+            is_same = hmac.compare_digest(each.text, text)
+            if is_same and found is None and each.project_id in (None, project_id):
+                found = each.destination
+        return found
+
+
+def _credentials(destination: DestinationConfig) -> list[_Credentials]:
+    settings = destination.settings
+    accepted = [_Credentials(f"{settings.projectToken}:".encode(), None, destination)]
+    if settings.apiSecret is not None:
+        text = f"{settings.apiSecret.reveal()}:".encode()
+        accepted.append(_Credentials(text, None, destination))
+    account = settings.serviceAccount
+    if account is not None:
+        text = f"{account.username}:{account.secret.reveal()}".encode()
+        accepted.append(_Credentials(text, account.projectId, destination))
+    return accepted

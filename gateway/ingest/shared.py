@@ -1,0 +1,93 @@
+"""Paths that both Segment's and Mixpanel's SDKs send to; what they send tells which of them it is.
+
+/track    events by Segment's API without its version, or by Mixpanel's
+/import   batches by Segment's, or older events by Mixpanel's
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import RequestError
+from gateway.ingest import replies, segment
+from gateway.ingest.call import Call
+from gateway.ingest.intake import Intake
+from gateway.ingest.mixpanel.collect import Collect, Import, refuse, refuse_import
+from gateway.ingest.mixpanel.sent import is_json
+from gateway.ingest.routes import Refuse, Route
+
+__all__ = ["ROUTES"]
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class _Envelope(msgspec.Struct, rename="camel"):
+    """Members that Segment's events and batches have, and Mixpanel's records do not."""
+
+    batch: msgspec.Raw = _NOTHING
+    type: msgspec.Raw = _NOTHING
+    user_id: msgspec.Raw = _NOTHING
+    anonymous_id: msgspec.Raw = _NOTHING
+    message_id: msgspec.Raw = _NOTHING
+    write_key: msgspec.Raw = _NOTHING
+
+
+_EMPTY = _Envelope()
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Either:
+    """The handler of a path that two families have."""
+
+    segments: Intake
+    mixpanels: Collect | Import
+    refused: Refuse
+
+    async def __call__(self, call: Call) -> web.StreamResponse:
+        body = await call.body()
+        answer = self._choose(call, body)
+        del body  # whoever answers lets go of it before it waits for the disk
+        return await answer
+
+    def refuse(self, call: Call, error: RequestError) -> web.StreamResponse:
+        if call.family == "segment" or _has_write_key(call):
+            return replies.failed(error)
+        return self.refused(call, error)
+
+    def _choose(self, call: Call, body: bytes) -> Awaitable[web.StreamResponse]:
+        if is_json(body) and (_is_segments(body) or _has_write_key(call)):
+            call.family = "segment"
+            return self.segments(call, body)
+        return self.mixpanels(call, body)
+
+
+def _is_segments(body: bytes) -> bool:
+    try:
+        return _decode(body) != _EMPTY
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _has_write_key(call: Call) -> bool:
+    """Tell whether a request has the key of a source, and not the credentials of a destination."""
+    request, services = call.request, call.services
+    if not services.sources.know(call.key()):
+        return False
+    authorization = request.headers.get("Authorization")
+    return services.projects.of_credentials(authorization, request.query.get("project_id")) is None
+
+
+def _route(place: str, mixpanels: Collect | Import, refused: Refuse) -> Route:
+    either = _Either(cast(Intake, segment.ROUTES[place].handle), mixpanels, refused)
+    return Route(family="mixpanel", handle=either, refuse=either.refuse)
+
+
+ROUTES = {
+    "POST /track": _route("POST /track", Collect("import"), refuse),
+    "POST /import": _route("POST /import", Import(), refuse_import),
+}
+"""In place of those that Segment's family has at the same paths."""

@@ -1,0 +1,78 @@
+"""Listening for connections that begin with a TLS handshake.
+
+A protocol of asyncio knows nothing of a connection before its handshake is done, so that those
+that never finish theirs would count nowhere.  Here each is accepted by hand and counted at once.
+"""
+
+import asyncio
+import socket
+
+from gateway.ingest.connections import TURNED_AWAY, Connections
+from gateway.ingest.tls import CurrentCertificate
+
+__all__ = ["TlsListener"]
+
+_SHUTDOWN_S = 2.0
+"""How long a client may take to say goodbye, as TLS has it."""
+
+_NO_FILES_S = 0.1
+"""How long nothing is accepted when the process has no descriptor left."""
+
+
+class TlsListener:
+    """Accepts connections, and hands those whose handshake is done to the hub.
+
+    :param sockets: that listen and do not block.
+    :param handshake_timeout_s: time for a handshake.
+    """
+
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        hub: Connections,
+        certificate: CurrentCertificate,
+        *,
+        handshake_timeout_s: float,
+    ) -> None:
+        self.sockets = sockets
+        self._hub = hub
+        self._certificate = certificate
+        self._handshake_timeout_s = handshake_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._accepting = [self._loop.create_task(self._accept(each)) for each in sockets]
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        for task in self._accepting:
+            task.cancel()
+        for each in self.sockets:
+            each.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = await self._loop.sock_accept(listening)
+            except OSError:
+                await asyncio.sleep(_NO_FILES_S)
+                continue
+            others = len(self._hub)
+            if others >= self._hub.max_connections + TURNED_AWAY:
+                self._hub.count_refusal("connections")
+                connection.close()  # without a handshake it can be told nothing
+            else:
+                self._hub.shake_hands(self._shake_hands(connection, self._hub.protocol(others)))
+            await asyncio.sleep(0)  # others have their turn, too
+
+    async def _shake_hands(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._certificate.context,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+                ssl_shutdown_timeout=_SHUTDOWN_S,
+            )
+        except ConnectionAbortedError:
+            self._hub.count_refusal("handshake_timeout")
+        except OSError:
+            pass  # it does not speak TLS, or no version of it that is safe, or went away

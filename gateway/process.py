@@ -1,0 +1,78 @@
+"""What every process of the gateway does around its work: the loop, signals, the log, garbage."""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+__all__ = [
+    "collect_garbage_rarely",
+    "log_to_stderr",
+    "run_async",
+    "stop_when_told_twice",
+    "until_told",
+]
+
+_T = TypeVar("_T")
+
+
+def log_to_stderr(who: str = "") -> None:
+    """Log one line an event to standard error.
+
+    :param who: stands in every line, where several processes write to the same place.
+    """
+    name = f"{who} " if who else ""
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s %(levelname)s {name}%(name)s: %(message)s"
+    )
+
+
+def run_async(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def until_told() -> None:
+    """Wait for SIGTERM or SIGINT; from now on, neither of them does anything else."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+async def stop_when_told_twice(
+    stop: Callable[[], Coroutine[Any, Any, None]], stop_now: Callable[[], Awaitable[None]]
+) -> None:
+    """Stop in order; when told again meanwhile, stop at once.
+
+    :param stop: may be cancelled at any time.
+    """
+    stopping = asyncio.create_task(stop())
+    told_again = asyncio.create_task(until_told())
+    await asyncio.wait((stopping, told_again), return_when=asyncio.FIRST_COMPLETED)
+    told_again.cancel()
+    if stopping.done():
+        await stopping
+        return
+    stopping.cancel()
+    await asyncio.wait((stopping,))
+    await stop_now()
+
+
+def collect_garbage_rarely() -> None:
+    """Keep the garbage collector from stopping everything for long.
+
+    With 10,000 connections a full collection takes 0.1 s, and the default thresholds start one
+    whenever some thousands of them come.  What is garbage is still found while it is young.  Where
+    connections come as fast as others go, a collection waits until those that came are ahead by
+    some objects, and has to look at all that came meanwhile: with a first threshold of 700 it took
+    20 ms, with this one it takes 2.
+    """
+    gc.freeze()  # what has been loaded stays
+    gc.set_threshold(200, 2, 10_000)

@@ -1,0 +1,277 @@
+"""Records as Mixpanel's own SDKs send them.
+
+They are what Mixpanel takes already, so they stay the text that they are; typed is only what tells
+whose they are, and whether they can be told from one another.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from gateway.errors import RequestError
+from gateway.events import MAX_EVENTS, as_utf8, without_lone_surrogates
+
+__all__ = [
+    "FAULTS",
+    "Endpoint",
+    "Fault",
+    "Problem",
+    "Record",
+    "Verdict",
+    "decode",
+    "insert_id_of",
+    "wrapped",
+]
+
+Endpoint: TypeAlias = Literal["import", "engage", "groups"]
+"""Where records go: events to /import, updates of profiles to the two others."""
+
+_NOTHING = msgspec.Raw(b"")
+_DIGEST_BYTES = 16
+
+
+class Fault(NamedTuple):
+    """Why a record is not taken.
+
+    :param field: the member that is to blame, "" for the whole.
+    """
+
+    field: str
+    message: str
+
+
+FAULTS = {
+    "malformed": Fault("", "the record is not valid JSON"),
+    "not_an_object": Fault("", "a record must be a JSON object"),
+    "too_large": Fault("", "a record must be smaller than 1 MB"),
+    "missing_token": Fault("token", "the record names no project token"),
+    "unknown_token": Fault("token", "the token is that of none of the destinations"),
+    "missing_event_name": Fault("event", "an event needs a non-empty name"),
+    "missing_properties": Fault("properties", "the properties of an event must be an object"),
+    "invalid_time": Fault("properties.time", "the time must be epoch seconds or milliseconds"),
+    "missing_distinct_id": Fault("$distinct_id", "an update of a profile needs a $distinct_id"),
+    "missing_group": Fault("$group_id", "an update of a group needs a $group_key and a $group_id"),
+}
+"""By the words that name them."""
+
+
+class Record(msgspec.Struct, gc=False):
+    """One element of a request.
+
+    :param text: its JSON.
+    :param token: of the project it is for; None where it names none.
+    :param own_id: tells an event from all others where it has no id that does.
+    :param client_ip: the user's address, where Mixpanel is to locate it; set by the gateway.
+    :param fault: one of ``FAULTS``, where it can already be told.
+    """
+
+    text: msgspec.Raw
+    token: str | None = None
+    own_id: str | None = None
+    client_ip: str | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A record that is not taken.
+
+    :param index: in the request.
+    :param insert_id: the id that it came with, "" where it has none.
+    """
+
+    index: int
+    fault: str
+    insert_id: str = ""
+
+
+class Verdict(NamedTuple):
+    """What became of the records of a request."""
+
+    taken: int
+    problems: Sequence[Problem]
+
+
+class _Properties(msgspec.Struct, gc=False):
+    token: str | None = None
+    insert_id: str | None = msgspec.field(name="$insert_id", default=None)
+    time: msgspec.Raw = _NOTHING
+
+
+class _Metadata(msgspec.Struct, gc=False):
+    event_id: str | None = msgspec.field(name="$mp_event_id", default=None)
+
+
+class _Event(msgspec.Struct, gc=False):
+    properties: _Properties | None = None
+    metadata: _Metadata | None = msgspec.field(name="$mp_metadata", default=None)
+
+
+class _Update(msgspec.Struct, gc=False):
+    token: str | None = msgspec.field(name="$token", default=None)
+
+
+_Head: TypeAlias = _Event | _Update
+
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_events = msgspec.json.Decoder(list[_Event]).decode
+_decode_update = msgspec.json.Decoder(_Update).decode
+_decode_updates = msgspec.json.Decoder(list[_Update]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> list[Record]:
+    """Return the records of a body: one object, a list of them, or one in each line.
+
+    Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, as in events.
+
+    :raises RequestError: (400) the body is no JSON of such a shape; where it is lines, only the
+        lines that are none are at fault.
+    """
+    body = as_utf8(body)
+    try:
+        try:
+            return _decode(body, endpoint, is_lines=is_lines)
+        except msgspec.DecodeError:
+            mended = without_lone_surrogates(body)
+            if mended == body:
+                raise
+            return _decode(mended, endpoint, is_lines=is_lines)
+    except msgspec.DecodeError as error:
+        raise RequestError(400, "invalid_json", f"the data is not valid JSON: {error}") from None
+    except RecursionError:
+        raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
+
+
+def insert_id_of(record: Record) -> str:
+    """Return the ``$insert_id`` that a record came with, "" where it has none."""
+    try:
+        return _text(_members(_decode_members(record.text), "properties"), "$insert_id") or ""
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+
+
+def wrapped(record: Record) -> bytes:
+    """Return a JSON object that holds what is none."""
+    if record.fault == "not_an_object":
+        return b'{"element":%b}' % record.text
+    return msgspec.json.encode({"text": bytes(record.text).decode("utf-8", "replace")})
+
+
+def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
+    is_event = endpoint == "import"
+    if is_lines:
+        lines = [line for line in body.split(b"\n", MAX_EVENTS + 1) if line.strip()]
+        _check_count(len(lines))
+        records = [_of_line(line, is_event=is_event) for line in lines]
+    elif body.lstrip()[:1] == b"[":
+        texts = _decode_list(body)
+        _check_count(len(texts))
+        heads: Sequence[_Head]
+        try:
+            heads = _decode_events(body) if is_event else _decode_updates(body)
+            records = list(map(_record, texts, heads))
+        except msgspec.ValidationError:
+            records = [_loosely(text, is_event=is_event) for text in texts]
+    else:
+        records = [_loosely(_decode_raw(body), is_event=is_event)]
+    _tell_apart(records)
+    return records
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_EVENTS:
+        raise RequestError(
+            400, "too_many_events", f"a request may hold {MAX_EVENTS} records; send smaller batches"
+        )
+
+
+def _of_line(line: bytes, *, is_event: bool) -> Record:
+    try:
+        return _loosely(_decode_raw(line), is_event=is_event)
+    except (msgspec.DecodeError, RecursionError):
+        return Record(msgspec.Raw(line), fault="malformed")
+
+
+def _loosely(text: msgspec.Raw, *, is_event: bool) -> Record:
+    """Return a record of which no member has to be of the right type."""
+    try:
+        head: _Head = _decode_event(text) if is_event else _decode_update(text)
+        return _record(text, head)
+    except msgspec.ValidationError:
+        pass
+    try:
+        members = _decode_members(text)
+    except msgspec.ValidationError:
+        return Record(text, fault="not_an_object")
+    if not is_event:
+        return _record(text, _Update(_text(members, "$token")))
+    properties = _members(members, "properties")
+    own = _Properties(
+        token=_text(properties, "token"),
+        insert_id=_text(properties, "$insert_id"),
+        time=properties.get("time", _NOTHING),
+    )
+    event_id = _text(_members(members, "$mp_metadata"), "$mp_event_id")
+    return _record(text, _Event(own, _Metadata(event_id)))
+
+
+def _members(members: dict[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw]:
+    try:
+        return _decode_members(members.get(name, b"{}"))
+    except msgspec.ValidationError:
+        return {}
+
+
+def _text(members: dict[str, msgspec.Raw], name: str) -> str | None:
+    try:
+        return _decode_text(members.get(name, b"null"))
+    except msgspec.ValidationError:
+        return None
+
+
+def _record(text: msgspec.Raw, head: _Head) -> Record:
+    if isinstance(head, _Update):
+        return Record(text, head.token)
+    properties = head.properties
+    if properties is None:
+        return Record(text)
+    metadata = head.metadata
+    if _is_id(properties.insert_id) or (metadata is not None and _is_id(metadata.event_id)):
+        return Record(text, properties.token)
+    return Record(text, properties.token, _own_id(text, properties.time))
+
+
+def _is_id(text: str | None) -> bool:
+    """Tell whether it is certainly not one of the words that Mixpanel takes for no id."""
+    return text is not None and len(text.strip()) > 9 and text.strip().strip("0-") != ""
+
+
+def _own_id(text: msgspec.Raw, time: msgspec.Raw) -> str:
+    """Return an id for an event without one: the same when the same bytes are sent again.
+
+    Without a time, the same bytes may well be another event, and Mixpanel would take both for one.
+    """
+    if bytes(time) in (b"", b"null"):
+        return uuid.uuid4().hex
+    return blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _tell_apart(records: Sequence[Record]) -> None:
+    """Give each of several equal events in one request an id of its own."""
+    seen: dict[str, int] = {}
+    for record in records:
+        own_id = record.own_id
+        if own_id is None:
+            continue
+        count = seen[own_id] = seen.get(own_id, 0) + 1
+        if count > 1:
+            text = f"{own_id}-{count}".encode()
+            record.own_id = blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()

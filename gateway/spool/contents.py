@@ -1,0 +1,263 @@
+"""What is in the file: read as a whole when it opens, changed by one transaction after another."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.clock import Clock
+from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
+from gateway.spool.chunks import encode, group
+from gateway.spool.database import Database
+from gateway.spool.dead_letters import Kept
+from gateway.spool.format import FORMAT
+from gateway.spool.ledger import read_rows, write_row
+from gateway.spool.letterbox import Letterbox
+from gateway.spool.memory import Memory
+from gateway.spool.room import Room
+from gateway.spool.work import (
+    Append,
+    Changes,
+    Expire,
+    Outcome,
+    Purge,
+    Replay,
+    SetAside,
+    SetAsideLetters,
+    Totals,
+    Work,
+)
+
+__all__ = ["Contents"]
+
+
+class Contents:
+    """The chunks, the dead letters and the ledger of one file.
+
+    :param database: the writer; whoever calls begins and ends the transactions.
+    :ivar rows: the ledger as committed, and in a transaction its own.
+    :ivar queue_ids: by name.
+    """
+
+    def __init__(
+        self, database: Database, memory: Memory, letters: Letterbox, room: Room, clock: Clock
+    ) -> None:
+        self.rows: dict[str, Ledger] = {}
+        self.queue_ids: dict[Queue, int] = {}
+        self._database = database
+        self._memory = memory
+        self._letters = letters
+        self._room = room
+        self._clock = clock
+
+    def read(self) -> Totals:
+        """Return the counters, from the ledger and the indexes alone."""
+        totals = Totals()
+        rows = self._database.execute("SELECT id, destination, endpoint FROM queues NOT INDEXED")
+        self.queue_ids = {Queue(*names): queue_id for queue_id, *names in rows}
+        totals.ledger = read_rows(self._database.execute)
+        self.rows = dict(totals.ledger)
+        (self._memory.last_id,) = self._database.row(
+            "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'chunks'"
+        )
+        totals.kept = self._letters.count()
+        sums = self._database.execute(
+            "SELECT queue_id, COUNT(*), SUM(records) FROM chunks GROUP BY queue_id"
+        )
+        waiting = {queue_id: (chunks, records) for queue_id, chunks, records in sums}
+        for queue, queue_id in self.queue_ids.items():
+            if queue.endpoint:  # "" is for dead letters: nothing ever waits there
+                chunks, records = waiting.get(queue_id, (0, 0))
+                totals.queues[queue] = QueueState(
+                    pending=records, chunks=chunks, oldest_ms=self._oldest_ms(queue_id)
+                )
+        return totals
+
+    def _oldest_ms(self, queue_id: int) -> int | None:
+        """Return the age of the first chunk: ids and times ascend together."""
+        oldest_ms: int | None
+        first_id, oldest_ms = self._database.row(
+            "SELECT id, created_ms FROM chunks WHERE queue_id = ? ORDER BY id LIMIT 1", (queue_id,)
+        ) or (0, None)
+        self._memory.first_ids[queue_id] = first_id
+        return oldest_ms
+
+    def apply(self, works: Sequence[Work]) -> Outcome:
+        """Do everything of a transaction but beginning and ending it."""
+        outcome = Outcome()
+        appends: dict[int, Append | Replay] = {}
+        written = self._database.row("SELECT total_changes()")
+        for index, work in enumerate(works):
+            if isinstance(work, Append | Replay):
+                appends[index] = work
+                continue
+            if isinstance(work, Expire):
+                continue  # every transaction goes such a step, below
+            try:
+                outcome.results[index] = self._do(work, outcome.changes)
+            except SpoolError as error:
+                outcome.refused[index] = error
+        outcome.problem = self._room.lack()  # after settlements, which make room
+        if outcome.problem:
+            for index in appends:
+                outcome.refused[index] = SpoolUnavailable(outcome.problem, retry_after_s=30)
+        else:
+            self._append(self._with_replayed(appends, outcome), outcome.changes)
+        more = self._letters.expire(outcome.changes)
+        outcome.results.update((i, more) for i, work in enumerate(works) if work == Expire())
+        if self._database.row("SELECT total_changes()") == written:
+            # What writes nothing tells nothing.  It is the same format, but it has to be written.
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
+        self._write_ledger(outcome.changes)
+        return outcome
+
+    def _do(
+        self, work: Settlement | SetAside | SetAsideLetters | Purge, changes: Changes
+    ) -> object:
+        """Do what needs no room, and return what it results in."""
+        match work:
+            case Settlement():
+                self._settle(work, changes)
+            case SetAside():
+                self._set_aside(work, changes)
+            case SetAsideLetters():
+                self._letters.set_aside(work, changes)
+            case Purge():
+                return self._letters.purge(work, changes)
+        return None
+
+    def _with_replayed(
+        self, appends: Mapping[int, Append | Replay], outcome: Outcome
+    ) -> list[Append]:
+        """Take the letters that are replayed, and return what is to be appended."""
+        found = []
+        for index, work in appends.items():
+            if isinstance(work, Append):
+                found.append(work)
+                continue
+            outcome.results[index], entries = self._letters.take(work, outcome.changes)
+            found.append(Append(entries, ()))
+        return found
+
+    def _append(self, appends: Sequence[Append], changes: Changes) -> None:
+        now_ms = self._clock.now_ms()
+        for chunk in group(entry for append in appends for entry in append.entries):
+            stored = encode(chunk)
+            self._memory.last_id = (
+                self._database.execute(
+                    "INSERT INTO chunks (queue_id, created_ms, records, raw_bytes, encoding,"
+                    " checksum, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (self._queue_id(chunk.queue, changes), now_ms, *stored.columns()),
+                ).lastrowid
+                or 0
+            )
+            changes.count(chunk.queue.destination, Ledger(accepted=chunk.records))
+            changes.move(chunk.queue, chunks=1, records=chunk.records)
+            changes.grown.add(chunk.queue)
+        for append in appends:
+            for destination, count in self._keep(append.dead, now_ms, changes).items():
+                changes.count(destination, Ledger(accepted=count, dead_lettered=count))
+
+    def _settle(self, settlement: Settlement, changes: Changes) -> None:
+        queue, remaining = settlement.queue, settlement.remaining
+        queue_id = self.queue_ids.get(queue, 0)
+        ids = json.dumps(settlement.chunk_ids)
+        found, records = self._database.row(
+            "SELECT COUNT(*), SUM(records) FROM chunks"
+            " WHERE queue_id = ? AND id IN (SELECT value FROM json_each(?))",
+            (queue_id, ids),
+        )
+        kept = remaining.records if remaining else 0
+        named = settlement.delivered + len(settlement.dead) + kept
+        if (found, records) != (len(settlement.chunk_ids), named):
+            raise SpoolError(
+                f"settlement of {'/'.join(queue)} names {named} records in "
+                f"{len(settlement.chunk_ids)} chunks, on disk are {records or 0} in {found}"
+            )
+        first_id = min(settlement.chunk_ids)
+        if remaining:
+            self._database.execute(
+                "UPDATE chunks SET records = ?, raw_bytes = ?, encoding = ?, checksum = ?,"
+                " payload = ? WHERE id = ?",
+                (*encode(replace(remaining, queue=queue)).columns(), first_id),
+            )
+        self._database.execute(
+            "DELETE FROM chunks WHERE id IN (SELECT value FROM json_each(?)) AND id != ?",
+            (ids, first_id if remaining else 0),
+        )
+        self._keep(settlement.dead, self._clock.now_ms(), changes)
+        dead = len(settlement.dead)
+        changes.count(queue.destination, Ledger(delivered=settlement.delivered, dead_lettered=dead))
+        changes.move(queue, chunks=bool(remaining) - found, records=kept - records)
+
+    def _set_aside(self, chunk: SetAside, changes: Changes) -> None:
+        moved = self._database.execute(
+            "INSERT INTO damaged_chunks SELECT id, ?, ?, queue_id, created_ms, records,"
+            " raw_bytes, encoding, checksum, CASE ? WHEN 'checksum' THEN payload END"
+            " FROM chunks WHERE id = ?",
+            (self._clock.now_ms(), chunk.reason, chunk.reason, chunk.chunk_id),
+        )
+        self._database.execute("DELETE FROM chunks WHERE id = ?", (chunk.chunk_id,))
+        if moved.rowcount:
+            changes.damaged.append(chunk)
+            return
+        place = (self.queue_ids.get(chunk.queue, 0), chunk.chunk_id)
+        in_index = "FROM chunks INDEXED BY chunks_of_queue WHERE queue_id = ? AND id = ?"
+        if self._database.row(f"SELECT COUNT(*) {in_index}", place) != (0,):  # our own text
+            raise sqlite3.DatabaseError(f"chunk {chunk.chunk_id} is in the index alone")
+
+    def _keep(self, letters: Sequence[DeadLetter], now_ms: int, changes: Changes) -> Counter[str]:
+        """Keep dead letters; return how many each destination got."""
+        counts: Counter[str] = Counter()
+        for letter in letters:
+            self._letters.keep(letter, self._queue_id(letter.queue, changes), now_ms, changes)
+            counts[letter.queue.destination] += 1
+        return counts
+
+    def _queue_id(self, queue: Queue, changes: Changes) -> int:
+        queue_id = self.queue_ids.get(queue)
+        if queue_id is None:
+            self._database.execute(
+                "INSERT INTO queues (destination, endpoint) VALUES (?, ?)", queue
+            )
+            (queue_id,) = self._database.row("SELECT last_insert_rowid()")
+            self.queue_ids[queue] = queue_id
+            self._memory.name(queue_id, queue)
+            if queue.endpoint:
+                changes.move(queue)
+        return queue_id
+
+    def _write_ledger(self, changes: Changes) -> None:
+        if changes.has_damage:
+            self._count_damaged(changes)
+        for destination, delta in changes.ledger.items():
+            row = self.rows[destination] = self.rows.get(destination, Ledger()) + delta
+            write_row(self._database.execute, destination, row)
+        for queue, moved in changes.queues.items():
+            oldest_ms = self._oldest_ms(self.queue_ids[queue])
+            changes.queues[queue] = replace(moved, oldest_ms=oldest_ms)
+
+    def _count_damaged(self, changes: Changes) -> None:
+        """Count what was in damaged chunks, and damaged letters, as lost.
+
+        They cannot be trusted to say how many records that was, or whose.  The ledger knows: those
+        that were accepted and are nowhere else, and the letters that should be there and are not.
+        """
+        pending = dict(
+            self._database.execute(
+                "SELECT destination, SUM(records) FROM chunks JOIN queues ON queues.id = queue_id"
+                " GROUP BY destination"
+            )
+        )
+        letters = self._letters.count()
+        for destination in {*self.rows, *changes.ledger}:
+            row = self.rows.get(destination, Ledger())
+            row += changes.ledger.get(destination, Ledger())
+            missing = row.gap - pending.get(destination, 0)
+            if missing > 0:
+                changes.count(destination, Ledger(dead_lettered=missing, lost=missing))
+            missing = row.kept - letters.get(destination, Kept()).letters
+            if missing > 0:
+                changes.count(destination, Ledger(lost=missing))
