@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
-__all__ = ["ROOT", "Broken", "Program", "Usage", "python", "require_linux", "until"]
+__all__ = ["ROOT", "Broken", "Program", "Usage", "python", "require_linux", "total", "until"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,9 +31,9 @@ class Broken(Exception):
 
 
 class Usage(NamedTuple):
-    """What a process and its descendants have used so far.
+    """What a process has used so far.
 
-    :param cpu_s: user and system time, in units of 10 ms; also of descendants that have ended.
+    :param cpu_s: user and system time, in units of 10 ms; also of its children that have ended.
     :param written_bytes: caused to be written to disks.
     :param resident_bytes: of memory, now.
     :param descriptors: open now.
@@ -149,15 +149,27 @@ class Program:
         return found
 
     def usage(self) -> Usage:
-        """Return what it and its descendants have used."""
-        usages = [found for pid in _tree(self.pid) if (found := _usage(pid))]
+        """Return what it and its descendants have used together."""
+        return total(self.usages())
+
+    def usages(self) -> dict[int, Usage]:
+        """Return what it and each of its descendants have used, by process id.
+
+        :raises Broken: it has ended.
+        """
+        usages = {pid: found for pid in _tree(self.pid) if (found := _usage(pid))}
         if not usages:
             self.check()
-        return Usage(*map(sum, zip(*usages, strict=True)))
+        return usages
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "use it as a context"  # noqa: S101
         return self._process
+
+
+def total(usages: Mapping[int, Usage]) -> Usage:
+    """Return what processes have used together."""
+    return Usage(*map(sum, zip(*usages.values(), strict=True)))
 
 
 def until(find: Callable[[], T | None], seconds: float) -> T | None:

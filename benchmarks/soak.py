@@ -8,6 +8,7 @@ from benchmarks import trial
 from benchmarks.arena import Arena
 from benchmarks.line import fit
 from benchmarks.load.fleet import Load
+from benchmarks.processes import total
 from benchmarks.progress import Progress, Show
 from benchmarks.subjects.gateway import Gateway
 from benchmarks.trial import Figures
@@ -40,11 +41,13 @@ class Sample:
     """The gateway at one moment.
 
     :param at_s: since the load began.
+    :param largest_bytes: of memory that one of its processes has.
     :param cpu_s: used so far.
     """
 
     at_s: float
     resident_bytes: int
+    largest_bytes: int
     descriptors: int
     cpu_s: float
     accepted: int
@@ -135,11 +138,13 @@ class _Camera:
     def take(self) -> Sample:
         """Return how the gateway is now."""
         self._began = self._began or time.monotonic()
-        usage = self._gateway.program.usage()
+        usages = self._gateway.program.usages()
+        usage = total(usages)
         ledger = self._gateway.ledger()
         return Sample(
             at_s=time.monotonic() - self._began,
             resident_bytes=usage.resident_bytes,
+            largest_bytes=max(each.resident_bytes for each in usages.values()),
             descriptors=usage.descriptors,
             cpu_s=usage.cpu_s,
             accepted=ledger["accepted"],

@@ -90,6 +90,7 @@ def test_usage_is_that_of_the_whole_tree(tmp_path: Path) -> None:
         assert usage.cpu_s < 3
         assert usage.resident_bytes > 10 * 2**20
         assert usage.descriptors >= 53
+        assert len(program.usages()) == 2
 
 
 def test_gateway_that_dies_under_load_fails_the_benchmark(tmp_path: Path) -> None:

@@ -78,11 +78,13 @@ def print_result(console: Console, result: benchmark.Result) -> None:
     last = settled[-1]
     figures = result.figures
     peak_mb = max(sample.resident_bytes for sample in result.samples) / _MB
+    largest_mb = max(sample.largest_bytes for sample in result.samples) / _MB
     lines = (
         f"{result.title}: {result.rate:,.0f} requests/s, {result.rate / result.peak:.0%} of "
         f"the peak, for {last.at_s:.0f} s; {sum(t.events for t in figures.trials):,} events",
         f"resident memory: {settled[0].resident_bytes / _MB:.1f} MB after the warm-up, "
-        f"{last.resident_bytes / _MB:.1f} MB at the end, {peak_mb:.1f} MB at most; "
+        f"{last.resident_bytes / _MB:.1f} MB at the end, {peak_mb:.1f} MB at most, "
+        f"{largest_mb:.1f} MB of it in one process; "
         f"{result.growth() / _MB:+.2f} MB a minute",
         f"open descriptors: {settled[0].descriptors}, {last.descriptors} at the end",
         f"ledger: {end.accepted:,} accepted, {end.delivered:,} delivered, {end.pending} "

@@ -137,6 +137,8 @@ def print_result(console: Console, result: throughput.Result) -> None:
             highlight=False,
             soft_wrap=True,
         )
+        if (share := facts["busiest_process_share"]) < 1:
+            console.print(f"its busiest process took {share:.0%} of its CPU time", highlight=False)
         print_load(console, ours.load_us_per_request)
 
 

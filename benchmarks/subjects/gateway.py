@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import corpus
 from benchmarks.load.client import Result
 from benchmarks.measure import Settings
-from benchmarks.processes import Broken, Program, Usage, python, until
+from benchmarks.processes import Broken, Program, Usage, python, total, until
 from benchmarks.sink import Stats
 from benchmarks.subjects import metrics
 from benchmarks.subjects.base import SETTLE_S, Facts, OwnSink, Subject, address_of, get, read_json
@@ -57,7 +57,7 @@ class Gateway(Subject):
         self._ledger: Ledger = {}
         self._stats = Stats()
         self._metrics: metrics.Samples = {}
-        self._usage = Usage(0.0, 0, 0, 0)
+        self._usages: dict[int, Usage] = {}
         if sink_url is None:
             self.about = "durable, mapped, not delivered"
 
@@ -102,7 +102,7 @@ class Gateway(Subject):
         """Take note of the ledger, the metrics and the sink's counters."""
         self._ledger = self.ledger()
         self._metrics = metrics.parse(get(f"{self._admin}/metrics").decode())
-        self._usage = self.program.usage()
+        self._usages = self.program.usages()
         if self._sink is not None:
             self._stats = self._sink.stats()
 
@@ -145,18 +145,27 @@ class Gateway(Subject):
     def _facts(self, added: Mapping[str, int], events: int) -> Facts:
         samples = metrics.parse(get(f"{self._admin}/metrics").decode())
         new = metrics.difference(self._metrics, samples)
-        usage = self.program.usage()
+        usages = self.program.usages()
+        written = total(usages).written_bytes - total(self._usages).written_bytes
         facts: Facts = {
             "records": added["accepted"],
             "commits_per_1000_events": 1000 * metrics.total(new, _COMMITS) / events,
             "requests_to_sink": metrics.total(new, "gateway_delivery_requests_total"),
-            "written_bytes_per_event": (usage.written_bytes - self._usage.written_bytes) / events,
+            "written_bytes_per_event": written / events,
+            "busiest_process_share": _busiest_share(self._usages, usages),
         }
         commit = metrics.quantile(new, "gateway_spool_commit_seconds", 0.99)
         lag = metrics.quantile(new, _LAG, 0.99)
         facts |= {"commit_p99_ms": commit * 1e3} if commit is not None else {}
         facts |= {"lag_p99_s": lag} if lag is not None and self._sink_url is not None else {}
         return facts
+
+
+def _busiest_share(before: Mapping[int, Usage], after: Mapping[int, Usage]) -> float:
+    """Return the share of CPU time that the busiest process has of that of all."""
+    idle = Usage(0.0, 0, 0, 0)
+    used = [usage.cpu_s - before.get(pid, idle).cpu_s for pid, usage in after.items()]
+    return max(used) / sum(used) if sum(used) > 0 else 1.0
 
 
 def _config(spool: str, sink_url: str, workers: int) -> dict[str, Any]:
