@@ -345,12 +345,13 @@ def test_soak_shows_memory_descriptors_and_ledger(tmp_path: Path) -> None:
 def test_report_has_everything(tmp_path: Path) -> None:
     file, html = tmp_path / "figures.json", tmp_path / "page.html"
     printed = run(
-        *("report", *SMALL, "--scale=0.05", "--no-peers"), f"--json={file}", f"--html={html}"
+        *("report", *SMALL, "--scale=0.05", "--batch=20", "--no-peers"),
+        *(f"--json={file}", f"--html={html}"),
     )
 
     figures = json.loads(file.read_bytes())
     assert figures.keys() >= {"map", "ingest", "gateway", "latency", "soak", "stages", "machine"}
-    titles = ["batches of 50", "single events", "as SDKs send"]
+    titles = ["batches of 20"]
     for part in ("ingest", "gateway", "latency"):
         assert list(figures[part]["traffic"]) == titles
     assert list(figures["stages"]) == titles

@@ -16,6 +16,7 @@ from benchmarks.cli import map as map_command
 from benchmarks.cli import soak as soak_command
 from benchmarks.cli import throughput as throughput_command
 from benchmarks.cli.common import (
+    Batches,
     Connections,
     Events,
     Processes,
@@ -23,6 +24,7 @@ from benchmarks.cli.common import (
     Sink,
     SpoolFolder,
     Workers,
+    batches_of,
     disk_of,
     measuring,
     print_disk,
@@ -39,7 +41,6 @@ __all__ = ["report"]
 OptionsT = TypeVar("OptionsT")
 ResultT = TypeVar("ResultT")
 
-_BATCHES = (50, 1, None)
 _MAP_EVENTS = 2000
 _FOLDER = ROOT / "build/benchmarks"
 
@@ -74,6 +75,7 @@ def report(
     json_file: Annotated[
         Path, typer.Option("--json", metavar="FILE", help="The figures.", dir_okay=False)
     ] = _FOLDER / "report.json",
+    batch: Batches = ("50", "1", "sdk"),  # type: ignore[assignment]
     peers: Annotated[bool, typer.Option(help="Compare with peers, in the same run.")] = True,
     processes: Processes = 2,
     connections: Connections = 64,
@@ -104,7 +106,7 @@ def report(
             setting,
             throughput.run,
             throughput.Options(
-                batches=_BATCHES,
+                batches=batches_of(batch),
                 seconds=seconds,
                 rounds=rounds,
                 peers=compared if peers else [],
@@ -118,7 +120,7 @@ def report(
         setting,
         latency.run,
         latency.Options(
-            batches=_BATCHES,
+            batches=batches_of(batch),
             seconds=plan.latency_s * scale,
             rate=None,
             share=0.5,

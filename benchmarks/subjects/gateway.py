@@ -19,6 +19,7 @@ from benchmarks.subjects.base import SETTLE_S, Facts, OwnSink, Subject, address_
 __all__ = ["Gateway"]
 
 _UNLIMITED = 1e12
+_STOP = {"shutdown_timeout_s": 1.0}  # long enough where everything has been delivered
 _COMMITS = "gateway_spool_commits_total"
 _LAG = "gateway_delivery_lag_seconds"
 
@@ -171,7 +172,7 @@ def _busiest_share(before: Mapping[int, Usage], after: Mapping[int, Usage]) -> f
 def _config(spool: str, sink_url: str, workers: int) -> dict[str, Any]:
     settings = Settings(received_ms=corpus.RECEIVED_MS)
     return {
-        "server": {"host": "127.0.0.1", "port": 0, "workers": workers},
+        "server": {"host": "127.0.0.1", "port": 0, "workers": workers, **_STOP},
         "admin": {"host": "127.0.0.1", "port": 0},
         "spool": {"path": spool},
         "sources": [{"name": "app", "write_key": corpus.WRITE_KEY}],
