@@ -10,7 +10,7 @@ CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build run test torture sanitize fuzz lint format sdks bench bench-peers clean
+.PHONY: build run test torture sanitize fuzz lint format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with everything compiled and installed.
 
@@ -51,10 +51,13 @@ format: build  ## Rewrite the sources in the project's style.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: build  ## Measure the mapping beside its peers; those that are not installed are left out.
-	@$(BIN)/python -m benchmarks map
+bench: build  ## Measure everything beside its peers, in some minutes, as figures and as a page.
+	@$(BIN)/python -m benchmarks report
 
-bench-peers: $(NODE_PEERS)  ## Install the peers that bench compares with; needs npm.
+bench-soak: build  ## Load the gateway for ten minutes; watch memory, descriptors and ledger.
+	@$(BIN)/python -m benchmarks soak --json build/benchmarks/soak.json
+
+bench-peers: $(NODE_PEERS)  ## Install what bench compares with from npm; nginx is used where it is.
 
 $(NODE_PEERS): benchmarks/peers/node/package.json
 	npm install --no-audit --no-fund --no-package-lock --loglevel=error --prefix benchmarks/peers/node

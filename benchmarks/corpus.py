@@ -15,11 +15,23 @@ import msgspec
 
 from benchmarks.sdks import User, new_user, new_uuid
 
-__all__ = ["BATCH_SIZES", "RECEIVED_MS", "SEED", "batched", "sized", "traffic"]
+__all__ = [
+    "BATCH_SIZES",
+    "RECEIVED_MS",
+    "SEED",
+    "WRITE_KEY",
+    "batched",
+    "singles",
+    "sized",
+    "traffic",
+]
 
 SEED = 20_260_601
 RECEIVED_MS = 1_780_315_200_000
 """When the corpus counts as received: 2026-06-01, noon."""
+
+WRITE_KEY = "benchmark-write-key"
+"""The key in each body."""
 
 BATCH_SIZES = {1: 30, 20: 40, 50: 20, 100: 10}
 """Events in a body, and how many bodies in a hundred hold so many."""
@@ -54,14 +66,15 @@ def traffic(events: int, *, seed: int = SEED) -> list[bytes]:
 
 def batched(bodies: list[bytes], size: int) -> list[bytes]:
     """Return the events of these bodies in batches of another size; the rest is left out."""
-    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    items = [
-        event
-        for body in bodies
-        for event in msgspec.json.decode(decode(body)["batch"], type=list[msgspec.Raw])
-    ]
+    items = _events_of(bodies)
     whole = range(0, len(items) - size + 1, size)
-    return [_envelope([bytes(item) for item in items[at : at + size]], 300) for at in whole]
+    return [_envelope(items[at : at + size], 300) for at in whole]
+
+
+def singles(bodies: list[bytes]) -> list[tuple[str, bytes]]:
+    """Return the events of these bodies, each as a body of its own, with its type."""
+    decode = msgspec.json.Decoder(_Typed).decode
+    return [(decode(event).type, event) for event in _events_of(bodies)]
 
 
 def sized(events: int, event_bytes: int, *, seed: int = SEED) -> list[bytes]:
@@ -69,6 +82,19 @@ def sized(events: int, event_bytes: int, *, seed: int = SEED) -> list[bytes]:
     rng = Random(seed)
     encoded = [_track_of_size(rng, event_bytes) for _ in range(events)]
     return [_envelope(encoded[at : at + 50], 300) for at in range(0, events, 50)]
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+def _events_of(bodies: list[bytes]) -> list[bytes]:
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    return [
+        bytes(event)
+        for body in bodies
+        for event in msgspec.json.decode(decode(body)["batch"], type=list[msgspec.Raw])
+    ]
 
 
 def _body(rng: Random, user: User, size: int) -> bytes:
@@ -80,9 +106,10 @@ def _body(rng: Random, user: User, size: int) -> bytes:
 
 def _envelope(events: list[bytes], latency_ms: int) -> bytes:
     sent_at = _iso(RECEIVED_MS - latency_ms).encode()
-    return b'{"batch":[%b],"sentAt":"%b","writeKey":"benchmark-write-key"}' % (
+    return b'{"batch":[%b],"sentAt":"%b","writeKey":"%b"}' % (
         b",".join(events),
         sent_at,
+        WRITE_KEY.encode(),
     )
 
 

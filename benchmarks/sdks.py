@@ -76,6 +76,8 @@ class Sdk:
     :param views: the type of event that says what was looked at.
     :param envelope: members that it adds to each event.
     :param slashes: how it writes a slash in JSON.
+    :param path: where it posts batches.
+    :param gzips: whether it compresses them unless it is told otherwise.
     """
 
     name: str
@@ -85,6 +87,8 @@ class Sdk:
     views: str
     envelope: dict[str, Any]
     slashes: str = "/"
+    path: str = "/v1/b"
+    gzips: bool = False
 
 
 def new_uuid(rng: Random) -> str:
@@ -244,11 +248,14 @@ _MOBILE: dict[str, Any] = {
 _WEB: dict[str, Any] = {"integrations": {"Segment.io": True}}
 
 SDKS = (
-    Sdk("analytics-kotlin", 0.36, _kotlin, _uuid_id, "screen", _MOBILE),
+    Sdk("analytics-kotlin", 0.36, _kotlin, _uuid_id, "screen", _MOBILE, gzips=True),
     # Foundation's JSONEncoder escapes slashes.
     Sdk("analytics-swift", 0.34, _swift, _uuid_id, "screen", _MOBILE, slashes="\\/"),
     Sdk("@segment/analytics-react-native", 0.15, _react_native, _uuid_id, "screen", _MOBILE),
     Sdk("analytics.js", 0.1, _browser, _browser_id, "page", _WEB),
-    Sdk("analytics-python", 0.05, _server, _uuid_id, "page", {"integrations": {}}),
+    Sdk(
+        *("analytics-python", 0.05, _server, _uuid_id, "page", {"integrations": {}}),
+        path="/v1/batch",
+    ),
 )
 """The libraries of a product that is mostly used on telephones."""

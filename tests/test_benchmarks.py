@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,13 +17,14 @@ import pytest
 # The benchmarks are no part of what is installed; what is installed comes first.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import corpus
+from benchmarks import corpus, page
 from benchmarks.adapter import new_gateway
 from benchmarks.answers import records_of, same, same_as_segment
 from benchmarks.line import fit
 from benchmarks.measure import CaseFailed, Job, Settings, repetitions_of
 from benchmarks.peers.plain_python import PlainPython
 from benchmarks.peers.typed_decode import new_typed_decode
+from benchmarks.subjects import peers
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = Settings(received_ms=corpus.RECEIVED_MS)
@@ -162,10 +164,10 @@ def test_case_that_does_not_do_its_work_fails(
         list(repetitions_of(job, SETTINGS, repetitions=1, seconds=0, directory=tmp_path))
 
 
-def run_map(*arguments: str, path: str | None = None) -> str:
+def run(*arguments: str, path: str | None = None) -> str:
     environ = os.environ if path is None else {**os.environ, "PATH": path}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "map", *TINY, *arguments],
+        [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
         env=environ,
         capture_output=True,
@@ -174,6 +176,10 @@ def run_map(*arguments: str, path: str | None = None) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_map(*arguments: str, path: str | None = None) -> str:
+    return run("map", *TINY, *arguments, path=path)
 
 
 def test_map_prints_and_writes_figures(tmp_path: Path) -> None:
@@ -214,3 +220,167 @@ def test_map_without_node_measures_the_rest(tmp_path: Path) -> None:
     for title, line in lines.items():
         assert f"by {title}: " in printed
         assert line["fit_us"]["slope"] > 0
+
+
+SMALL = ("--events=200", "--processes=1", "--connections=8")
+PEERS = {"aiohttp", "nginx", "python", "segment"}
+
+
+def assert_figures(figures: dict[str, Any]) -> None:
+    assert figures["us_per_event"] > 0
+    assert figures["events_per_s"] > 0
+    assert figures["load_us_per_request"] > 0
+    latencies = list(figures["latency_ms"].values())
+    assert list(figures["latency_ms"]) == ["p50", "p90", "p99", "p99.9"]
+    assert 0 < latencies[0] <= latencies[-1]
+    assert latencies == sorted(latencies)
+
+
+def test_gateway_is_measured_beside_its_peers(tmp_path: Path) -> None:
+    """With those that are installed, and a word on how to get the others."""
+    file = tmp_path / "figures.json"
+    printed = run(
+        *("gateway", *SMALL, "--batch=20", "--batch=sdk", "--seconds=0.4", "--rounds=1"),
+        *(f"--spool={tmp_path}", f"--json={file}"),
+    )
+
+    figures = json.loads(file.read_bytes())
+    assert list(figures["traffic"]) == ["batches of 20", "as SDKs send"]
+    for section in figures["traffic"].values():
+        subjects = section["subjects"]
+        assert subjects.keys() | figures["missing"].keys() == {"gateway"} | PEERS
+        for subject in subjects.values():
+            assert_figures(subject)
+        ours = subjects["gateway"]
+        assert f"{ours['us_per_event']:.2f}" in printed
+        assert ours["commits_per_1000_events"] > 0
+        assert ours["records"] > 0
+        assert section["ratios"].keys() == subjects.keys() - {"gateway"}
+        assert section["ratios"]["python"]["cpu_per_event"] == pytest.approx(
+            subjects["python"]["us_per_event"] / ours["us_per_event"]
+        )
+    assert figures["disk"].startswith(f"{tmp_path} (")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_peers_that_are_not_installed_are_left_out_by_name(tmp_path: Path) -> None:
+    missing = {peer.name: peer.missing() for peer in peers.PEERS}
+    if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin") is None:
+        assert missing["nginx"] == "apt-get install nginx-light"
+    file = tmp_path / "figures.json"
+    printed = run(
+        *("gateway", *SMALL, "--batch=20", "--seconds=0.2", "--rounds=1", f"--json={file}"),
+        path=str(tmp_path),
+    )
+    figures = json.loads(file.read_bytes())
+    assert figures["missing"]["segment"] == NOT_INSTALLED.replace("run ", "")
+    assert "segment  not installed: make bench-peers" in printed
+
+
+def test_ingest_delivers_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    run(
+        *("ingest", *SMALL, "--batch=1", "--seconds=0.3", "--rounds=2", "--no-peers"),
+        f"--json={file}",
+    )
+
+    section = json.loads(file.read_bytes())["traffic"]["single events"]
+    ours = section["subjects"]["gateway"]
+    assert_figures(ours)
+    assert "lag_p99_s" not in ours
+    assert len(ours["rounds"]["us_per_event"]) == 2
+
+
+def test_workers_share_the_load(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    printed = run(
+        *("gateway", *SMALL, "--batch=20", "--seconds=0.5", "--rounds=1", "--no-peers"),
+        *("--workers=2", f"--json={file}"),
+    )
+
+    ours = json.loads(file.read_bytes())["traffic"]["batches of 20"]["subjects"]["gateway"]
+    assert_figures(ours)
+    assert 0.3 < ours["busiest_process_share"] < 1
+    assert "its busiest process took" in printed
+
+
+@pytest.mark.parametrize("load", ["--rate=50", "--share=0.3"])
+def test_latency_is_measured_at_a_rate(tmp_path: Path, load: str) -> None:
+    file = tmp_path / "figures.json"
+    printed = run(
+        *("latency", *SMALL, "--batch=20", "--seconds=1", "--peak-seconds=0.3", load),
+        f"--json={file}",
+    )
+
+    row = json.loads(file.read_bytes())["traffic"]["batches of 20"]
+    assert_figures(row)
+    assert f"{row['latency_ms']['p99']:.2f}" in printed
+    assert row["requests"] == pytest.approx(row["rate"], rel=0.5)
+    assert 0 < row["lag_p99_s"] < 10
+    if load == "--rate=50":
+        assert (row["rate"], row["peak_requests_per_s"]) == (50, None)
+    else:
+        assert row["rate"] == pytest.approx(0.3 * row["peak_requests_per_s"])
+
+
+def test_soak_shows_memory_descriptors_and_ledger(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    printed = run(
+        *("soak", *SMALL, "--minutes=0.05", "--peak-seconds=0.3", "--share=0.3"),
+        *("--sink=sandbox", f"--json={file}"),
+    )
+
+    figures = json.loads(file.read_bytes())
+    samples = figures["samples"]
+    assert len(samples) >= 3
+    assert {sample["gap"] for sample in samples} == {0}
+    assert all(20e6 < sample["largest_bytes"] <= sample["resident_bytes"] for sample in samples)
+    assert all(sample["descriptors"] > 10 for sample in samples)
+    assert samples[0]["accepted"] < samples[-1]["accepted"] <= figures["end"]["accepted"]
+    assert figures["end"]["delivered"] == figures["end"]["accepted"]
+    assert figures["end"]["pending"] == 0
+    assert "MB a minute" in printed
+
+
+def test_report_has_everything(tmp_path: Path) -> None:
+    file, html = tmp_path / "figures.json", tmp_path / "page.html"
+    printed = run(
+        *("report", *SMALL, "--scale=0.05", "--batch=20", "--no-peers"),
+        *(f"--json={file}", f"--html={html}"),
+    )
+
+    figures = json.loads(file.read_bytes())
+    assert figures.keys() >= {"map", "ingest", "gateway", "latency", "soak", "stages", "machine"}
+    titles = ["batches of 20"]
+    for part in ("ingest", "gateway", "latency"):
+        assert list(figures[part]["traffic"]) == titles
+    assert list(figures["stages"]) == titles
+    assert html.read_text() == page.render(figures)
+    assert str(html) in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gateway", "--batch=0"), "sdk, or a number from 1 to 2000"),
+        (("gateway", "--sink=here"), "own, sandbox, or the http URL"),
+        (("gateway", "--gzip=some"), "'sdk', 'all', 'none'"),
+        (("gateway", "--spool=/nowhere"), "does not exist"),
+        (("ingest", "--sink=own"), "No such option"),
+        (("latency", "--share=2"), "less than or equal to 1"),
+        (("soak", "--minutes=x"), "a valid number"),
+        (("gateway", "--sink=https://api-eu.mixpanel.com"), "must not post to Mixpanel"),
+        (("gateway", "--events=3"), "3 events are too few for batches of 50"),
+    ],
+)
+def test_wrong_options_say_what_is_accepted(arguments: tuple[str, ...], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert message in done.stderr

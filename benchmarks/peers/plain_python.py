@@ -6,7 +6,7 @@ which makes this one faster.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -26,7 +26,7 @@ from benchmarks.peers.plain_values import (
     usable_id,
 )
 
-__all__ = ["PlainPython"]
+__all__ = ["Json", "PlainPython"]
 
 Json = dict[str, Any]
 Record = tuple[str, Json]
@@ -34,10 +34,29 @@ Record = tuple[str, Json]
 _DAY_MS = 86_400_000
 
 
-class PlainPython:
-    """The mapping of bodies; takes and gives what ``benchmarks.adapter.new_gateway`` does."""
+def _line(record: Json) -> bytes:
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
-    def __init__(self, token: str, source_name: str, client_ip: str, received_ms: int) -> None:
+
+class PlainPython:
+    """The mapping of bodies; takes and gives what ``benchmarks.adapter.new_gateway`` does.
+
+    :param loads: reads JSON.
+    :param line: writes a record and the end of its line.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        source_name: str,
+        client_ip: str,
+        received_ms: int,
+        *,
+        loads: Callable[[bytes], Any] = orjson.loads,
+        line: Callable[[Json], bytes] = _line,
+    ) -> None:
+        self._loads = loads
+        self._line = line
         self._token = token
         self._source_name = source_name
         self._client_ip = client_ip
@@ -45,7 +64,7 @@ class PlainPython:
 
     def __call__(self, body: bytes) -> list[tuple[str, bytes]]:
         """Return newline-delimited records, each with the endpoint it goes to."""
-        payload = orjson.loads(body)
+        payload = self._loads(body)
         batch = payload.get("batch")
         shared = payload.get("context") if batch is not None else None
         skew = self._skew(payload.get("sentAt"))
@@ -56,8 +75,7 @@ class PlainPython:
                 context = {**shared, **context}
             own_skew = self._skew(event["sentAt"]) if event.get("sentAt") else skew
             for endpoint, record in self._map(event, context, own_skew):
-                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-                lines.setdefault(endpoint, []).append(line)
+                lines.setdefault(endpoint, []).append(self._line(record))
         return [(endpoint, b"".join(found)) for endpoint, found in lines.items()]
 
     def _map(self, event: Json, context: Json, skew: int) -> Iterator[Record]:

@@ -1,54 +1,28 @@
 // Segment's own engine as a case of the benchmarks: measure.py tells what it is told and says.
 //
 // For each body: parse it, run the destination's presets on its events, and build the requests.
-// Only fetch, the engine's outermost layer, is replaced; nothing here can open a connection.
+// Nothing here can open a connection.
 
 import { readFileSync, readSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import net from 'node:net'
 
-const require = createRequire(import.meta.url)
+import { crossFetch, newEngine } from './engine.mjs'
+
 const task = JSON.parse(process.argv.at(-1))
-const { token, source_name: sourceName, client_ip: clientIp } = task.settings
 
 net.Socket.prototype.connect = () => {
   throw new Error('a benchmark must not open connections')
 }
 
 let sent = null // when checked: the requests, to be written as answers
-const crossFetch = require('cross-fetch')
 const answer = { headers: { 'content-type': 'application/json' } }
 async function fetch(request) {
   if (sent !== null) sent.push([request.url, await request.text()])
   return new crossFetch.Response('{"code":200,"status":"OK"}', answer)
 }
-require.cache[require.resolve('cross-fetch')].exports = Object.assign(fetch, crossFetch, { fetch, default: fetch })
 
-const { Destination } = require('@segment/actions-core')
-const mixpanel = require('@segment/action-destinations/dist/destinations/mixpanel/index.js').default
-const destination = new Destination(mixpanel)
-
-const settings = { projectToken: token, apiSecret: token, apiRegion: 'US 🇺🇸', sourceName, strictMode: '1' }
-const takesBatches = (preset) => mixpanel.actions[preset.partnerAction].performBatch !== undefined
-const all = { ...settings, subscriptions: mixpanel.presets }
-const inBatches = { ...settings, subscriptions: mixpanel.presets.filter(takesBatches) }
-const notInBatches = { ...settings, subscriptions: mixpanel.presets.filter((preset) => !takesBatches(preset)) }
-
-async function map(body) {
-  const events = JSON.parse(body).batch
-  // What is done to events before they reach the engine; without it, their records had no ip.
-  for (const event of events) event.context.ip ??= clientIp
-  if (task.case === 'segment') {
-    await destination.onBatch(events, inBatches)
-    for (const event of events) {
-      // Other events are not even shown to the actions that take no batches.
-      if (event.type === 'identify' || event.type === 'group') await destination.onEvent(event, notInBatches)
-    }
-  } else {
-    for (const event of events) await destination.onEvent(event, all)
-  }
-  destination.responses.length = 0
-}
+const engine = newEngine(task.settings, task.case, fetch)
+const map = (body) => engine(JSON.parse(body).batch)
 
 function records([url, body]) {
   const { pathname } = new URL(url)

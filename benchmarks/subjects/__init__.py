@@ -1,0 +1,1 @@
+"""What takes the load: the gateway and its peers."""
