@@ -58,8 +58,8 @@ def prepare(
     :param default_type: the type of events that have none.
     :param client_ip: the user's address where the request tells it.
     :param user_agent: the user's browser where the request tells it; for events that name none.
-    :param is_retry: whether the client sends these bytes again; their sentAt may then be that of
-        the first time and says nothing about its clock.
+    :param is_retry: whether the client may have sent these bytes before; their sentAt may then be
+        that of the first time and says nothing about its clock.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
     shared = received.shared
@@ -86,6 +86,8 @@ def prepare(
             event.context = merge_objects(context, event.context)
         if integrations:
             event.integrations = merge_objects(integrations, event.integrations)
+        if event.type == "identify":
+            _bring_out_traits(event)
         if browser and b'"userAgent"' not in bytes(event.context):
             event.context = merge_objects(browser, event.context)
         event.client_ip = client_ip
@@ -93,11 +95,26 @@ def prepare(
             skew = batch_skew  # as nearly always
         else:
             skew = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
-        if skew is None:
-            uncorrected += 1
-            skew = 0
-        event.skew_ms = skew
+        uncorrected += skew is None
+        event.skew_ms = skew or 0
     return uncorrected
+
+
+class _Context(msgspec.Struct):
+    traits: msgspec.Raw = msgspec.Raw(b"")
+
+
+_decode_context = msgspec.json.Decoder(_Context).decode
+
+
+def _bring_out_traits(event: Event) -> None:
+    """Find the traits where RudderStack's SDKs put them: in the context."""
+    if event.traits or not event.context:
+        return
+    try:
+        event.traits = _decode_context(event.context).traits
+    except msgspec.DecodeError:
+        pass  # they are not there
 
 
 def _event_skew(
