@@ -1,6 +1,6 @@
 module sdks
 
-go 1.22
+go 1.18
 
 require github.com/segmentio/analytics-go/v3 v3.3.0
 
