@@ -15,8 +15,9 @@ from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 MODULES = (
-    *("_buffer", "_scan", "_convert", "_code", "_inputs", "_keys", "_members", "_parts"),
-    *("_paths", "_plan"),
+    *("_attributes", "_buffer", "_scan", "_fold", "_convert", "_times", "_code", "_compare"),
+    *("_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_values"),
+    *("_objects", "_plan", "_dispatch"),
 )
 
 CFLAGS = {

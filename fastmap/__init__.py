@@ -11,20 +11,26 @@
 
 from fastmap import spec
 from fastmap._buffer import Buffer
-from fastmap._convert import parse_time
+from fastmap._dispatch import Dispatch, Reasons
+from fastmap._fold import Folded, fold
 from fastmap._parts import parts
 from fastmap._plan import Plan
 from fastmap._scan import is_utf8
+from fastmap._times import parse_time
 from fastmap.compiler import compile_mapping
 from fastmap.errors import FastmapError, MalformedInput, SpecError
 
 __all__ = [
     "Buffer",
+    "Dispatch",
     "FastmapError",
+    "Folded",
     "MalformedInput",
     "Plan",
+    "Reasons",
     "SpecError",
     "compile",
+    "fold",
     "is_utf8",
     "parse_time",
     "parts",

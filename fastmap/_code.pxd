@@ -1,4 +1,4 @@
-"""A compiled mapping as arrays; what its parts mean is said in ``compiler.py``."""
+"""A compiled mapping as arrays; what its parts mean is said in ``program.py``."""
 
 from libc.stdint cimport uint64_t
 

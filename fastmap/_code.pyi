@@ -1,6 +1,6 @@
 from typing import final
 
-from fastmap.compiler import Program
+from fastmap.program import Program
 
 @final
 class Code:

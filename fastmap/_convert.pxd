@@ -46,11 +46,18 @@ cdef inline bint is_number(const Slot* slot) noexcept nogil:
     return slot.kind == JSON and (slot.first == c"-" or c"0" <= slot.first <= c"9")
 
 
+cdef inline bint is_json_text(const Slot* slot) noexcept:
+    """Whether a slot holds a string, other than "", as it was sent."""
+    return slot.kind == JSON and slot.first == c'"' and slot.len
+
+
+cdef inline int put_json_text(Buffer out, const Slot* slot) except -1:
+    out.put(slot.ptr - 1, slot.len + 2)  # with its quotes
+    return 1
+
+
 cdef bint is_blank(const Slot* slot) noexcept nogil
 cdef bint is_truthy(const Slot* slot) except -1
-cdef bint equals_text(const Slot* slot, const char* text, Py_ssize_t length) except -1
-cdef bint contains_text(const Slot* slot, const char* text, Py_ssize_t length) except -1
-cdef bint matches_pattern(const Slot* slot, const char* pattern, Py_ssize_t length) except -1
 cdef double number_of(const Slot* slot) except? -1
 cdef double numeric_value(const Slot* slot) except? -1
 cdef int put_json(Buffer out, const Slot* slot, int flags) except -1
@@ -59,7 +66,17 @@ cdef int put_string(
 ) except -1
 cdef int put_number(Buffer out, const Slot* slot) except -1
 cdef int put_boolean(Buffer out, const Slot* slot) except -1
-cdef int put_time(Buffer out, const Slot* slot, const Run* run) except -1
 cdef int put_unique_id(Buffer out, const Slot* slot, const Run* run, const Words* none_of) except -1
 cdef int put_ip(Buffer out, const Slot* slot) except -1
 cdef bytes text_of(const Slot* slot)
+cdef bytes unescaped(Slot* slot)
+cdef bint is_json_number(const char* p, Py_ssize_t length) noexcept nogil
+cdef int unwrap_list(const Slot* slot, Slot* inner) noexcept nogil
+
+
+cdef inline int unwrap(const Slot* slot, Slot* inner) noexcept nogil:
+    """Give the scalar in a list of one; any other value as it is.  0 when there is no scalar."""
+    inner[0] = slot[0]
+    if slot.kind != JSON or (slot.first != c"[" and slot.first != c"{"):
+        return 1
+    return slot.first == c"[" and unwrap_list(slot, inner)

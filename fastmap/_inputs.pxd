@@ -34,4 +34,3 @@ cdef class Inputs:
     cdef int release(self) except -1
     cdef bint _take(self, Input* given, Py_ssize_t i, value) except -1
     cdef const char* _utf8(self, Py_ssize_t i, value, Py_ssize_t* length) except NULL
-    cdef int _learn_type(self, event_type) except -1

@@ -5,7 +5,6 @@ inputs are kept: whatever was found in one, or made of it, is still good when it
 """
 
 from math import isfinite
-from types import MemberDescriptorType
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
@@ -15,20 +14,13 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
+from fastmap._attributes cimport in_slot, slot_offset
 from fastmap._memory cimport allocate, enlarge
 from fastmap._scan cimport ABSENT, JSON, TEXT, Kind
 
 from fastmap.errors import MalformedInput
 
-cdef extern from "structmember.h":
-    ctypedef struct PyMemberDef:
-        int type
-        Py_ssize_t offset
-    int T_OBJECT_EX
-
 cdef extern from "Python.h":
-    ctypedef struct PyMemberDescrObject:
-        PyMemberDef* d_member
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     const char* PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
@@ -92,16 +84,17 @@ cdef class Inputs:
     cdef int begin(self, event) except -1:
         """Turn to another event, whose inputs are then read one by one."""
         self.events += 1
+        cdef Py_ssize_t i
         if type(event) is not self.event_type:
-            self._learn_type(type(event))
+            for i in range(self.count):
+                self.offsets[i] = slot_offset(type(event), <str>self.names[i])
+            self.event_type = type(event)
         return 0
 
     cdef bint read(self, Py_ssize_t i, event) except -1:
         """Read an input; returns whether it has to be searched."""
         cdef Input* given = self.items + i
-        cdef PyObject* attribute = NULL
-        if self.offsets[i]:
-            attribute = (<PyObject**>(<char*><PyObject*>event + self.offsets[i]))[0]
+        cdef PyObject* attribute = in_slot(event, self.offsets[i])
         if attribute == NULL:
             return self._take(given, i, getattr(event, <str>self.names[i]))
         if attribute == <PyObject*>None:
@@ -115,23 +108,6 @@ cdef class Inputs:
             PyBuffer_Release(&self.views[self.viewed])
         if self.held:
             self.held.clear()
-        return 0
-
-    cdef int _learn_type(self, event_type) except -1:
-        """Note where objects of a type keep the inputs.
-
-        Types with slots, such as structs, keep each attribute at a fixed place, and reading it
-        there costs a tenth of asking for it by name.
-        """
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            descriptor = getattr(event_type, <str>self.names[i], None)
-            self.offsets[i] = 0
-            if type(descriptor) is MemberDescriptorType \
-                    and issubclass(event_type, descriptor.__objclass__) \
-                    and (<PyMemberDescrObject*>descriptor).d_member.type == T_OBJECT_EX:
-                self.offsets[i] = (<PyMemberDescrObject*>descriptor).d_member.offset
-        self.event_type = event_type
         return 0
 
     cdef bint _take(self, Input* given, Py_ssize_t i, value) except -1:

@@ -31,12 +31,12 @@ cdef class Members:
     cdef int skip_repeated(self) except -1
     cdef int _skip_by_table(self) except -1
 
-    cdef inline int add(self, const Member* member) except -1:
+    cdef inline Member* add(self) except NULL:
+        """Return another member, to be filled."""
         if self.count == self.capacity:
             self.grow()
-        self.items[self.count] = member[0]
         self.count += 1
-        return 0
+        return self.items + self.count - 1
 
 
 cdef inline const char* key_end(const Member* member) noexcept:

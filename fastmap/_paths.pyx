@@ -181,7 +181,8 @@ cdef class Paths:
 
     cdef const char* _search_object(self, Place* place, const char* p, const char* end) except? NULL:
         cdef Members members = None
-        cdef Member member
+        cdef Member other
+        cdef Member* member = &other
         cdef Key* key
         cdef int found
         if place.keys == NULL:
@@ -190,7 +191,6 @@ cdef class Paths:
         if place.listed != NULL:
             members = <Members>place.listed
             members.begin()
-        member.is_repeated = False
         p = skip_space(p + 1, end)
         if p < end and p[0] == c"}":
             return p + 1
@@ -198,6 +198,9 @@ cdef class Paths:
             p = skip_space(p, end)
             if p >= end or p[0] != c'"':
                 return NULL
+            if members is not None:
+                member = members.add()
+                member.is_repeated = False
             member.start = p
             if follows(key, p + 1, end):
                 key = key.next
@@ -207,7 +210,7 @@ cdef class Paths:
                 member.hash = key.hash
                 p += key.len + 1
             else:
-                key = self._read_key(place, key, &member, end, &found)
+                key = self._read_key(place, key, member, end, &found)
                 if key == NULL:
                     return NULL
                 p = member.end
@@ -223,7 +226,6 @@ cdef class Paths:
                 return NULL
             if members is not None:
                 member.end = p
-                members.add(&member)
                 if key.seen == place.keys.objects or key == &place.keys.stranger:
                     members.may_repeat = True
                 key.seen = place.keys.objects

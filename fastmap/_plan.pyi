@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from typing import final
 
 from fastmap._buffer import Buffer
-from fastmap.compiler import Program
+from fastmap.program import Program
 
 @final
 class Plan:

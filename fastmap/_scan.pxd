@@ -58,6 +58,15 @@ cdef extern from *:
     static inline const char* fm_not_ascii(const char* p, const char* end)
     {
     #ifdef __SSE2__
+        while (end - p >= 64) {
+            __m128i first = _mm_or_si128(_mm_loadu_si128((const __m128i*)p),
+                                         _mm_loadu_si128((const __m128i*)(p + 16)));
+            __m128i second = _mm_or_si128(_mm_loadu_si128((const __m128i*)(p + 32)),
+                                          _mm_loadu_si128((const __m128i*)(p + 48)));
+            if (_mm_movemask_epi8(_mm_or_si128(first, second)))
+                break;
+            p += 64;
+        }
         while (end - p >= 16) {
             int mask = _mm_movemask_epi8(_mm_loadu_si128((const __m128i*)p));
             if (mask)

@@ -8,12 +8,27 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
-from enum import IntEnum
+from dataclasses import fields, is_dataclass
 from itertools import chain, groupby
 from typing import TypeVar
 
 from fastmap.errors import SpecError
+from fastmap.program import (
+    OMITTED,
+    Branch,
+    Convert,
+    Flag,
+    Node,
+    NodeKind,
+    Op,
+    OpKind,
+    Part,
+    Place,
+    Program,
+    Shape,
+    Test,
+    TestKind,
+)
 from fastmap.spec import (
     ITEM,
     Boolean,
@@ -59,216 +74,12 @@ from fastmap.spec import (
     Value,
 )
 
-__all__ = [
-    "OMITTED",
-    "Branch",
-    "Convert",
-    "Flag",
-    "Node",
-    "NodeKind",
-    "Op",
-    "OpKind",
-    "Part",
-    "Place",
-    "Program",
-    "Shape",
-    "Test",
-    "TestKind",
-    "compile_mapping",
-]
+__all__ = ["compile_mapping"]
 
 _T = TypeVar("_T")
 
 _SHORT = 3
 """Fields of a stretch that is not worth the check whether its inputs have changed."""
-
-OMITTED = -2
-"""In an operation's ``known`` keys: never copied."""
-
-
-class NodeKind(IntEnum):
-    """What an expression node does; the same numbers as in ``_plan.pyx``."""
-
-    VALUE = 0
-    CONST = 1
-    FIRST = 2
-    JOIN = 3
-    LOOKUP = 4
-    CONVERTED = 5
-    IF = 6
-    TEXT = 7
-
-
-class Convert(IntEnum):
-    """Conversions; the same numbers as in ``_convert.pxd``."""
-
-    JSON = 0
-    STRING = 1
-    NUMBER = 2
-    BOOLEAN = 3
-    TIME = 4
-    UNIQUE_ID = 5
-    IP = 6
-    DERIVED = 7
-
-
-class Flag(IntEnum):
-    """Options of conversions; the same numbers as in ``_convert.pxd``."""
-
-    KEEP_EMPTY = 1
-    SKIP_NULL = 2
-    SKIP_FALSY = 4
-
-
-class OpKind(IntEnum):
-    """What an operation writes; the same numbers as in ``_plan.pyx``."""
-
-    FIELD = 0
-    OBJECT = 1
-    SPREAD = 2
-    STRETCH = 3
-
-
-class TestKind(IntEnum):
-    """What a condition asks; the same numbers as in ``_plan.pyx``."""
-
-    HAS = 0
-    IS_OBJECT = 1
-    NOT_EMPTY = 2
-    MORE_THAN = 3
-    EXISTS = 4
-    FILLED = 5
-    EQUALS_TEXT = 6
-    EQUALS_NUMBER = 7
-    EQUALS_BOOLEAN = 8
-    LESS = 9
-    AT_MOST = 10
-    GREATER = 11
-    AT_LEAST = 12
-    CONTAINS = 13
-    MATCHES = 14
-    NOT = 15
-    EVERY = 16
-    SOME = 17
-
-
-@dataclass(slots=True)
-class Place:
-    """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there.
-
-    :param is_listed: whether all members of the object there are wanted.
-    """
-
-    members: dict[bytes, int] = field(default_factory=dict)
-    items: dict[int, int] = field(default_factory=dict)
-    wanted: bool = False
-    is_listed: bool = False
-    slot: int = -1
-    first: int = 0
-    last: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One expression.  Numbers that do not apply are -1."""
-
-    kind: NodeKind
-    slot: int = -1
-    convert: Convert = Convert.JSON
-    flags: int = 0
-    none_of: int = -1
-    one_of: int = -1
-    derivation: int = -1
-    output: int = -1
-    children: tuple[int, ...] = ()
-    data: bytes = b""
-    every: bool = False
-    label: int = -1
-    test: int = -1
-    function: int = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
-    """One condition.  ``ref`` is a node or a slot, ``children`` are tests."""
-
-    kind: TestKind
-    ref: int = -1
-    children: tuple[int, ...] = ()
-    text: bytes = b""
-    number: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Op:
-    """One step of writing an object.
-
-    A stretch is said before the fields that belong to it: neighbours that read the same inputs and
-    nothing else, so that they are written as before as long as these inputs stay the same.
-
-    :param inputs: of a stretch or a field, by number; None when it depends on more than inputs.
-    :param fields: how many belong to the stretch.
-    """
-
-    kind: OpKind
-    key: int = -1
-    prefix: bytes = b""
-    ref: int = -1
-    inputs: tuple[int, ...] | None = None
-    fields: int = 0
-    known: dict[bytes, int] = field(default_factory=dict)
-    is_number: bool = False
-    label: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """An object: how many different keys its fields have, and its operations."""
-
-    keys: int
-    ops: tuple[Op, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One record: where it goes, what it is, when, and for each item of which slot."""
-
-    output: int
-    shape: int
-    when: int
-    each: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
-    """One mapping of a choice: its condition (or -1), what it demands, and its parts."""
-
-    test: int
-    require: tuple[tuple[int, str], ...]
-    reject: tuple[tuple[int, str], ...]
-    parts: tuple[Part, ...]
-
-
-@dataclass(slots=True)
-class Program:
-    """Everything that ``Plan`` needs, as plain lists."""
-
-    inputs: list[str] = field(default_factory=list)
-    roots: list[int] = field(default_factory=list)
-    item_root: int = -1
-    places: list[Place] = field(default_factory=list)
-    slots: int = 0
-    nodes: list[Node] = field(default_factory=list)
-    shapes: list[Shape] = field(default_factory=list)
-    stretches: int = 0
-    tests: list[Test] = field(default_factory=list)
-    skip: list[tuple[int, str]] = field(default_factory=list)
-    branches: list[Branch] = field(default_factory=list)
-    unmatched: str = ""
-    words: list[tuple[bytes, ...]] = field(default_factory=list)
-    derivations: list[Derivation] = field(default_factory=list)
-    functions: list[Callable[[str], str]] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
 
 
 def compile_mapping(mapping: Mapping | Choice) -> Program:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from fastmap import MalformedInput, parts
 from gateway.errors import RequestError
 from gateway.events import MAX_EVENTS, as_utf8, without_lone_surrogates
 
@@ -46,6 +47,7 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "malformed": Fault("", "the record is not valid JSON"),
+    "nested_too_deep": Fault("", "the record is nested too deeply"),
     "not_an_object": Fault("", "a record must be a JSON object"),
     "too_large": Fault("", "a record must be smaller than 1 MB"),
     "missing_token": Fault("token", "the record names no project token"),
@@ -137,17 +139,25 @@ def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> list[R
     """
     body = as_utf8(body)
     try:
-        try:
-            return _decode(body, endpoint, is_lines=is_lines)
-        except msgspec.DecodeError:
-            mended = without_lone_surrogates(body)
-            if mended == body:
-                raise
-            return _decode(mended, endpoint, is_lines=is_lines)
-    except msgspec.DecodeError as error:
+        return _decode_tolerantly(body, endpoint, is_lines=is_lines)
+    except (msgspec.DecodeError, MalformedInput) as error:
         raise RequestError(400, "invalid_json", f"the data is not valid JSON: {error}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
+
+
+def _decode_tolerantly(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
+    try:
+        return _decode(body, endpoint, is_lines=is_lines)
+    except RecursionError:
+        if body.lstrip()[:1] != b"[":
+            raise
+        return _decode_one_by_one(parts(without_lone_surrogates(body)), endpoint)
+    except msgspec.DecodeError:
+        mended = without_lone_surrogates(body)
+        if mended == body:
+            raise
+        return _decode_tolerantly(mended, endpoint, is_lines=is_lines)
 
 
 def insert_id_of(record: Record) -> str:
@@ -169,9 +179,8 @@ def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
     is_event = endpoint == "import"
     if is_lines:
         lines = [line for line in body.split(b"\n", MAX_EVENTS + 1) if line.strip()]
-        _check_count(len(lines))
-        records = [_of_line(line, is_event=is_event) for line in lines]
-    elif body.lstrip()[:1] == b"[":
+        return _decode_one_by_one(lines, endpoint)
+    if body.lstrip()[:1] == b"[":
         texts = _decode_list(body)
         _check_count(len(texts))
         heads: Sequence[_Head]
@@ -186,6 +195,14 @@ def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
     return records
 
 
+def _decode_one_by_one(texts: Sequence[bytes], endpoint: Endpoint) -> list[Record]:
+    """Decode records of which not even the syntax has been checked."""
+    _check_count(len(texts))
+    records = [_alone(text, is_event=endpoint == "import") for text in texts]
+    _tell_apart(records)
+    return records
+
+
 def _check_count(count: int) -> None:
     if count > MAX_EVENTS:
         raise RequestError(
@@ -193,11 +210,13 @@ def _check_count(count: int) -> None:
         )
 
 
-def _of_line(line: bytes, *, is_event: bool) -> Record:
+def _alone(text: bytes, *, is_event: bool) -> Record:
     try:
-        return _loosely(_decode_raw(line), is_event=is_event)
-    except (msgspec.DecodeError, RecursionError):
-        return Record(msgspec.Raw(line), fault="malformed")
+        return _loosely(_decode_raw(text), is_event=is_event)
+    except msgspec.DecodeError:
+        return Record(msgspec.Raw(text), fault="malformed")
+    except RecursionError:
+        return Record(msgspec.Raw(text), fault="nested_too_deep")
 
 
 def _loosely(text: msgspec.Raw, *, is_event: bool) -> Record:

@@ -18,6 +18,7 @@ from gateway.events import (
     merge_objects,
     plain_text,
 )
+from tests.support.decoding import check_folding, shares_contexts
 
 EVENT = {
     "type": "track",
@@ -348,6 +349,77 @@ class TestText:
             return
         for event in received.events:
             encode(event).decode()  # can be written as UTF-8
+
+
+CONTEXTS = [
+    json.dumps({"library": {"name": name, "version": "1.19.1"}, "ip": "192.0.2.1"})
+    for name in ("analytics-kotlin", "analytics-swift")
+]
+CONTEXT = st.sampled_from(CONTEXTS)
+KEY = st.sampled_from(
+    ['"context"'] * 4 + ['"properties"', '"con\\u0074ext"', '"\\"context"', '"x"']
+)
+COLON = st.sampled_from([":", ":", ": ", " :", ":\n "])
+VALUE = st.recursive(
+    CONTEXT | CONTEXT | st.sampled_from(["{}", "null", "5", '""', json.dumps(CONTEXTS[0])]),
+    lambda inner: st.builds("{{{}{}{}}}".format, KEY, COLON, inner) | inner.map("[{}]".format),
+    max_leaves=3,
+)
+MEMBER = st.builds("{}{}{}".format, KEY, COLON, VALUE)
+OBJECT = st.lists(MEMBER, max_size=3).map(lambda members: "{" + ",".join(members) + "}")
+BODY = st.builds(
+    '{{{}"batch":[{}]{}}}'.format,
+    st.just("") | MEMBER.map("{},".format),
+    st.lists(OBJECT | CONTEXT.map('{{"context":{}}}'.format), max_size=6).map(", ".join),
+    st.just("") | MEMBER.map(",{}".format),
+).map(str.encode)
+
+
+class TestFolding:
+    """Contexts that are repeated are decoded once; nobody can see that."""
+
+    @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+    def test_events_share_a_context_that_is_the_same(self, separators: tuple[str, str]) -> None:
+        context = json.loads(CONTEXTS[0])
+        batch = [{**EVENT, "context": context, "messageId": str(number)} for number in range(3)]
+        text = json.dumps({"batch": batch}, separators=separators).encode()
+        received = check_folding(text)
+
+        assert received is not None
+        assert shares_contexts(received)
+        assert ids(received) == ["0", "1", "2"]
+        assert [json.loads(bytes(event.context)) for event in received.events] == [context] * 3
+        assert received.body == text
+
+    def test_events_share_a_context_with_their_batch(self) -> None:
+        text = '{"context":%s,"batch":[{"context":%s},{"context":%s}]}' % ((CONTEXTS[0],) * 3)
+        received = check_folding(text.encode())
+
+        assert received is not None
+        assert shares_contexts(received)
+
+    @settings(deadline=None, max_examples=500)
+    @given(BODY)
+    def test_any_body_is_what_it_is_unfolded(self, text: bytes) -> None:
+        check_folding(text)
+
+    @settings(deadline=None, max_examples=300)
+    @given(BODY, st.data())
+    def test_any_damaged_body_is_what_it_is_unfolded(
+        self, text: bytes, data: st.DataObject
+    ) -> None:
+        place = data.draw(st.integers(0, len(text)))
+        until = data.draw(st.integers(place, min(len(text), place + 3)))
+        inserted = data.draw(st.sampled_from([b"", b'"', b"{", b"}", b",", b"\\", b"5", b"\xff"]))
+
+        check_folding(text[:place] + inserted + text[until:])
+
+    def test_refusal_tells_the_place_in_the_body(self) -> None:
+        batch = ",".join([f'{{"context":{CONTEXTS[0]}}}'] * 3)
+        text = f'{{"batch":[{batch},x]}}'.encode()
+
+        with pytest.raises(RequestError, match=f"byte {text.index(b'x]')}"):
+            decode(text)
 
 
 class TestEncode:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import fastmap
-from fastmap import SpecError, spec
+from fastmap import Folded, SpecError, fold, spec
 from fastmap._scan import KeyTable
 from fastmap.compiler import compile_mapping
 from tests.support.plans import item, record, value
@@ -65,6 +65,45 @@ def fails(error: type[Exception], call: Callable[[], object]) -> Callable[[], ob
 
 GOOD = b'{"k":"\\u0061b","k":"c","t":"Tue, 17 Aug 2021 15:21:15 GMT","items":[{"p":"x"},{"p":1}]}'
 
+KINDS = fastmap.Dispatch(
+    {"a": PLAN, "none": None},
+    None,
+    kind="kind",
+    skew="skew",
+    reasons=fastmap.Reasons("unmatched", "empty", "malformed"),
+)
+
+
+def dispatch(*raws: object, kind: object = "a", skew: object = 0) -> None:
+    KINDS.run(
+        [SimpleNamespace(kind=kind, skew=skew, raw=raw, text="t", number=5) for raw in raws],
+        [OUT],
+        0,
+    )
+    OUT.clear()
+
+
+LONG = b'{"k":"a value that is long enough to fold"}'
+
+
+TWICE = b'{"k":%b}{"k":%b}' % (LONG, LONG)
+
+
+def folded() -> Folded:
+    found = fold(TWICE, b"k")
+    assert found is not None
+    return found
+
+
+def unfold(*, is_whole: bool) -> None:
+    text = folded()
+    view = memoryview(text.text)
+    first = view[TWICE.index(LONG) :][: len(LONG)]
+    second = view[text.text.index(b"{}") :][:2]
+    objects = [SimpleNamespace(k=first), SimpleNamespace(k=second)]
+    assert text.unfold(objects if is_whole else objects[1:], "k") is is_whole
+
+
 CALLS: dict[str, Callable[[], object]] = {
     "run": lambda: run(GOOD),
     "run, rejected": lambda: run(GOOD, number=None),
@@ -75,6 +114,10 @@ CALLS: dict[str, Callable[[], object]] = {
     "run, no attribute": fails(AttributeError, lambda: PLAN.run(None, [OUT], 0)),
     "run, no buffer": fails(TypeError, lambda: PLAN.run(None, [object()], 0)),  # type: ignore[list-item]
     "dropped": PLAN.dropped,
+    "Dispatch": lambda: fastmap.Dispatch({}, PLAN, kind="a", skew="b", reasons=()),  # type: ignore[arg-type]
+    "dispatch": lambda: dispatch(GOOD, b'{"k":', GOOD),
+    "dispatch, unmatched": lambda: dispatch(GOOD, kind="none"),
+    "dispatch, no skew": fails(TypeError, lambda: dispatch(GOOD, skew=None)),
     "compile": lambda: fastmap.compile(SMALL),
     "compile, contradiction": fails(SpecError, lambda: fastmap.compile(WRONG)),
     "Plan": lambda: fastmap.Plan(compile_mapping(SMALL)),
@@ -86,6 +129,11 @@ CALLS: dict[str, Callable[[], object]] = {
     "parse_time": lambda: fastmap.parse_time("2021-08-17T15:21:15Z"),
     "parse_time, mail": lambda: fastmap.parse_time("Tue, 17 Aug 2021 15:21:15 GMT"),
     "parse_time, unreadable": lambda: fastmap.parse_time("not a time"),
+    "fold": folded,
+    "fold, nothing": lambda: fold(LONG, b"k"),
+    "unfold": lambda: unfold(is_whole=True),
+    "unfold, refused": lambda: unfold(is_whole=False),
+    "unfold, no attribute": fails(AttributeError, lambda: folded().unfold([None], "k")),
     "is_utf8": lambda: fastmap.is_utf8(b"\xc3\xa9"),
     "is_utf8, refused": lambda: fastmap.is_utf8(b"\xff"),
 }

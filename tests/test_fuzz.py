@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway.events import decode
 from gateway.ingest.syft import decode_upload
 from tests.fuzz.checks import check_body, check_inputs, check_records
+from tests.support.decoding import shares_contexts
 
 VECTORS = Path(__file__).parent / "vectors"
-EVENTS = [
-    json.dumps(case["input"]).encode() for case in json.loads((VECTORS / "syft.json").read_bytes())
+CASES = json.loads((VECTORS / "syft.json").read_bytes())
+EVENTS = [json.dumps(case["input"]).encode() for case in CASES]
+CONTEXT = {"library": {"name": "analytics-kotlin", "version": "1.19.1"}}
+BATCHES = [
+    json.dumps({"batch": [{"context": CONTEXT, **case["input"]}] * 3}).encode() for case in CASES
 ]
 RECORDS = [
     b'[{"event":"E","properties":{"token":"T","time":1699999999.25,"distinct_id":"$device:u",'
@@ -47,7 +52,7 @@ def damaged(event: bytes, rng: random.Random) -> bytes:
 def test_damaged_events_give_good_records_or_a_clear_rejection(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(500):
-        body = damaged(rng.choice(EVENTS), rng)
+        body = damaged(rng.choice(rng.choice((EVENTS, BATCHES))), rng)
         check_inputs(body)
         check_body(body)
 
@@ -69,3 +74,11 @@ def test_damaged_uploads_of_syft_do_so_too(seed: int) -> None:
 
 def test_undamaged_events_give_records() -> None:
     assert sum(check_body(event) for event in EVENTS) > 2 * len(EVENTS)
+
+
+def test_batches_that_repeat_a_context_are_checked_as_such() -> None:
+    received = [decode(batch) for batch in BATCHES]
+
+    assert sum(map(shares_contexts, received)) > len(BATCHES) / 2
+    for batch, event in zip(BATCHES, EVENTS, strict=True):
+        assert check_body(batch) == 3 * check_body(event)

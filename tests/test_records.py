@@ -79,9 +79,21 @@ def test_line_that_is_no_json_costs_no_other() -> None:
     lines = [b'{"properties":{"token":"a"}}', b"", b'{"a":', b"5", b"[" * 5000, b'{"\xff":1}\r']
     records = decode(b"\n".join(lines), "import", is_lines=True)
 
-    faults = ["", "malformed", "not_an_object", "malformed", ""]
+    faults = ["", "malformed", "not_an_object", "nested_too_deep", ""]
     assert [record.fault for record in records] == faults
     assert json.loads(wrapped(records[1])) == {"text": '{"a":'}
+
+
+@pytest.mark.parametrize("deep", [b"[" * 5000 + b"]" * 5000, b'{"a":' * 5000 + b"1" + b"}" * 5000])
+def test_record_that_is_nested_too_deep_costs_no_other(deep: bytes) -> None:
+    good = b'{"properties":{"token":"%b","a":"\\ud83d"}}'
+    event = b'{"event":"E","properties":{"token":"b","a":%b}}' % deep
+    records = decode(b"[%b, %b ,5,%b]" % (good % b"a", event, good % b"c"), "import")
+
+    faults = ["", "nested_too_deep", "not_an_object", ""]
+    assert [record.fault for record in records] == faults
+    assert [record.token for record in records] == ["a", None, None, "c"]
+    assert json.loads(wrapped(records[1])) == {"text": event.decode()}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +104,8 @@ def test_line_that_is_no_json_costs_no_other() -> None:
         (b'[{"a":1},]', "invalid_json"),
         (b'[{"a":NaN}]', "invalid_json"),
         (b'{"a":1}{"a":2}', "invalid_json"),
-        (b"[" * 5000, "nested_too_deep"),
+        (b"[" * 5000, "invalid_json"),
+        (b"[" * 5000 + b"]" * 4999, "invalid_json"),
         (b'{"a":' * 5000, "nested_too_deep"),
         (b"[" + b"{}," * MAX_EVENTS + b"{}]", "too_many_events"),
     ],

@@ -10,7 +10,7 @@ import fastmap
 from gateway.config import DestinationConfig
 from gateway.events import Event, encode
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.plans import SKIPPED, UNMATCHED, Plans, compile_plans
+from gateway.mapping.plans import MALFORMED, SKIPPED, Plans, compile_plans
 from gateway.spool.base import DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
@@ -23,7 +23,7 @@ EXPLANATIONS = {
     "missing_previous_id": "an alias event needs a previousId",
     "too_many_increments": "at most 20 properties can be incremented by one event",
     "too_many_items": "products: at most 1000 items, and 32 MiB of records from one request",
-    "malformed": "the event could not be read",
+    MALFORMED: "the event could not be read",
     "not_an_object": "an element of the batch is no JSON object",
     "nested_too_deep": "an event of the batch is nested too deep to be read: about 1000 levels",
 }
@@ -111,8 +111,10 @@ class Mapper:
             for reason, text in strays:
                 origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
                 dead.append(_letter(destination, reason, text, origin))
-            plans = destination.plans_for(source)
-            self._map_for(destination, plans, events, received_ms, rejected)
+            left = destination.plans_for(source).run(events, destination.buffers, received_ms)
+            if left:
+                self._count_skipped(destination, left)
+                rejected.extend((destination, *one) for one in left if one[1] not in SKIPPED)
             entries.extend(destination.take())
         # What an event came with is noted first: encoding strips it.
         if not rejected:
@@ -133,36 +135,8 @@ class Mapper:
             dead.append(_letter(destination, reason, texts[id(event)], origin))
         return Mapped(entries, dead)
 
-    def _map_for(
-        self,
-        destination: _Destination,
-        plans: Plans,
-        events: Sequence[Event],
-        received_ms: int,
-        rejected: list[tuple[_Destination, Event, str]],
-    ) -> None:
-        by_type, other, buffers = plans.by_type, plans.other, destination.buffers
-        skipped: list[str] = []
-        for buffer in buffers:
-            buffer.clear()  # of what an error may have left there
-        for event in events:
-            kind = event.type
-            plan = by_type.get(kind, other) if type(kind) is str else other
-            if plan is None:
-                skipped.append(UNMATCHED)
-                continue
-            try:
-                outcome = plan.run(event, buffers, received_ms, event.skew_ms)
-            except fastmap.MalformedInput:
-                outcome = "malformed"
-            if isinstance(outcome, int):
-                if not outcome:
-                    skipped.append("empty")
-            elif outcome in SKIPPED:
-                skipped.append(outcome)
-            else:
-                rejected.append((destination, event, outcome))
-        for reason, count in Counter(skipped).items() if skipped else ():
+    def _count_skipped(self, destination: _Destination, left: list[tuple[Event, str]]) -> None:
+        for reason, count in Counter(reason for _, reason in left if reason in SKIPPED).items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
     def dropped_fields(self) -> dict[tuple[str, str], int]:

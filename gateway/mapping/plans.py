@@ -5,41 +5,57 @@ does.  What ``type`` decides is decided here, the rest is compiled.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import fastmap
 from fastmap import spec
 from gateway.config import DestinationConfig
+from gateway.events import Event
 from gateway.mapping.fql import simplify, types_named
 from gateway.mapping.subscriptions import Subscription, subscriptions_of
 
-__all__ = ["SKIPPED", "UNMATCHED", "Plans", "choices", "compile_plans"]
+__all__ = ["EMPTY", "MALFORMED", "SKIPPED", "UNMATCHED", "Plans", "choices", "compile_plans"]
 
 UNMATCHED = "no_subscription"
-SKIPPED = frozenset({"integrations", "simplified_identity", UNMATCHED})
+EMPTY = "empty"
+MALFORMED = "malformed"
+SKIPPED = frozenset({"integrations", "simplified_identity", UNMATCHED, EMPTY})
 """Reasons for which nothing is made of an event although nothing is wrong with it."""
 
 _NAMES = ("Mixpanel", "Mixpanel (Actions)", "actions-mixpanel", "MP")
 """What ``integrations`` may call a destination, beside its configured name."""
 
 
-@dataclass(frozen=True, slots=True)
 class Plans:
     """What a destination does with each type of event.
 
-    :param by_type: the plans of the types that subscriptions name.
+    :param by_type: the plans of the types that subscriptions name; None where none can match.
     :param other: the plan of all other types.
     """
 
-    by_type: Mapping[str, fastmap.Plan | None]
-    other: fastmap.Plan | None
+    def __init__(
+        self, by_type: Mapping[str, fastmap.Plan | None], other: fastmap.Plan | None
+    ) -> None:
+        self.by_type = by_type
+        self.other = other
+        reasons = fastmap.Reasons(unmatched=UNMATCHED, empty=EMPTY, malformed=MALFORMED)
+        self._dispatch = fastmap.Dispatch(
+            by_type, other, kind="type", skew="skew_ms", reasons=reasons
+        )
 
-    def select(self, kind: object) -> fastmap.Plan | None:
-        """Return the plan for events of a type, None when no subscription can match them.
+    def run(
+        self, events: Sequence[Event], buffers: Sequence[fastmap.Buffer], received_ms: int
+    ) -> list[tuple[Event, str]]:
+        """Write the records of events; returns those that became none, and the reason of each.
 
-        :param kind: the event's type; only text can be one that a subscription names.
+        :param buffers: one for each endpoint; an error empties them.
+        :param received_ms: time of receipt, epoch milliseconds.
         """
-        return self.by_type.get(kind, self.other) if isinstance(kind, str) else self.other
+        try:
+            return self._dispatch.run(events, buffers, received_ms)
+        except BaseException:
+            for buffer in buffers:
+                buffer.clear()
+            raise
 
     def dropped_fields(self) -> dict[str, int]:
         """Return how many values could not be converted, by field."""

@@ -62,11 +62,36 @@ def prepare(
         that of the first time and says nothing about its clock.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
-    shared = received.shared
-    batch_skew = 0 if is_retry else skew_of(shared.sent_at, received_ms)
-    is_shared = received.is_batch and (shared.context or shared.integrations)
-    context = bytes(shared.context) if is_shared else b""
-    integrations = bytes(shared.integrations) if is_shared else b""
+    if received.is_batch:
+        _share(received)
+    if user_agent is not None:
+        _add_browser(received, user_agent)
+    batch_skew = 0 if is_retry else skew_of(received.shared.sent_at, received_ms)
+    uncorrected = 0
+    for event in received.events:
+        if event.type is None:
+            event.type = default_type
+        given = event.message_id
+        if (type(given) is not str or not given) and not plain_text(given):
+            event.message_id = str(uuid.uuid4())
+        if event.type == "identify":
+            _bring_out_traits(event)
+        event.client_ip = client_ip
+        skew = batch_skew
+        if event.original_timestamp is not None or event.sent_at is not None:
+            skew = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+        if skew is None:
+            uncorrected += 1
+            skew = 0
+        if event.skew_ms != skew:  # nearly never, and asking costs less than setting
+            event.skew_ms = skew
+    return uncorrected
+
+
+def _share(received: Received) -> None:
+    """Give the context and integrations of a batch to each of its events."""
+    context = bytes(received.shared.context)
+    integrations = bytes(received.shared.integrations)
     if (len(context) + len(integrations)) * len(received.events) > MAX_SHARED_BYTES:
         raise RequestError(
             400,
@@ -74,30 +99,20 @@ def prepare(
             "the context of the batch is too large to be given to each of its events; "
             "send smaller batches",
         )
-    uncorrected = 0
-    browser = b"" if user_agent is None else msgspec.json.encode({"userAgent": user_agent})
-    for event in received.events:
-        if event.type is None:
-            event.type = default_type
-        given = event.message_id
-        if not given or (type(given) is not str and not plain_text(given)):
-            event.message_id = str(uuid.uuid4())
-        if context:
+    if context:
+        for event in received.events:
             event.context = merge_objects(context, event.context)
-        if integrations:
+    if integrations:
+        for event in received.events:
             event.integrations = merge_objects(integrations, event.integrations)
-        if event.type == "identify":
-            _bring_out_traits(event)
-        if browser and b'"userAgent"' not in bytes(event.context):
+
+
+def _add_browser(received: Received, user_agent: str) -> None:
+    """Name the browser in the context of events that name none."""
+    browser = msgspec.json.encode({"userAgent": user_agent})
+    for event in received.events:
+        if b'"userAgent"' not in bytes(event.context):
             event.context = merge_objects(browser, event.context)
-        event.client_ip = client_ip
-        if event.original_timestamp is None and event.sent_at is None:
-            skew = batch_skew  # as nearly always
-        else:
-            skew = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
-        uncorrected += skew is None
-        event.skew_ms = skew or 0
-    return uncorrected
 
 
 class _Context(msgspec.Struct):

@@ -13,11 +13,9 @@ from fastmap.reference import Result
 from gateway.config import DestinationConfig
 from gateway.events import Event
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.plans import SKIPPED, UNMATCHED, choices, compile_plans
+from gateway.mapping.plans import EMPTY, MALFORMED, SKIPPED, choices, compile_plans
 
 __all__ = ["Disagreement", "Outcome", "Preview", "parse_time"]
-
-_NOTHING_MADE = "empty"
 
 
 class Disagreement(Exception):
@@ -52,23 +50,16 @@ class Preview:
 
     def map(self, event: Event, received_ms: int) -> Outcome:
         """Return what is made of an event."""
-        plan = self._plans.select(event.type)
-        if plan is None:
-            return Outcome(reason=UNMATCHED)
-        for buffer in self._buffers:
-            buffer.clear()  # of what an error may have left there
-        try:
-            outcome = plan.run(event, self._buffers, received_ms, event.skew_ms)
-        except fastmap.MalformedInput:
-            return Outcome(reason="malformed", is_rejected=True)
-        if isinstance(outcome, str):
-            return Outcome(reason=outcome, is_rejected=outcome not in SKIPPED)
+        left = self._plans.run([event], self._buffers, received_ms)
+        if left:
+            ((_, reason),) = left
+            return Outcome(reason=reason, is_rejected=reason not in SKIPPED)
         records = [
             (endpoint, line)
             for endpoint, buffer in zip(ENDPOINTS, self._buffers, strict=True)
             for line in buffer.take().split(b"\n")[:-1]
         ]
-        return Outcome(records, reason=None if records else _NOTHING_MADE)
+        return Outcome(records)
 
     def explain(self, event: Event, received_ms: int) -> Result | None:
         """Return how the outcome came about; None where no subscription is for such events.
@@ -78,13 +69,13 @@ class Preview:
         kind = event.type if event.type in self._choices else None
         choice = self._choices[kind]
         outcome = self.map(event, received_ms)
-        if choice is None or outcome.reason == "malformed":
+        if choice is None or outcome.reason == MALFORMED:
             return None
         result = reference.run(choice, event, received_ms, event.skew_ms)
         by_endpoint = sorted(result.records, key=lambda record: record[0])
         expected = [(ENDPOINTS[output], record) for output, record in by_endpoint]
         made = [(endpoint, reference.decode(line)) for endpoint, line in outcome.records]
-        reason = None if outcome.reason == _NOTHING_MADE else outcome.reason
+        reason = None if outcome.reason == EMPTY else outcome.reason
         if made != expected or reason != result.reason:
             raise Disagreement(
                 f"the records and their explanation differ for {self.name}: please report this "

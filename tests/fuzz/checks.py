@@ -16,6 +16,7 @@ from gateway.records import Endpoint
 from gateway.records import decode as decode_records
 from gateway.spool.base import DeadLetter, Entry
 from gateway.telemetry import Telemetry
+from tests.support.decoding import check_folding
 
 __all__ = ["check_body", "check_inputs", "check_records"]
 
@@ -52,8 +53,10 @@ def check_body(body: bytes, decode: Callable[[bytes], Received] = decode) -> int
 
 
 def _check(body: bytes, decode: Callable[[bytes], Received], policy: SourcePolicy | None) -> int:
+    received = check_folding(body, decode)
+    if received is None:
+        return 0
     try:
-        received = decode(body)
         prepare(
             received,
             received_ms=RECEIVED_MS,

@@ -21,10 +21,13 @@ def one_input(data: bytes) -> None:
 
 
 def write_seeds(folder: Path) -> None:
-    """Write the events of the vectors, one a file, for the fuzzer to start from."""
+    """Write events of the vectors, alone and repeated, one a file, for the fuzzer to start from."""
+    context = {"library": {"name": "analytics-kotlin", "version": "1.19.1"}}
     vectors = Path(__file__).parent.parent / "vectors" / "syft.json"
     for i, case in enumerate(json.loads(vectors.read_bytes())):
         (folder / str(i)).write_text(json.dumps(case["input"]))
+        batch = [{"context": context, **case["input"]}] * 2
+        (folder / f"{i}-batch").write_text(json.dumps({"batch": batch}))
 
 
 if __name__ == "__main__":

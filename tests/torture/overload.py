@@ -15,6 +15,10 @@ __all__ = ["LOADS", "run"]
 
 _NOWHERE = "http://127.0.0.1:9"  # the destination; nothing listens there
 _MIB = 1024 * 1024
+_CONNECTION_BYTES = 16 * 1024
+
+_FIRST_BYTES = 128 * 1024
+"""What may come at once with the headers of a request, before there is a request to refuse."""
 
 
 class _Load(NamedTuple):
@@ -69,7 +73,7 @@ async def run(
             for phase in (seen.peaks, seen.closed, seen.open)
         )
         # The spool's queue has a bound of its own, as large as the default of requests.
-        bound = load.max_bytes_in_flight + 64 * _MIB + many * 16 * 1024
+        bound = load.max_bytes_in_flight + 64 * _MIB + many * (_CONNECTION_BYTES + _FIRST_BYTES)
         figures |= {
             f"{name}: peak, requests/s": peak,
             f"{name}: share of it, {many} connections": round(closed / peak, 3),

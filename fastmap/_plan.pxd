@@ -1,0 +1,28 @@
+"""Running a compiled mapping: the slots are found, then the records are written."""
+
+from libc.stdint cimport int64_t
+
+from fastmap._buffer cimport Buffer
+from fastmap._code cimport Branch, Code, Part
+from fastmap._objects cimport Objects
+from fastmap._outputs cimport Outputs
+from fastmap._paths cimport Paths
+from fastmap._values cimport Values
+
+
+cdef class Plan:
+    cdef Code code
+    cdef Paths paths
+    cdef Values values
+    cdef Objects objects
+    cdef str unmatched
+    cdef str reason  # why the last event became no records, or None
+
+    cdef int write(self, event, Outputs outputs, int64_t received_ms, int64_t skew_ms) except -1
+    cdef str _write(self, Outputs outputs, int* records)
+    cdef str _write_branch(self, const Branch* branch, Outputs outputs, int* records)
+    cdef int _put_record(self, Buffer out, int shape) except -1
+    cdef bint _put_items(self, Buffer out, const Part* part, int* records) except -1
+    cdef const char* _put_item(
+        self, Buffer out, const Part* part, int item, const char* p, const char* end
+    ) except? NULL
