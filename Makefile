@@ -8,9 +8,13 @@ SANITIZED := $(filter-out %_leaks.py, $(wildcard tests/test_fastmap_*.py)) tests
 FUZZ_SECONDS ?= 60
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
+GO_SDKS := tests/sdks/go/build/send
+JVM_SDKS := tests/sdks/jvm/target/.built
+SDK_TOOLS := npm go java mvn chromium
+has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build run test torture sanitize fuzz lint format sdks bench bench-soak bench-peers clean
+.PHONY: build run test test-sdks torture sanitize fuzz lint format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with everything compiled and installed.
 
@@ -29,16 +33,29 @@ $(STAMP): $(VENV)/.tools setup.py $(CORE)
 run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine plays Mixpanel.
 	@exec $(BIN)/gateway run $(if $(MIXPANEL_PROJECT_TOKEN),,--sandbox)
 
-test: build  ## Run all tests; those of SDKs that are not installed skip (see sdks).
+test: build  ## Run all tests but those with SDKs.
 	@$(BIN)/pytest
+
+test-sdks: build  ## Test with real SDKs; those that are not installed skip (see sdks).
+	@$(BIN)/pytest -n 4 tests/sdks
 
 torture: build  ## Break everything that can break, at full scale, and print what held; takes a while.
 	@$(BIN)/python -m tests.torture
 
-sdks: $(NODE_SDKS)  ## Install the SDKs that some tests drive; needs npm.
+sdks: build $(call has,npm,$(NODE_SDKS)) $(call has,go,$(GO_SDKS)) $(call has,mvn,$(JVM_SDKS))  ## Install the SDKs that test-sdks needs.
+	@for tool in $(SDK_TOOLS); do \
+	  command -v $$tool >/dev/null || echo "$$tool is missing: the tests that need it will skip"; \
+	done
 
 $(NODE_SDKS): tests/sdks/node/package.json
 	npm install --no-audit --no-fund --no-package-lock --loglevel=error --prefix tests/sdks/node
+	@touch $@
+
+$(GO_SDKS): $(wildcard tests/sdks/go/*.*)
+	cd tests/sdks/go && go build -o build/send .
+
+$(JVM_SDKS): tests/sdks/jvm/pom.xml $(wildcard tests/sdks/jvm/src/main/*/*)
+	cd tests/sdks/jvm && mvn --batch-mode --quiet compile
 	@touch $@
 
 lint: build  ## Check style and types.

@@ -215,6 +215,24 @@ class TestTime:
             assert await self.time_of(served, 600_000, ("X-Retry-Count", "1")) == 0
             assert await self.time_of(served, 600_000, ("Rsa-Retry-Attempt", "2")) == 0
 
+    @pytest.mark.parametrize(
+        ("agent", "correction"),
+        [
+            ("analytics-go (version: 3.0.0)", 0),
+            ("analytics-java/3.5.4", 0),
+            ("analytics-kotlin/1.24.1", 0),
+            ("analytics-ios/1.9.4", 0),
+            ("analytics-node/3.0.13", 0),
+            ("analytics-node-next/latest", 600_000),
+            ("analytics-python/2.4.0", 600_000),
+        ],
+    )
+    async def test_clock_is_not_told_by_sdks_that_stamp_a_batch_once(
+        self, tmp_path: Path, agent: str, correction: int
+    ) -> None:
+        async with serving(tmp_path) as served:
+            assert await self.time_of(served, 600_000, ("User-Agent", agent)) == correction
+
     async def test_times_that_are_not_corrected_are_counted(self, tmp_path: Path) -> None:
         async with serving(tmp_path) as served:
             for age_ms, count in ((86_000_000, None), (87_000_000, 1), (-87_000_000, 2)):

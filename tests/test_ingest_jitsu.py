@@ -144,3 +144,17 @@ async def test_browser_is_told_that_it_may_send_the_headers_of_the_sdk(served: S
     headers = {"Origin": "https://shop.example", "Access-Control-Request-Headers": asked}
     answer = await served.exchange(message("/api/s/page", b"", headers, method="OPTIONS"))
     assert (answer.status, answer.headers["Access-Control-Allow-Headers"]) == (204, asked)
+
+
+@pytest.mark.parametrize("target", ["/api/s/page", "/api/s/s2s/page", "/api/s/s2s/batch"])
+async def test_name_of_a_page_is_among_its_properties(served: Serving, target: str) -> None:
+    for page, name in (
+        ({"properties": {"name": "Home"}}, "Viewed Home"),
+        ({"name": "Shop", "properties": {"name": "Home"}}, "Viewed Shop"),
+        ({"properties": {"name": 5}}, "Viewed "),
+        ({"properties": [1]}, "Viewed "),
+    ):
+        event = {**EVENT, **page, "type": "page"}
+        answer = await post(served, target, {"batch": [event]} if "batch" in target else event)
+        assert answer.status == 200
+        assert (await served.records())[-1][1]["event"] == name

@@ -25,7 +25,7 @@ EVENT: dict[str, Any] = {
     "event": "E",
     "properties": {"token": "TOKEN", "time": 1_789_999_999, "distinct_id": "u", "$insert_id": ID},
 }
-UPDATE = {"$token": "TOKEN", "$distinct_id": "u", "$set": {"a": "é+&=%"}}
+UPDATE = {"$token": "TOKEN", "$distinct_id": "u", "$set": {"a": "é+&=% 🚀"}}
 GROUP = {"$token": "TOKEN", "$group_key": "k", "$group_id": "i", "$union": {"l": [1]}}
 BY_PATH: dict[str, Any] = {"/track": EVENT, "/engage": UPDATE, "/groups": GROUP}
 ORIGIN = {"Origin": "https://shop.example"}
@@ -44,6 +44,12 @@ def as_json(value: object) -> bytes:
 
 def as_base64(value: object) -> str:
     return base64.b64encode(as_json(value)).decode()
+
+
+def as_browser(value: object) -> bytes:
+    """Return JSON as the SDK for browsers encodes it: a character for each half of an emoji."""
+    units = memoryview(json.dumps(value, ensure_ascii=False).encode("utf-16-le")).cast("H")
+    return "".join(map(chr, units)).encode("utf-8", "surrogatepass")
 
 
 def basic(user: str, password: str = "") -> dict[str, str]:
@@ -67,6 +73,10 @@ ENCODINGS: dict[str, Any] = {
     "form with base64": lambda value: (f"data={quote(as_base64(value), safe='')}", FORM),
     "form with base64 that is not percent-encoded": lambda value: (f"data={as_base64(value)}", {}),
     "form with base64 without padding": lambda value: (f"data={as_base64(value).rstrip('=')}", {}),
+    "form with base64 of split characters": lambda value: (
+        f"data={quote(base64.b64encode(as_browser(value)), safe='')}",
+        FORM,
+    ),
     "form with JSON": lambda value: (urlencode({"data": json.dumps(value)}), FORM),
     "form with JSON and options": lambda value: (
         urlencode({"data": json.dumps(value), "verbose": 0, "ip": 0, "api_key": "k"}),

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,10 +19,10 @@ from tests.support.oracle import expected
 from tests.support.oracle_client import Client
 from tests.support.oracle_events import Event, mixed_events
 from tests.support.oracle_judge import judge, records_of
-from tests.support.oracle_sdk import send_with
+from tests.support.oracle_sdk import completed, send_with
 from tests.support.processes import TOKEN, GatewayProcess, wait_for
 
-SDK = (sys.executable, str(Path(__file__).parent / "sdks/python/send.py"))
+SDK = (sys.executable, str(Path(__file__).parent / "sdks/python/send.py"), "segment")
 LIBRARY = {"name": "analytics-python", "version": "2.4.0"}
 
 MISBEHAVIOUR = (
@@ -79,16 +80,13 @@ async def test_killed_five_times_nothing_acknowledged_is_missing(
 async def test_killed_while_sdk_sends_every_event_arrives(tmp_path: Path) -> None:
     rng = Random(21)
     events = list(islice(mixed_events(seed=1), 1000))
+    began = datetime.now(UTC)
     async with (
         sandbox_with(MISBEHAVIOUR) as sandbox,
         GatewayProcess(tmp_path, sandbox.url, batch_records=50) as gateway,
     ):
         async with asyncio.TaskGroup() as tasks:
-            sdk = tasks.create_task(
-                send_with(
-                    SDK, events, url=gateway.url, library=LIBRARY, options={"upload_size": 10}
-                )
-            )
+            sdk = tasks.create_task(send_with(SDK, events, gateway=gateway.url, pause_ms=2))
             for enough, faults in (
                 (rng.randrange(100, 300), MISBEHAVIOUR),
                 (rng.randrange(400, 700), ()),
@@ -99,9 +97,12 @@ async def test_killed_while_sdk_sends_every_event_arrives(tmp_path: Path) -> Non
                 sandbox.faults.replace(faults)
                 await gateway.restart()
                 assert_balanced(await gateway.ledger(), at_least=enough)
-        sent = sdk.result()  # the SDK goes on until each event is answered 200
-        assert_balanced(await gateway.drained(), at_least=records_of(sent).total())
-    judge(sandbox.store.records(), acknowledged=sent, sent=sent).assert_nothing_lost()
+        assert sdk.result().given_up == [], "the SDK goes on until each event is answered 200"
+        ledger = await gateway.drained()
+    arrived = sandbox.store.records()
+    sent = completed(events, arrived, context={"library": LIBRARY}, began=began)
+    assert_balanced(ledger, at_least=records_of(sent).total())
+    judge(arrived, acknowledged=sent, sent=sent).assert_nothing_lost()
 
 
 # The tests above are worth what the judge is.

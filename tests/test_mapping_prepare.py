@@ -202,6 +202,24 @@ class TestSkew:
         assert one({"sentAt": SENT_AN_HOUR_AGO}).timestamp is None
 
 
+class TestTraits:
+    @pytest.mark.parametrize(
+        ("event", "traits"),
+        [
+            ({"type": "identify", "context": {"traits": {"plan": "pro"}}}, b'{"plan":"pro"}'),
+            ({"type": "identify", "context": {"traits": {"a": 1}}, "traits": {}}, b"{}"),
+            ({"type": "identify", "context": {"traits": [1]}}, b"[1]"),
+            ({"type": "identify", "context": [1]}, b""),
+            ({"type": "identify"}, b""),
+            ({"type": "track", "context": {"traits": {"plan": "pro"}}}, b""),
+        ],
+    )
+    def test_traits_of_identify_may_be_in_its_context(
+        self, event: dict[str, Any], traits: bytes
+    ) -> None:
+        assert bytes(one(event).traits).replace(b" ", b"") == traits
+
+
 def test_odd_events_are_prepared_like_the_others() -> None:
     received = decode(b'{"batch":[{"type":5,"userId":7},3],"context":{"a":1}}')
     assert isinstance(received, Received)

@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway.config import IpPolicy
 from gateway.events import Received, decode
 from gateway.ingest import replies
+from gateway.ingest.attempts import repeats_sent_at
 from gateway.ingest.auth import check_origin, key_in_body
 from gateway.ingest.call import Call
 
@@ -98,8 +99,7 @@ class Intake:
             default_type=self.type,
             client_ip=call.client_ip() if from_device else None,
             user_agent=_browser(headers.get("User-Agent", "")) if from_device else None,
-            is_retry=headers.get("X-Retry-Count", "0") != "0"
-            or headers.get("Rsa-Retry-Attempt", "0") != "0",
+            is_retry=repeats_sent_at(headers),
             hold=call.lease.resize,
             ip=self.ip(call),
         )

@@ -39,9 +39,28 @@ def _ip(call: Call) -> IpPolicy:
     return _POLICIES.get(call.request.headers.get("X-IP-Policy", ""), "keep")
 
 
+class _Properties(msgspec.Struct):
+    name: str | None = None
+
+
+_properties = msgspec.json.Decoder(_Properties).decode
+
+
+def _decode(body: bytes) -> Received:
+    """Return the events; the SDK has the name of a page in its properties only."""
+    received = decode(body)
+    for event in received.events:
+        if event.type == "page" and event.name is None and event.properties:
+            try:
+                event.name = _properties(event.properties).name
+            except msgspec.ValidationError:
+                continue
+    return received
+
+
 def _decode_from_device(body: bytes) -> Received:
     """Return the events without the addresses that they name: a page does not know its own."""
-    received = decode(body)
+    received = _decode(body)
     for event in (*received.events, received.shared):
         try:
             members = _members(event.context or b"{}")
@@ -57,7 +76,13 @@ def _accepted() -> web.StreamResponse:
 
 
 _FROM_SERVER = Intake(
-    from_device=False, key=_key, has_key_in_body=False, may_lack_key=True, ip=_ip, answer=_accepted
+    from_device=False,
+    key=_key,
+    has_key_in_body=False,
+    may_lack_key=True,
+    decode=_decode,
+    ip=_ip,
+    answer=_accepted,
 )
 _FROM_DEVICE = replace(_FROM_SERVER, from_device=True, decode=_decode_from_device)
 

@@ -58,8 +58,8 @@ def prepare(
     :param default_type: the type of events that have none.
     :param client_ip: the user's address where the request tells it.
     :param user_agent: the user's browser where the request tells it; for events that name none.
-    :param is_retry: whether the client sends these bytes again; their sentAt may then be that of
-        the first time and says nothing about its clock.
+    :param is_retry: whether the client may have sent these bytes before; their sentAt may then be
+        that of the first time and says nothing about its clock.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
     if received.is_batch:
@@ -74,6 +74,8 @@ def prepare(
         given = event.message_id
         if (type(given) is not str or not given) and not plain_text(given):
             event.message_id = str(uuid.uuid4())
+        if event.type == "identify":
+            _bring_out_traits(event)
         event.client_ip = client_ip
         skew = batch_skew
         if event.original_timestamp is not None or event.sent_at is not None:
@@ -111,6 +113,23 @@ def _add_browser(received: Received, user_agent: str) -> None:
     for event in received.events:
         if b'"userAgent"' not in bytes(event.context):
             event.context = merge_objects(browser, event.context)
+
+
+class _Context(msgspec.Struct):
+    traits: msgspec.Raw = msgspec.Raw(b"")
+
+
+_decode_context = msgspec.json.Decoder(_Context).decode
+
+
+def _bring_out_traits(event: Event) -> None:
+    """Find the traits where RudderStack's SDKs put them: in the context."""
+    if event.traits or not event.context:
+        return
+    try:
+        event.traits = _decode_context(event.context).traits
+    except msgspec.DecodeError:
+        pass  # they are not there
 
 
 def _event_skew(

@@ -1,12 +1,13 @@
 """Certificates and keys, made by openssl."""
 
+import shutil
 import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Pair", "client_of", "make_pair"]
+__all__ = ["Pair", "client_of", "make_pair", "trust_in"]
 
 _CONFIG = """
 [ca]
@@ -78,3 +79,16 @@ def client_of(*pairs: Pair) -> ssl.SSLContext:
     for pair in pairs:
         context.load_verify_locations(cafile=pair.cert)
     return context
+
+
+def trust_in(pair: Pair) -> dict[str, str]:
+    """Return the environment in which Java, Node.js and Python believe this certificate."""
+    store, password = pair.cert.with_suffix(".p12"), "changeit"
+    command = ["keytool", "-importcert", "-noprompt", "-alias", "gateway", "-file", str(pair.cert)]
+    command += ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", password]
+    option = "-Djavax.net.ssl.trustStore"
+    trust = {"NODE_EXTRA_CA_CERTS": str(pair.cert), "REQUESTS_CA_BUNDLE": str(pair.cert)}
+    if shutil.which("keytool"):
+        subprocess.run(command, check=True, capture_output=True)
+        trust["JAVA_TOOL_OPTIONS"] = f"{option}={store} {option}Password={password}"
+    return trust

@@ -41,8 +41,9 @@ class ConfiguredGateway(GatewayProcess):
         delivery: Mapping[str, Any] | None = None,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         program: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(directory, "", program=program)
+        super().__init__(directory, "", program=program, env=env)
         self._sections = {"server": {}, "admin": {}, "spool": {}, **(sections or {})}
         self._lists = {
             "sources": [

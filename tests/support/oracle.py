@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from tests.support.oracle_events import CHROME, Event
 
-__all__ = ["Expected", "expected", "insert_id"]
+__all__ = ["Expected", "expected", "insert_id", "time_ms"]
 
 
 class Expected(NamedTuple):
@@ -147,7 +147,7 @@ def _mapped(event: Event) -> dict[str, Any]:
     user, anonymous = event.get("userId"), event.get("anonymousId")
     browser, version = ("Chrome", "120.5") if context.get("userAgent") == CHROME else (None, None)
     mapped = {
-        "time": _time_ms(event["timestamp"]),
+        "time": time_ms(event["timestamp"]),
         "ip": context.get("ip", 0),
         "id": user or anonymous,
         "distinct_id": user or anonymous,
@@ -176,7 +176,8 @@ def _at(context: dict[str, Any], path: str) -> Any:
     return value
 
 
-def _time_ms(text: str) -> int:
+def time_ms(text: str) -> int:
+    """Return a time of ISO 8601 in milliseconds since the epoch."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 

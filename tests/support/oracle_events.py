@@ -4,10 +4,17 @@ import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-__all__ = ["CHROME", "Event", "mixed_events"]
+__all__ = [
+    "CHROME",
+    "Event",
+    "mixed_events",
+    "native_events",
+    "native_session_events",
+    "session_events",
+]
 
 Event = dict[str, Any]
 """An event of the Segment specification; ``messageId`` and ``timestamp`` may be left to the SDK."""
@@ -111,6 +118,69 @@ def mixed_events(seed: int = 0) -> Iterator[Event]:
     rng = Random(seed)
     for i in itertools.count():
         yield _event(rng, _KINDS[i % len(_KINDS)], i, seed)
+
+
+def session_events(view: Literal["page", "screen"], seed: int = 0) -> Iterator[Event]:
+    """Return what one person does with an app, without end; the SDK knows who it is.
+
+    Their number, ``n``, tells events apart.  Before the fifth nobody has signed in, and
+    ``userId`` is there from then on: as SDKs add it, not to be handed to them.
+
+    :param view: what the app calls what it shows.
+    """
+    rng = Random(seed)
+    user: Event = {}
+    for n in itertools.count(1):
+        numbered = {"n": n, "plan": rng.choice(_VALUES)}
+        if n == 5:
+            user = {"userId": f"user-{seed}"}
+            traits = {"email": "ann@example.com", "firstName": "Ann", "tags": ["a", "b"]}
+            yield {"type": "identify", "traits": traits, "context": {}, **user}
+        elif n == 6:
+            traits = {"name": "Käse & Co 🧀"}
+            group = {"type": "group", "groupId": f"group-{seed}", "traits": traits}
+            yield {**group, "context": {}, **user}
+        elif n % 5 == 1:
+            name = rng.choice(("Home", "Über uns", "Cart 🛒"))
+            yield {"type": view, "name": name, "properties": numbered, "context": {}, **user}
+        elif n % 5 == 2:
+            own = {**_order(rng, n), "n": n}
+            own.pop("url", None)
+            order = {"type": "track", "event": "Order Completed", "properties": own}
+            yield {**order, "context": {}, **user}
+        else:
+            own = {**_properties(rng), **numbered}
+            own.pop("url", None)  # Jitsu's SDK takes it for the page's
+            yield {"type": "track", "event": "Tapped", "properties": own, "context": {}, **user}
+
+
+def native_events(seed: int = 0) -> Iterator[Event]:
+    """Return what Mixpanel's own SDKs know, without end: events, profiles and groups."""
+    rng = Random(seed)
+    for i in itertools.count():
+        user: Event = {"userId": f"user-{seed}-{i}", "context": {}}
+        match i % 4:
+            case 0 | 1:
+                event: Event = {"type": "track", "event": "Füße 🦶", "properties": _plain(rng)}
+            case 2:
+                event = {"type": "identify", "traits": {"$email": "ann@example.com", **_plain(rng)}}
+            case _:
+                event = {"type": "group", "groupId": f"group-{seed}-{i}", "traits": _plain(rng)}
+        yield {**event, **user}
+
+
+def native_session_events(seed: int = 0) -> Iterator[Event]:
+    """Return the same, as one person does it with an app: see ``session_events``."""
+    rng = Random(seed)
+    for event in session_events("page", seed):
+        if event["type"] in ("page", "track"):
+            own = {**_plain(rng), "n": event["properties"]["n"]}
+            event |= {"type": "track", "event": "Füße 🦶", "properties": own}
+        yield event
+
+
+def _plain(rng: Random) -> Event:
+    return {f"{name} {n}": rng.choice(_VALUES) for n, name in enumerate(("plan", "länge", "🚀"))}
 
 
 def _event(rng: Random, kind: str, i: int, seed: int) -> Event:

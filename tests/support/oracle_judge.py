@@ -2,15 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gateway.sandbox.store import Kept
-from tests.support.oracle import expected
+from tests.support.oracle import Expected, expected
 from tests.support.oracle_events import Event
 from tests.support.processes import TOKEN
 
-__all__ = ["Verdict", "judge", "records_of"]
+__all__ = ["Oracle", "Verdict", "judge", "records_of"]
+
+Oracle = Callable[[Event, str], list[Expected]]
 
 _SHOWN = 3
 
@@ -48,20 +50,25 @@ class Verdict:
         assert not text, text
 
 
-def records_of(events: Iterable[Event]) -> Counter[str]:
+def records_of(events: Iterable[Event], oracle: Oracle = expected) -> Counter[str]:
     """Return the records that events become, as text."""
     return Counter(
-        _text(item.endpoint, item.record) for event in events for item in expected(event, TOKEN)
+        _text(item.endpoint, item.record) for event in events for item in oracle(event, TOKEN)
     )
 
 
 def judge(
-    arrived: Iterable[Kept], *, acknowledged: Iterable[Event], sent: Iterable[Event]
+    arrived: Iterable[Kept],
+    *,
+    acknowledged: Iterable[Event],
+    sent: Iterable[Event],
+    oracle: Oracle = expected,
 ) -> Verdict:
     """Compare what a sandbox kept with what clients sent.
 
     :param acknowledged: events that were answered 200: all of them had to arrive.
     :param sent: all events, those without an answer included: nothing else may have arrived.
+    :param oracle: tells the records that an event becomes in a project.
     """
     counts: Counter[str] = Counter()
     ids: Counter[str] = Counter()
@@ -70,7 +77,7 @@ def judge(
         counts[_text(kept.endpoint, record)] += 1
         if kept.endpoint == "/import" and not kept.duplicate:
             ids[record["properties"]["$insert_id"]] += 1
-    due, known = records_of(acknowledged), records_of(sent)
+    due, known = records_of(acknowledged, oracle), records_of(sent, oracle)
     assert max(known.values(), default=1) == 1, "the test's events must become different records"
     return Verdict(
         missing=[text for text in due if text not in counts],

@@ -31,7 +31,7 @@ __all__ = [
 WRITE_KEY = "key-of-the-test"
 TOKEN = "token-of-the-test"
 
-START_S = 15.0
+START_S = 30.0
 STOP_S = 30.0
 _POLL_S = 0.01
 _SHOWN = 8000  # characters of what all processes have printed

@@ -20,6 +20,7 @@ _MAX_OPTION = 200  # bytes
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TO_QUOTED_PRINTABLE = bytes.maketrans(b"%+", b"= ")
 _TO_STANDARD_BASE64 = bytes.maketrans(b" -_", b"++/")
+_SPLIT = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 _WHITE_SPACE = b"\t\n\r"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -115,8 +116,19 @@ def _json_of(data: bytes) -> bytes:
     # A plus sign that was not percent-encoded has become a space, and padding is often left out.
     text = data.strip().translate(_TO_STANDARD_BASE64, _WHITE_SPACE).rstrip(b"=")
     try:
-        return a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+        return _joined(a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True))
     except Base64Error:
         raise RequestError(
             400, "invalid_data", "data must be JSON or base64 of JSON, percent-encoded"
         ) from None
+
+
+def _joined(text: bytes) -> bytes:
+    """Make UTF-8 of CESU-8, in which the SDK for browsers writes emoji: as two characters each."""
+    if not _SPLIT.search(text):
+        return text
+    try:
+        halves = text.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return text
+    return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()

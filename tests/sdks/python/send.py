@@ -1,17 +1,18 @@
-"""Send the events of a job (JSON on standard input) with segment-analytics-python.
+"""Send the events of a job (JSON on standard input) with Segment's SDK or RudderStack's.
 
-Prints each event's messageId and timestamp; exits with 1 when the SDK gave events up.
+Prints a JSON line for each event that the SDK gave up.
 """
 
 import json
 import sys
+import time
 from datetime import datetime
 from typing import Any
 
-from segment.analytics.client import Client
+import rudderstack.analytics as rudder_analytics
+import segment.analytics as analytics
 
 _NAMES = {
-    "type": None,
     "userId": "user_id",
     "anonymousId": "anonymous_id",
     "previousId": "previous_id",
@@ -22,28 +23,35 @@ _NAMES = {
 
 def main() -> None:
     job = json.load(sys.stdin)
-    given_up: list[Any] = []
-    client = Client(
-        job["writeKey"],
-        host=job["url"],
-        on_error=lambda error, batch: given_up.append((error, len(batch))),
-        **job["options"],
-    )
+    write_key, gateway = job["writeKey"], job["gateway"]
+    if sys.argv[1] == "segment":
+        sdk = analytics
+        analytics.write_key = write_key
+        analytics.host = gateway
+    else:
+        sdk = rudder_analytics
+        rudder_analytics.write_key = write_key
+        rudder_analytics.dataPlaneUrl = gateway
+    sdk.on_error = _report
+    for name, value in job["options"].items():
+        setattr(sdk, name, value)
     for event in job["events"]:
-        queued, message = getattr(client, event["type"])(**_arguments(event))
-        assert queued, "the SDK's queue is full"
-        print(json.dumps({name: message[name] for name in ("messageId", "timestamp")}))
-    client.flush()
-    client.join()
-    if given_up:
-        sys.exit(f"given up: {given_up}")
+        call = getattr(sdk, event.pop("type"))
+        call(**_arguments(event))
+        time.sleep(job["pauseMs"] / 1000)
+    sdk.shutdown()
 
 
 def _arguments(event: dict[str, Any]) -> dict[str, Any]:
     arguments = {_NAMES.get(name, name): value for name, value in event.items()}
     if "timestamp" in arguments:
         arguments["timestamp"] = datetime.fromisoformat(arguments["timestamp"])
-    return {name: value for name, value in arguments.items() if name is not None}
+    return arguments
+
+
+def _report(_: Exception, batch: list[dict[str, Any]]) -> None:
+    for event in batch:
+        print(json.dumps({"givenUp": event.get("userId") or event["anonymousId"]}), flush=True)
 
 
 main()
