@@ -1,15 +1,18 @@
 import copy
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import config as configuration
 from gateway.config import (
     Config,
     DestinationConfig,
@@ -905,3 +908,18 @@ def test_any_bytes_are_accepted_or_refused_properly(text: bytes, ending: str) ->
 def test_any_yaml_tag_is_accepted_or_refused_properly(tag: str, text: str) -> None:
     load_or_fail_well(f"server: !!{tag} '{text}'\nspool: {{path: !!{tag} '{text}'}}", ".yaml")
     load_or_fail_well(f"!!{tag} '{text}' : 1", ".yaml")
+
+
+def test_every_key_is_documented() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    pages = ("configuration.md", "sources.md", "mixpanel-sdks.md")
+    text = "".join((docs / page).read_text("utf-8") for page in pages)
+
+    def missing(section: type[msgspec.Struct]) -> list[str]:
+        names = [field.encode_name for field in msgspec.structs.fields(section)]
+        return [name for name in names if not re.search(rf"\b{name}\b", text)]
+
+    sections = [each for each in vars(configuration).values() if isinstance(each, type)]
+    structs = [each for each in sections if issubclass(each, msgspec.Struct)]
+    assert len(structs) > 10
+    assert {struct.__name__: missing(struct) for struct in structs if missing(struct)} == {}
