@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import RequestError
-from gateway.events import Event, Received, decode, plain_text
+from gateway.events import Event, Received, decode, encode, plain_text
 from gateway.mapping.prepare import MAX_SHARED_BYTES, MAX_SKEW_MS, prepare, skew_of
 
 RECEIVED_MS = 1_790_000_000_000
@@ -229,3 +229,9 @@ def test_odd_events_are_prepared_like_the_others() -> None:
     assert plain_text(event.type) == "5"
     assert bytes(event.context) == b'{"a":1}'
     assert event.message_id
+
+
+def test_identify_without_traits_anywhere_stays_without_them() -> None:
+    event = one({"type": "identify", "context": {"locale": "de"}})
+
+    assert "traits" not in json.loads(encode(event))

@@ -54,7 +54,7 @@ def test_stubs_that_are_wrong_are_found(tmp_path: Path) -> None:
     for stub, right, wrong in (
         ("_buffer", "def take(", "def taken("),
         ("_plan", "skew_ms: int = 0", "skew_ms: int = 1"),
-        ("_convert", "(text:", "(words:"),
+        ("_times", "(text:", "(words:"),
     ):
         path = copy / f"{stub}.pyi"
         assert path.read_text().count(right) == 1
@@ -63,5 +63,5 @@ def test_stubs_that_are_wrong_are_found(tmp_path: Path) -> None:
     done = stubtest(tmp_path, tmp_path)
 
     assert done.returncode == 1
-    for problem in ("_buffer.Buffer.taken", "_plan.Plan.run", "_convert.parse_time"):
+    for problem in ("_buffer.Buffer.taken", "_plan.Plan.run", "_times.parse_time"):
         assert f"fastmap.{problem}" in done.stdout

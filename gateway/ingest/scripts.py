@@ -24,7 +24,9 @@ def _script(call: Call, name: str) -> web.StreamResponse:
     file = call.services.bundle.find(name)
     if file is None:
         raise RequestError(
-            404, "not_found", "no such script is served; see server.browser_bundle in docs/configuration.md"
+            404,
+            "not_found",
+            "no such script is served; see server.browser_bundle in docs/configuration.md",
         )
     headers = call.request.headers
     if file.tag in headers.get("If-None-Match", ""):

@@ -10,7 +10,7 @@ import msgspec
 
 from fastmap import parse_time
 from gateway.errors import RequestError
-from gateway.events import Event, Received, merge_objects, plain_text
+from gateway.events import NOTHING, Event, Received, merge_objects, plain_text
 
 __all__ = ["MAX_SHARED_BYTES", "MAX_SKEW_MS", "prepare", "skew_of"]
 
@@ -116,7 +116,7 @@ def _add_browser(received: Received, user_agent: str) -> None:
 
 
 class _Context(msgspec.Struct):
-    traits: msgspec.Raw = msgspec.Raw(b"")
+    traits: msgspec.Raw = NOTHING
 
 
 _decode_context = msgspec.json.Decoder(_Context).decode
