@@ -148,6 +148,23 @@ class TestRoom:
         assert used(served) >= 4 * 90_000
         return sent
 
+    async def test_request_behind_another_one_that_does_not_fit_is_refused_after_its_answer(
+        self, served: Serving
+    ) -> None:
+        waiting = await self.fill(served)
+        async with served.connection() as connection:
+            await connection.send(message("/v1/t", EVENT, AUTH))
+            await wait_for(lambda: held(served) == 5)
+            await connection.send(message("/v1/t", sized(90_000), AUTH))
+            await asyncio.sleep(0.1)
+            let_go(served)
+            assert (await connection.answer()).status == 200
+            assert_sent_away(await connection.answer())
+            await connection.ended()
+        assert {(await each).status for each in waiting} == {200}
+        assert used(served) == 0
+        assert len(await served.names()) == 5
+
     async def test_request_that_does_not_fit_is_refused_before_its_body(
         self, served: Serving
     ) -> None:
@@ -342,10 +359,10 @@ async def test_what_arrives_at_once_is_counted_before_any_request_is_looked_at(
         await wait_for(lambda: len(connections()) == 20)
         await asyncio.sleep(0.1)  # their requests begin
 
-        before = bytes_in_flight(served)
+        before = used(served)
         for connection in connections():  # in one turn of the loop
             connection.data_received(rest)
-        assert before + BODY_BYTES < bytes_in_flight(served) <= 8 * BODY_BYTES
+        assert before + BODY_BYTES < used(served) <= 8 * BODY_BYTES
         answers = [await client.answer() for client in clients]
 
         assert {answer.status for answer in answers} == {200, 503}
@@ -354,11 +371,7 @@ async def test_what_arrives_at_once_is_counted_before_any_request_is_looked_at(
         assert len(refused) >= 12
         for client in clients:
             await client.close()
-        await wait_for(lambda: not bytes_in_flight(served))
-
-
-def bytes_in_flight(served: Serving) -> int:
-    return served.ingest.status()["bytes_in_flight"]
+        await wait_for(lambda: not used(served))
 
 
 def connections() -> list[ServerConnection]:

@@ -42,6 +42,8 @@ _LINGER_S = 2.0
 _LINGER_BYTES = 256 * 1024
 """What is read and forgotten after a refusal, so that clients that send first see the answer."""
 
+_POLL_S = 0.01
+
 _REST_S = 1.0
 """How long nothing is read from a client that was sent away; at most a sweep longer."""
 
@@ -125,12 +127,18 @@ class Connection(web.RequestHandler):
     def _refuse(self, *, is_between: bool) -> None:
         """Take nothing more: there is no room for it."""
         self._hub.count_refusal("memory")
-        if is_between:
-            self._dismiss(no_room())
-            return
         self._deaf = True
-        if not self._hub.arrivals.cut(self._body, no_room()):
+        if is_between:
+            self._turn_away()
+        elif not self._hub.arrivals.cut(self._body, no_room()):
             self._body.set_exception(no_room())  # its request has not begun
+
+    def _turn_away(self) -> None:
+        """Say that there is no room, after the answer to the request before."""
+        if self._waiter is None and self._request_count and self.transport is not None:
+            self._loop.call_later(_POLL_S, self._turn_away)
+        else:
+            self._dismiss(no_room())
 
     def begin_request(self) -> None:
         """Leave what has come to the request that reads it now."""
