@@ -14,6 +14,7 @@ import pytest
 from gateway.errors import SpoolUnavailable
 from gateway.spool import SqliteSpool, soundness
 from gateway.spool.base import Ledger, Settlement
+from gateway.spool.database import is_damage
 from gateway.spool.sidecar import SLOT_BYTES, Memo, QueueMemo, Sidecar
 from tests.test_spool import (
     DAMAGE,
@@ -369,6 +370,15 @@ def test_torn_slot_of_the_sidecar_leaves_the_other(tmp_path: Path) -> None:
     sidecar.close()
     flip(path, 3 % 2 * SLOT_BYTES + 30)
     assert Sidecar(path).open() == memos[1]
+
+
+def test_value_that_claims_to_be_larger_than_any_can_be_is_damage() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
+        with pytest.raises(sqlite3.DataError) as caught:
+            connection.execute("SELECT zeroblob(2000)").fetchone()
+
+    assert is_damage(caught.value)
 
 
 async def test_ids_of_dead_letters_are_not_used_again_after_a_salvage(bench: Bench) -> None:

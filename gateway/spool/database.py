@@ -8,8 +8,14 @@ from typing import Any
 
 __all__ = ["Database", "connect", "is_damage"]
 
-_DAMAGE_CODES = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
-"""Those of sqlite3.OperationalError that say that the file is not as it was written."""
+_DAMAGE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+        sqlite3.SQLITE_IOERR_CORRUPTFS,
+        sqlite3.SQLITE_TOOBIG,  # nothing that is written comes near the limit: its size is wrong
+    }
+)
+"""Those of other errors than sqlite3.DatabaseError that say that the file is not as written."""
 
 log = logging.getLogger(__name__)
 

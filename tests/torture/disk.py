@@ -76,7 +76,7 @@ FAULTS = {
 
 RESTS_S = 2.0
 """How long nothing is read from a connection whose request was refused; what it sends meanwhile
-is answered late, and by then it is accepted."""
+is answered late, and nearly always accepted by then."""
 
 
 async def run(
@@ -160,7 +160,7 @@ class _Seen(NamedTuple):
         late = [
             answer
             for answer in self.answers
-            if answer.seconds > answer_s + (RESTS_S if answer.status == 200 else 0)
+            if answer.seconds > answer_s + (0 if answer.status == 503 else RESTS_S)
         ]
         assert not late, f"{self.name}: {len(late)} of {len(self.answers)} late: {late[:3]}"
         vague = [a for a in self.answers if a.status == 503 and not (a.retry_after or "").isdigit()]
