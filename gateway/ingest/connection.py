@@ -3,6 +3,9 @@
 aiohttp has no deadline for headers, keeps reading ahead of the request it is handling, waits for
 the rest of a malformed body, and reads on after a refusal.  The event loop reads from all sockets
 that have something before any request is looked at.  This class mends these five.
+
+It also handles the usual request by itself: aiohttp has a task for each connection and one for each
+request, and an answer takes several steps to become bytes.  Whatever is unusual takes that way.
 """
 
 import asyncio
@@ -10,11 +13,11 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import RequestError
-from gateway.ingest import replies
+from gateway.ingest import eager, replies
 from gateway.ingest.budget import Lease
 from gateway.ingest.refusals import no_room, slow_head
 
@@ -72,6 +75,7 @@ class Connection(web.RequestHandler):
         "_head_taken",
         "_hub",
         "_is_chunked",
+        "_is_prompt",
         "_lingering",
         "_rests_until",
         "_unread_since",
@@ -82,6 +86,7 @@ class Connection(web.RequestHandler):
         self._hub = hub
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._is_chunked = False  # likewise
+        self._is_prompt = False  # whether a request is being handled without aiohttp's task
         self._came = hub.budget.lease()  # what no request has begun to read
         self._head_since = 0.0  # when an unfinished head began; 0 while there is none
         self._head_bytes = 0
@@ -110,10 +115,14 @@ class Connection(web.RequestHandler):
         if not self._has_room_for(len(data), is_between=is_between):
             self._refuse(is_between=is_between)
             return
+        # The task that waits for a request is told below, where one is left for it.
+        waiter, self._waiter = self._waiter, None
         super().data_received(data)
-        messages = self._messages
-        if messages:
+        self._waiter = waiter
+        if self._messages:
             self._take_requests()
+            if waiter is not None and not self._is_prompt and not self._begin_promptly():
+                self._wake_task()
         elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
             self._take_part_of_head(data)
 
@@ -133,9 +142,14 @@ class Connection(web.RequestHandler):
         elif not self._hub.arrivals.cut(self._body, no_room()):
             self._body.set_exception(no_room())  # its request has not begun
 
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request is under way."""
+        return self._is_prompt or (self._waiter is None and self._request_count > 0)
+
     def _turn_away(self) -> None:
         """Say that there is no room, after the answer to the request before."""
-        if self._waiter is None and self._request_count and self.transport is not None:
+        if self._is_answering and self.transport is not None:
             self._loop.call_later(_POLL_S, self._turn_away)
         else:
             self._dismiss(no_room())
@@ -196,6 +210,63 @@ class Connection(web.RequestHandler):
         self._body = EMPTY_PAYLOAD  # which knows nothing of this connection
         super().connection_lost(exc)
 
+    # The short way
+
+    def _begin_promptly(self) -> bool:
+        """Handle the request that has come, if it is one of the usual; return whether it was."""
+        message, body = self._messages[0]
+        if (
+            not isinstance(message, RawRequestMessage)
+            or len(self._messages) > 1
+            or self._paused  # the client does not read its answers: aiohttp waits for it
+            or not self._hub.is_prompt(message)
+        ):
+            return False
+        self._messages.popleft()
+        self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
+        self._is_prompt = self._request_in_progress = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        writer = cast(StreamWriter, None)  # made where it is needed
+        task = cast("asyncio.Task[None]", self._task_handler)
+        request = web.BaseRequest(message, body, self, writer, task, self._loop)
+        self._current_request = request
+        eager.begin(self._answer_promptly(request))
+        return True
+
+    async def _answer_promptly(self, request: web.BaseRequest) -> None:
+        """Do what aiohttp does with a request, and end the connection where it has to end."""
+        goes_on = False
+        try:
+            answer = await self._hub.respond(request)
+            self._current_request = None
+            if isinstance(answer, bytes):
+                if self.transport is not None:
+                    self.transport.write(answer)
+                goes_on = True
+            else:
+                request._payload_writer = StreamWriter(self, self._loop)
+                await self.finish_response(request, answer, None)
+                goes_on = bool(answer.keep_alive) and self._body.is_eof()
+        except Exception:
+            _log.exception("an answer failed; its connection is closed")
+        self._current_request = None
+        self._is_prompt = self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        if not goes_on or self._close:
+            self.force_close()
+            return
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._messages:
+            self._wake_task()
+
+    def _wake_task(self) -> None:
+        """Leave the requests that have come to aiohttp."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
     # Sending away
 
     def rest(self) -> None:
@@ -211,8 +282,8 @@ class Connection(web.RequestHandler):
         self._deaf = True
         if self.transport is None:
             return
-        if self._waiter is None and self._request_count:
-            self.close()  # after the answer to the request before
+        if self._is_answering:
+            self._close = True  # after the answer to the request before
             return
         self.transport.write(replies.raw(error))
         if self.transport.can_write_eof():
@@ -305,7 +376,8 @@ class Connection(web.RequestHandler):
     def is_idle(self) -> bool:
         """Whether no request is under way and none has begun to arrive."""
         waiter = self._waiter
-        return waiter is not None and not waiter.done() and not (self._head_bytes or self._deaf)
+        is_waiting = waiter is not None and not waiter.done() and not self._is_prompt
+        return is_waiting and not (self._head_bytes or self._deaf)
 
     # What is no HTTP
 

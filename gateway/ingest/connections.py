@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
 from gateway.ingest import replies
 from gateway.ingest.arrivals import Arrivals
@@ -36,11 +37,14 @@ _ENDING_S = 0.0002
 """Between the ends of two that are too slow: each takes 0.1 ms, and there may be thousands."""
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_Respond = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | bytes]]
 
 
 class Connections(web.Server):
     """The protocols of all connections, and what they share.
 
+    :param respond: does the same as ``handler`` without a task; bytes are the whole answer.
+    :param is_prompt: tells which requests it can be asked for.
     :param max_connections: those beyond it are answered 503 and closed.
     :param header_timeout_s: time from the first byte of a request to the end of its headers.
     """
@@ -49,6 +53,8 @@ class Connections(web.Server):
         self,
         handler: _Handler,
         *,
+        respond: _Respond,
+        is_prompt: Callable[[RawRequestMessage], bool],
         budget: Budget,
         arrivals: Arrivals,
         max_connections: int,
@@ -66,6 +72,8 @@ class Connections(web.Server):
             max_headers=_MAX_HEADERS,
             max_line_size=_MAX_LINE_BYTES,
         )
+        self.respond = respond
+        self.is_prompt = is_prompt
         self.budget = budget
         self.header_timeout_s = header_timeout_s
         self.arrivals = arrivals

@@ -3,14 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from gateway.config import IpPolicy
 from gateway.events import Received, decode
-from gateway.ingest import replies
 from gateway.ingest.attempts import repeats_sent_at
 from gateway.ingest.auth import check_origin, key_in_body
 from gateway.ingest.call import Call
+from gateway.ingest.replies import ACCEPTED, Answer
 
 __all__ = ["Intake"]
 
@@ -65,9 +63,9 @@ class Intake:
     payload: Callable[[Call], Awaitable[bytes]] = Call.body
     decode: Callable[[bytes], Received] = decode
     ip: Callable[[Call], IpPolicy] = _keep
-    answer: Callable[[], web.StreamResponse] = replies.accepted
+    answer: Callable[[], Answer] = lambda: ACCEPTED
 
-    async def __call__(self, call: Call, payload: bytes | None = None) -> web.StreamResponse:
+    async def __call__(self, call: Call, payload: bytes | None = None) -> Answer:
         """Answer when the events of a request are on disk.
 
         :param payload: where it has been read already.

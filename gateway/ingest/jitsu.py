@@ -6,7 +6,6 @@ The key that its events name is masked, as in ``id:***``: it never counts.
 from dataclasses import replace
 
 import msgspec
-from aiohttp import web
 from msgspec import Raw
 
 from gateway.config import IpPolicy
@@ -71,9 +70,7 @@ def _decode_from_device(body: bytes) -> Received:
     return received
 
 
-def _accepted() -> web.StreamResponse:
-    return replies.accepted(b'{"success":true,"ok":true}')
-
+_ACCEPTED = replies.Constant(b'{"success":true,"ok":true}')
 
 _FROM_SERVER = Intake(
     from_device=False,
@@ -82,7 +79,7 @@ _FROM_SERVER = Intake(
     may_lack_key=True,
     decode=_decode,
     ip=_ip,
-    answer=_accepted,
+    answer=lambda: _ACCEPTED,
 )
 _FROM_DEVICE = replace(_FROM_SERVER, from_device=True, decode=_decode_from_device)
 

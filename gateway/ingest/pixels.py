@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from aiohttp import web
 from msgspec import Raw
 
 from gateway.errors import RequestError
@@ -40,7 +39,7 @@ def route(family: str, intake: Intake, **defaults: str) -> Route:
         intake, payload=partial(_payload, defaults=defaults), answer=lambda: replies.pixel()
     )
 
-    async def handle(call: Call) -> web.StreamResponse:
+    async def handle(call: Call) -> replies.Answer:
         # Who asks only whether the image is there has seen nothing.
         return replies.pixel() if call.request.method == "HEAD" else await intake(call)
 

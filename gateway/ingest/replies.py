@@ -8,13 +8,18 @@ import base64
 import json
 from collections.abc import Collection
 from http import HTTPStatus
+from typing import TypeAlias
 
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_writer import _serialize_headers
 
 from gateway.errors import RequestError
 
 __all__ = [
-    "accepted",
+    "ACCEPTED",
+    "Answer",
+    "Constant",
     "complete",
     "document",
     "empty",
@@ -25,11 +30,10 @@ __all__ = [
     "pixel",
     "preflight",
     "raw",
+    "wire",
 ]
 
 _JSON = "application/json"
-_ACCEPTED = b'{"success":true}'
-
 _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 """One transparent dot."""
 
@@ -40,12 +44,37 @@ _ALLOWED_HEADERS = (
 )
 
 
-def accepted(body: bytes = _ACCEPTED) -> web.Response:
-    """Answer that the events are on disk.
+class Constant:
+    """An answer of status 200 that is always the same, so that it is written once.
 
     :param body: a JSON object.
     """
-    return web.Response(body=body, content_type=_JSON)
+
+    status = 200
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self._date = ""
+        self._wire = b""  # for whoever is not on a page, until the date changes
+
+    def response(self) -> web.Response:
+        """Return it as aiohttp sends it."""
+        return web.Response(body=self.body, content_type=_JSON)
+
+    def wire(self, request: web.BaseRequest) -> bytes:
+        """Return it as it is sent on a connection that goes on."""
+        if "Origin" in request.headers:
+            return wire(request, self.response())
+        date = rfc822_formatted_time()
+        if date != self._date:
+            self._wire, self._date = wire(request, self.response()), date
+        return self._wire
+
+
+Answer: TypeAlias = web.StreamResponse | Constant
+
+ACCEPTED = Constant(b'{"success":true}')
+"""The answer that the events are on disk."""
 
 
 def pixel(error: RequestError | None = None) -> web.Response:
@@ -113,6 +142,21 @@ def raw(error: RequestError) -> bytes:
     if error.retry_after_s is not None:
         head += f"Retry-After: {error.retry_after_s}\r\n"
     return f"{head}\r\n".encode() + body
+
+
+def wire(request: web.BaseRequest, response: web.Response) -> bytes:
+    """Return an answer as it is sent on a connection of HTTP/1.1 that goes on.
+
+    :param response: that has all its headers but those that every answer has, and its body.
+    """
+    complete(request, response)
+    body = response.body
+    if not isinstance(body, bytes):
+        raise TypeError("the body is not at hand")
+    headers = response.headers
+    headers["Content-Length"] = str(len(body))
+    headers["Date"] = rfc822_formatted_time()
+    return _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers) + body
 
 
 def _body_of(error: RequestError) -> bytes:

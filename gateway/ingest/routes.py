@@ -18,7 +18,7 @@ from gateway.ingest.call import Call
 
 __all__ = ["Found", "Handler", "Refuse", "Route", "Routes"]
 
-Handler: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler: TypeAlias = Callable[[Call], Awaitable[replies.Answer]]
 Refuse: TypeAlias = Callable[[Call, RequestError], web.StreamResponse]
 
 _SLASHES = re.compile("/{2,}")
@@ -39,11 +39,13 @@ class Route:
         was given cannot be kept now.
     :param refuse: turns what ``handle`` raised into the answer that these SDKs understand; a 503
         has to stay one.
+    :param needs_task: whether ``handle`` has to run in a task, as for a timeout.
     """
 
     family: str
     handle: Handler
     refuse: Refuse = _as_json
+    needs_task: bool = False
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -103,6 +105,12 @@ class Routes:
             if match is not None:
                 return Found(route, match.groupdict())
         return None
+
+    def taskless(self, method: str) -> frozenset[str]:
+        """Return the paths whose handlers need no task, with and without a slash at the end."""
+        found = self._fixed.get(method, {}).items()
+        paths = {path.rstrip("/") for path, (route, _) in found if not route.needs_task}
+        return frozenset(paths | {f"{path}/" for path in paths} - {""})
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that a path has."""

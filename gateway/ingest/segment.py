@@ -77,10 +77,10 @@ async def _root(call: Call) -> web.StreamResponse:
         return replies.empty()
 
 
-async def discard(call: Call) -> web.StreamResponse:
+async def discard(call: Call) -> replies.Answer:
     """Accept what an SDK tells its maker about itself, and forget it."""
     await call.body()
-    return replies.accepted()
+    return replies.ACCEPTED
 
 
 def _routes() -> dict[str, Route]:

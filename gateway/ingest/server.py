@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
@@ -63,6 +64,7 @@ class IngestServer:
         self._clock = clock or SystemClock()
         self._telemetry = telemetry
         self._routes = Routes(*_ROUTES)
+        self._prompt_paths = self._routes.taskless("POST")
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
@@ -101,6 +103,8 @@ class IngestServer:
         self._max_connections = config.max_connections or connections_allowed(files)
         self._connections = Connections(
             self._handle,
+            respond=self._respond,
+            is_prompt=self._is_prompt,
             budget=self._budget,
             arrivals=self._arrivals,
             max_connections=self._max_connections,
@@ -171,24 +175,50 @@ class IngestServer:
         if self._certificate is not None:
             await self._certificate.reload()
 
+    def _is_prompt(self, message: RawRequestMessage) -> bool:
+        """Return whether a request can be handled without a task, and answered in bytes."""
+        return (
+            message.method == "POST"
+            and message.path.partition("?")[0] in self._prompt_paths
+            and message.version == HttpVersion11
+            and not (message.should_close or message.upgrade or "Expect" in message.headers)
+        )
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request as aiohttp wants it."""
+        return self._whole(request, await self._answer(request))
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse | bytes:
+        """Answer a request of which ``_is_prompt`` holds, in bytes if the connection goes on."""
+        answer = await self._answer(request)
+        if not self._is_last(request):
+            if isinstance(answer, replies.Constant):
+                return answer.wire(request)
+            if type(answer) is web.Response and answer.keep_alive is not False:
+                return replies.wire(request, answer)
+        return self._whole(request, answer)
+
+    def _whole(self, request: web.BaseRequest, answer: replies.Answer) -> web.StreamResponse:
+        response = answer.response() if isinstance(answer, replies.Constant) else answer
+        if self._is_last(request):
+            response.force_close()
+        replies.complete(request, response)
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> replies.Answer:
         if isinstance(request.protocol, Connection):
             request.protocol.begin_request()
         method = request.method
         found = self._routes.find("GET" if method == "HEAD" else method, request.path)
+        answer: replies.Answer
         if found is None:
-            family, response = "other", self._without_route(request)
+            family, answer = "other", self._without_route(request)
         else:
-            family, response = await self._answer(request, found)
-        if self._is_last(request):
-            response.force_close()
-        replies.complete(request, response)
-        self._telemetry.requests.labels(family, str(response.status)).inc()
-        return response
+            family, answer = await self._call(request, found)
+        self._telemetry.requests.labels(family, str(answer.status)).inc()
+        return answer
 
-    async def _answer(
-        self, request: web.BaseRequest, found: Found
-    ) -> tuple[str, web.StreamResponse]:
+    async def _call(self, request: web.BaseRequest, found: Found) -> tuple[str, replies.Answer]:
         """Return the family that a request turned out to be of, and the answer."""
         route, params = found
         with self._budget.lease() as lease:

@@ -47,7 +47,7 @@ class _Either:
     mixpanels: Collect | Import
     refused: Refuse
 
-    async def __call__(self, call: Call) -> web.StreamResponse:
+    async def __call__(self, call: Call) -> replies.Answer:
         body = await call.body()
         answer = self._choose(call, body)
         del body  # whoever answers lets go of it before it waits for the disk
@@ -58,7 +58,7 @@ class _Either:
             return replies.failed(error)
         return self.refused(call, error)
 
-    def _choose(self, call: Call, body: bytes) -> Awaitable[web.StreamResponse]:
+    def _choose(self, call: Call, body: bytes) -> Awaitable[replies.Answer]:
         if is_json(body) and (_is_segments(body) or _has_write_key(call)):
             call.family = "segment"
             return self.segments(call, body)

@@ -29,9 +29,11 @@ def _routes() -> dict[str, Route]:
             routes[f"{method} {prefix}/groups"] = _GROUPS
         for place, handle in forward.HANDLERS.items():
             method, path = place.split(" ")
-            routes[f"{method} {prefix}{path}"] = Route(family=FAMILY, handle=handle)
+            routes[f"{method} {prefix}{path}"] = Route(
+                family=FAMILY, handle=handle, needs_task=True
+            )
     for path in forward.LIBRARIES:
-        routes[f"GET {path}"] = Route(family=FAMILY, handle=forward.library)
+        routes[f"GET {path}"] = Route(family=FAMILY, handle=forward.library, needs_task=True)
     return routes
 
 
