@@ -17,8 +17,9 @@ from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import RequestError
-from gateway.ingest import eager, replies
+from gateway.ingest import replies
 from gateway.ingest.budget import Lease
+from gateway.ingest.eager import Steps
 from gateway.ingest.refusals import no_room, slow_head
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ class Connection(web.RequestHandler):
         "_head_taken",
         "_hub",
         "_is_chunked",
-        "_is_prompt",
         "_lingering",
+        "_prompt",
         "_rests_until",
         "_unread_since",
     )
@@ -86,7 +87,7 @@ class Connection(web.RequestHandler):
         self._hub = hub
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._is_chunked = False  # likewise
-        self._is_prompt = False  # whether a request is being handled without aiohttp's task
+        self._prompt: Steps | None = None  # of a request that is handled without a task
         self._came = hub.budget.lease()  # what no request has begun to read
         self._head_since = 0.0  # when an unfinished head began; 0 while there is none
         self._head_bytes = 0
@@ -121,7 +122,7 @@ class Connection(web.RequestHandler):
         self._waiter = waiter
         if self._messages:
             self._take_requests()
-            if waiter is not None and not self._is_prompt and not self._begin_promptly():
+            if waiter is not None and self._prompt is None and not self._begin_promptly():
                 self._wake_task()
         elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
             self._take_part_of_head(data)
@@ -145,7 +146,7 @@ class Connection(web.RequestHandler):
     @property
     def _is_answering(self) -> bool:
         """Whether a request is under way."""
-        return self._is_prompt or (self._waiter is None and self._request_count > 0)
+        return self._prompt is not None or (self._waiter is None and self._request_count > 0)
 
     def _turn_away(self) -> None:
         """Say that there is no room, after the answer to the request before."""
@@ -224,13 +225,14 @@ class Connection(web.RequestHandler):
             return False
         self._messages.popleft()
         self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
-        self._is_prompt = self._request_in_progress = True
+        self._request_in_progress = True
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         writer = cast(StreamWriter, None)  # made where it is needed
         task = cast("asyncio.Task[None]", self._task_handler)
         request = web.BaseRequest(message, body, self, writer, task, self._loop)
         self._current_request = request
-        eager.begin(self._answer_promptly(request))
+        self._prompt = Steps(self._answer_promptly(request))
+        self._prompt.go_on()
         return True
 
     async def _answer_promptly(self, request: web.BaseRequest) -> None:
@@ -250,7 +252,7 @@ class Connection(web.RequestHandler):
         except Exception:
             _log.exception("an answer failed; its connection is closed")
         self._current_request = None
-        self._is_prompt = self._request_in_progress = False
+        self._prompt, self._request_in_progress = None, False
         if self._handler_waiter is not None:
             self._handler_waiter.set_result(None)
         if not goes_on or self._close:
@@ -260,6 +262,12 @@ class Connection(web.RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._messages:
             self._wake_task()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Wait for the request under way for so many seconds, then close."""
+        await super().shutdown(timeout)
+        if self._prompt is not None:
+            self._prompt.close()
 
     def _wake_task(self) -> None:
         """Leave the requests that have come to aiohttp."""
@@ -376,7 +384,7 @@ class Connection(web.RequestHandler):
     def is_idle(self) -> bool:
         """Whether no request is under way and none has begun to arrive."""
         waiter = self._waiter
-        is_waiting = waiter is not None and not waiter.done() and not self._is_prompt
+        is_waiting = waiter is not None and not waiter.done() and self._prompt is None
         return is_waiting and not (self._head_bytes or self._deaf)
 
     # What is no HTTP
