@@ -59,14 +59,14 @@ def _basic_user(credentials: str) -> str | None:
     return decoded[:-1] if decoded.endswith(":") else decoded
 
 
-def check_origin(source: SourceConfig, request: web.BaseRequest) -> None:
+def check_origin(source: SourceConfig, origin: str | None) -> None:
     """Refuse the requests of pages that may not send for a source.
 
     The page can read the answer: a browser that hides it makes SDKs send again and again.
 
+    :param origin: what the browser says of the page; None of what is none.
     :raises RequestError: (400) the page's origin is not listed.
     """
-    origin = request.headers.get("Origin")
     if origin is not None and not is_origin_allowed(origin, source.allowed_origins):
         raise RequestError(
             400,

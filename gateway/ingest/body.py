@@ -8,7 +8,7 @@ from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Lease
 from gateway.ingest.refusals import no_room
 
-__all__ = ["check_density", "inflate", "read_body"]
+__all__ = ["check_density", "encoding_of", "inflate", "read_body", "take_body"]
 
 _BAD_STREAM: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub errs
 _GZIP = 31  # window bits that make zlib expect a gzip header
@@ -40,7 +40,7 @@ async def read_body(
     :param max_bytes: the largest body, before and after inflating.
     :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
     """
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    encoding = encoding_of(request)
     if encoding not in ("", "identity") and encoding not in _WINDOW_BITS:
         raise RequestError(
             400,
@@ -60,6 +60,30 @@ async def read_body(
             # The low-level server leaves this to the handler; without it curl waits a second.
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await _read_all(request, lease, arrivals, max_bytes)
+    return _unpacked(body, encoding, lease, arrivals, max_bytes)
+
+
+def take_body(
+    body: bytes, encoding: str, *, lease: Lease, arrivals: Arrivals, max_bytes: int
+) -> bytes:
+    """Return a body that is there, as ``read_body`` does.
+
+    :param encoding: one that ``read_body`` has accepted.
+    """
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    _hold(lease, len(body), arrivals)
+    return _unpacked(body, encoding, lease, arrivals, max_bytes)
+
+
+def encoding_of(request: web.BaseRequest) -> str:
+    """Return what a body is compressed with, "" for nothing that is known."""
+    return request.headers.get("Content-Encoding", "").strip().lower()
+
+
+def _unpacked(
+    body: bytes, encoding: str, lease: Lease, arrivals: Arrivals, max_bytes: int
+) -> bytes:
     if encoding in _WINDOW_BITS:
         body = inflate(body, encoding, max_bytes)
         _hold(lease, len(body), arrivals)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -18,6 +18,9 @@ from gateway.ingest.projects import Projects
 from gateway.ingest.upstream import Upstream
 from gateway.records import Endpoint, Record, Verdict
 from gateway.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from gateway.ingest.intake import Told
 
 __all__ = ["Accept", "AcceptRecords", "Call", "Services"]
 
@@ -83,9 +86,10 @@ class Call:
     :param family: whose SDK sent it, as far as that is known.
     :param params: what stands in the path where the route's pattern has names in braces.
     :param lease: holds what the request takes of the memory for all of them.
+    :ivar told: what it says around its payload, where its route takes events.
     """
 
-    __slots__ = ("family", "lease", "params", "request", "services")
+    __slots__ = ("family", "lease", "params", "request", "services", "told")
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class Call:
         self.params = params
         self.services = services
         self.lease = lease
+        self.told: Told | None = None
 
     def key(self) -> str | None:
         """Return the write key of the headers or the query, None when there is none."""

@@ -10,6 +10,7 @@ request, and an answer takes several steps to become bytes.  Whatever is unusual
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import StreamReader, web
@@ -20,6 +21,7 @@ from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.budget import Lease
 from gateway.ingest.eager import Steps
+from gateway.ingest.heads import MAX_HEADS, Head, Known, split
 from gateway.ingest.refusals import no_room, slow_head
 
 if TYPE_CHECKING:
@@ -70,12 +72,14 @@ class Connection(web.RequestHandler):
         "_came",
         "_deaf",
         "_discarded",
+        "_head",
         "_head_bytes",
         "_head_lease",
         "_head_since",
         "_head_taken",
         "_hub",
         "_is_chunked",
+        "_known",
         "_lingering",
         "_prompt",
         "_rests_until",
@@ -85,6 +89,8 @@ class Connection(web.RequestHandler):
     def __init__(self, hub: "Connections", **options: Any) -> None:
         super().__init__(hub, **options)
         self._hub = hub
+        self._known: dict[Head, Known] = {}
+        self._head: Head | None = None  # of the request under way, while it could be remembered
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._is_chunked = False  # likewise
         self._prompt: Steps | None = None  # of a request that is handled without a task
@@ -109,6 +115,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives; see ``asyncio.Protocol``."""
+        if self._known and self._is_at_rest and self._begin_again(data):
+            return
         if self._deaf:
             self._discard(len(data))
             return
@@ -122,7 +130,7 @@ class Connection(web.RequestHandler):
         self._waiter = waiter
         if self._messages:
             self._take_requests()
-            if waiter is not None and self._prompt is None and not self._begin_promptly():
+            if waiter is not None and self._prompt is None and not self._begin_promptly(data):
                 self._wake_task()
         elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
             self._take_part_of_head(data)
@@ -211,10 +219,39 @@ class Connection(web.RequestHandler):
         self._body = EMPTY_PAYLOAD  # which knows nothing of this connection
         super().connection_lost(exc)
 
-    # The short way
+    # The short ways
 
-    def _begin_promptly(self) -> bool:
-        """Handle the request that has come, if it is one of the usual; return whether it was."""
+    def _begin_again(self, data: bytes) -> bool:
+        """Handle what has come if it is a request whose head is known; return whether it was."""
+        request = split(data)
+        known = self._known.get(request.head) if request is not None else None
+        if request is None or known is None or self._hub.draining:
+            return False
+        if self._head_since:
+            self._end_head()
+        self._request_count += 1
+        self._begin(self._answer_again(known, request.body))
+        return True
+
+    def remember(self, known: Known) -> None:
+        """Know the head of the request that is handled now again."""
+        if self._head is not None and len(self._known) < MAX_HEADS:
+            self._known[self._head] = known
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether nothing has come that is not answered, and nothing ends the connection."""
+        return (
+            self.is_idle
+            and not (self._messages or self._paused or self._close or self._force_close)
+            and self._body.is_eof()
+        )
+
+    def _begin_promptly(self, data: bytes) -> bool:
+        """Handle the request that has come, if it is one of the usual; return whether it was.
+
+        :param data: with which it came to its end.
+        """
         message, body = self._messages[0]
         if (
             not isinstance(message, RawRequestMessage)
@@ -225,15 +262,33 @@ class Connection(web.RequestHandler):
             return False
         self._messages.popleft()
         self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
-        self._request_in_progress = True
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._head = None
+        if len(self._known) < MAX_HEADS and (parts := split(data)) is not None:
+            self._head = parts.head
         writer = cast(StreamWriter, None)  # made where it is needed
         task = cast("asyncio.Task[None]", self._task_handler)
         request = web.BaseRequest(message, body, self, writer, task, self._loop)
         self._current_request = request
-        self._prompt = Steps(self._answer_promptly(request))
-        self._prompt.go_on()
+        self._begin(self._answer_promptly(request))
         return True
+
+    def _begin(self, answering: Coroutine[Any, Any, None]) -> None:
+        self._request_in_progress = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._prompt = Steps(answering)
+        self._prompt.go_on()
+
+    async def _answer_again(self, known: Known, body: bytes) -> None:
+        goes_on = False
+        try:
+            answering = self._hub.respond_again(self, known, body)
+            del body
+            answer, goes_on = await answering
+            if self.transport is not None:
+                self.transport.write(answer)
+        except Exception:
+            _log.exception("an answer failed; its connection is closed")
+        self._end(goes_on=goes_on)
 
     async def _answer_promptly(self, request: web.BaseRequest) -> None:
         """Do what aiohttp does with a request, and end the connection where it has to end."""
@@ -252,6 +307,9 @@ class Connection(web.RequestHandler):
         except Exception:
             _log.exception("an answer failed; its connection is closed")
         self._current_request = None
+        self._end(goes_on=goes_on)
+
+    def _end(self, *, goes_on: bool) -> None:
         self._prompt, self._request_in_progress = None, False
         if self._handler_waiter is not None:
             self._handler_waiter.set_result(None)
@@ -400,5 +458,5 @@ class Connection(web.RequestHandler):
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         response = replies.failed(_INVALID)
-        replies.complete(request, response)
+        replies.complete(response, request.headers.get("Origin"))
         return response

@@ -12,6 +12,7 @@ from gateway.ingest import replies
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Budget
 from gateway.ingest.connection import Connection
+from gateway.ingest.heads import Known
 from gateway.ingest.refusals import too_many_connections
 from gateway.telemetry import Telemetry
 
@@ -38,6 +39,7 @@ _ENDING_S = 0.0002
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _Respond = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | bytes]]
+_RespondAgain = Callable[[Connection, Known, bytes], Awaitable[tuple[bytes, bool]]]
 
 
 class Connections(web.Server):
@@ -45,6 +47,8 @@ class Connections(web.Server):
 
     :param respond: does the same as ``handler`` without a task; bytes are the whole answer.
     :param is_prompt: tells which requests it can be asked for.
+    :param respond_again: answers a body whose head is known, and tells whether its connection
+        goes on.
     :param max_connections: those beyond it are answered 503 and closed.
     :param header_timeout_s: time from the first byte of a request to the end of its headers.
     """
@@ -54,6 +58,7 @@ class Connections(web.Server):
         handler: _Handler,
         *,
         respond: _Respond,
+        respond_again: _RespondAgain,
         is_prompt: Callable[[RawRequestMessage], bool],
         budget: Budget,
         arrivals: Arrivals,
@@ -73,6 +78,7 @@ class Connections(web.Server):
             max_line_size=_MAX_LINE_BYTES,
         )
         self.respond = respond
+        self.respond_again = respond_again
         self.is_prompt = is_prompt
         self.budget = budget
         self.header_timeout_s = header_timeout_s

@@ -2,15 +2,16 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from gateway.config import IpPolicy
+from gateway.config import IpPolicy, SourceConfig
 from gateway.events import Received, decode
 from gateway.ingest.attempts import repeats_sent_at
 from gateway.ingest.auth import check_origin, key_in_body
-from gateway.ingest.call import Call
+from gateway.ingest.call import Call, Services
 from gateway.ingest.replies import ACCEPTED, Answer
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "Told"]
 
 _DEVICES = ("analytics-ios/", "analytics-android/")
 """What Segment's former SDKs for telephones call themselves; they send where servers do."""
@@ -22,20 +23,35 @@ def _keep(call: Call) -> IpPolicy:
     return "keep"
 
 
-def _is_from_device(call: Call, received: Received) -> bool:
-    """Return whether a page or a telephone has sent events to where servers send as well."""
-    headers = call.request.headers
-    return (
-        "Origin" in headers
-        or headers.get("User-Agent", "").startswith(_DEVICES)
-        or (bool(received.events) and received.events[0].channel == "mobile")  # as RudderStack's
-    )
+def _is_from_device(received: Received) -> bool:
+    """Return whether events that servers send as well say that they are a telephone's."""
+    return bool(received.events) and received.events[0].channel == "mobile"  # RudderStack's do
 
 
 def _browser(user_agent: str) -> str | None:
     """Return what a browser calls itself; SDKs and HTTP libraries tell nothing of the user."""
     is_browser = user_agent.startswith("Mozilla/") and len(user_agent) <= _MAX_USER_AGENT
     return user_agent if is_browser else None
+
+
+class Told(NamedTuple):
+    """What a request says around its payload; the same headers and path say the same again.
+
+    :param source: None where the payload has to name it.
+    :param origin: of the page that sends it.
+    :param sent_at: where no payload says so.
+    :param from_device: see ``Intake``; None where the payload decides.
+    :param browser: what it calls itself.
+    :param ip: see ``Intake``.
+    """
+
+    source: SourceConfig | None
+    origin: str | None
+    sent_at: str | None
+    from_device: bool | None
+    browser: str | None
+    is_retry: bool
+    ip: IpPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,35 +89,71 @@ class Intake:
             (503) it is too slow, or there is no room for it.
         :raises SpoolUnavailable: nothing was kept.
         """
-        services, headers = call.services, call.request.headers
-        key = self.key(call)
-        source = services.sources.find(key) if key is not None else None
-        if source is not None:
-            check_origin(source, call.request)
+        call.told = told = self._read(call)
         if payload is None:
             payload = await self.payload(call)
+        stored = self.store(
+            told, payload, call.services, client_ip=call.client_ip(), hold=call.lease.resize
+        )
+        del payload
+        await stored
+        return self.answer()
+
+    def _read(self, call: Call) -> Told:
+        headers = call.request.headers
+        origin, agent = headers.get("Origin"), headers.get("User-Agent", "")
+        key = self.key(call)
+        source = call.services.sources.find(key) if key is not None else None
+        if source is not None:
+            check_origin(source, origin)
+        is_device = origin is not None or agent.startswith(_DEVICES)
+        return Told(
+            source=source,
+            origin=origin,
+            sent_at=headers.get("SentAt"),  # RudderStack's
+            from_device=self.from_device if self.from_device is not None else is_device or None,
+            browser=_browser(agent),
+            is_retry=repeats_sent_at(headers),
+            ip=self.ip(call),
+        )
+
+    async def store(
+        self,
+        told: Told,
+        payload: bytes,
+        services: Services,
+        *,
+        client_ip: str | None,
+        hold: Callable[[int], bool],
+    ) -> None:
+        """Return when the events of a payload are on disk.
+
+        :param client_ip: the address that the request comes from.
+        :param hold: as for ``Accept``.
+        :raises RequestError, SpoolUnavailable: as for the handler.
+        """
         received = self.decode(payload)
+        source = told.source
         if source is None:
             key = key_in_body(received) if self.has_key_in_body else None
             source = services.sources.default if key is None and self.may_lack_key else None
             source = source or services.sources.find(key)
-            check_origin(source, call.request)
+            check_origin(source, told.origin)
         if received.shared.sent_at is None:
-            received.shared.sent_at = headers.get("SentAt")  # RudderStack's
-        from_device = self.from_device
+            received.shared.sent_at = told.sent_at
+        from_device = told.from_device
         if from_device is None:
-            from_device = _is_from_device(call, received)
+            from_device = _is_from_device(received)
         stored = services.accept(
             source,
             received,
             default_type=self.type,
-            client_ip=call.client_ip() if from_device else None,
-            user_agent=_browser(headers.get("User-Agent", "")) if from_device else None,
-            is_retry=repeats_sent_at(headers),
-            hold=call.lease.resize,
-            ip=self.ip(call),
+            client_ip=client_ip if from_device else None,
+            user_agent=told.browser if from_device else None,
+            is_retry=told.is_retry,
+            hold=hold,
+            ip=told.ip,
         )
         # What waits for the disk is the records; nothing else of the request is kept.
         del payload, received
         await stored
-        return self.answer()

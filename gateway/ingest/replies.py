@@ -61,13 +61,16 @@ class Constant:
         """Return it as aiohttp sends it."""
         return web.Response(body=self.body, content_type=_JSON)
 
-    def wire(self, request: web.BaseRequest) -> bytes:
-        """Return it as it is sent on a connection that goes on."""
-        if "Origin" in request.headers:
-            return wire(request, self.response())
+    def wire(self, origin: str | None) -> bytes:
+        """Return it as it is sent on a connection that goes on.
+
+        :param origin: as for ``complete``.
+        """
+        if origin is not None:
+            return wire(self.response(), origin)
         date = rfc822_formatted_time()
         if date != self._date:
-            self._wire, self._date = wire(request, self.response()), date
+            self._wire, self._date = wire(self.response(), None), date
         return self._wire
 
 
@@ -144,18 +147,21 @@ def raw(error: RequestError) -> bytes:
     return f"{head}\r\n".encode() + body
 
 
-def wire(request: web.BaseRequest, response: web.Response) -> bytes:
-    """Return an answer as it is sent on a connection of HTTP/1.1 that goes on.
+def wire(response: web.Response, origin: str | None) -> bytes:
+    """Return an answer as it is sent on a connection of HTTP/1.1.
 
     :param response: that has all its headers but those that every answer has, and its body.
+    :param origin: as for ``complete``.
     """
-    complete(request, response)
+    complete(response, origin)
     body = response.body
     if not isinstance(body, bytes):
         raise TypeError("the body is not at hand")
     headers = response.headers
     headers["Content-Length"] = str(len(body))
     headers["Date"] = rfc822_formatted_time()
+    if response.keep_alive is False:
+        headers["Connection"] = "close"
     return _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers) + body
 
 
@@ -175,12 +181,14 @@ def preflight(request: web.BaseRequest) -> web.Response:
     return response
 
 
-def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Add what every answer has: pages of any origin may read it, errors included."""
+def complete(response: web.StreamResponse, origin: str | None) -> None:
+    """Add what every answer has: pages of any origin may read it, errors included.
+
+    :param origin: of the page that asked.
+    """
     headers = response.headers
     headers["Server"] = "gateway"  # else aiohttp tells its version
     headers.add("Vary", "Origin")
-    origin = request.headers.get("Origin")
     if origin is None:
         headers["Access-Control-Allow-Origin"] = "*"
         return

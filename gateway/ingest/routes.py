@@ -16,7 +16,7 @@ from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.call import Call
 
-__all__ = ["Found", "Handler", "Refuse", "Route", "Routes"]
+__all__ = ["Found", "Handler", "Refuse", "Route", "Routes", "as_json"]
 
 Handler: TypeAlias = Callable[[Call], Awaitable[replies.Answer]]
 Refuse: TypeAlias = Callable[[Call, RequestError], web.StreamResponse]
@@ -26,7 +26,8 @@ _NAME = re.compile(r"\{(\w+)\}")
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
-def _as_json(call: Call, error: RequestError) -> web.StreamResponse:
+def as_json(call: Call, error: RequestError) -> web.StreamResponse:
+    """Refuse as most SDKs understand it."""
     return replies.failed(error)
 
 
@@ -44,7 +45,7 @@ class Route:
 
     family: str
     handle: Handler
-    refuse: Refuse = _as_json
+    refuse: Refuse = as_json
     needs_task: bool = False
 
 

@@ -7,10 +7,12 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar, cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11, RawRequestMessage
+from prometheus_client import Counter
 
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
@@ -19,14 +21,17 @@ from gateway.ingest import jitsu, mixpanel, pages, replies, rudder, segment, sha
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources
-from gateway.ingest.budget import Budget
+from gateway.ingest.body import encoding_of, take_body
+from gateway.ingest.budget import Budget, Lease
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
 from gateway.ingest.descriptors import connections_allowed, raise_limit
+from gateway.ingest.heads import Known
+from gateway.ingest.intake import Intake
 from gateway.ingest.projects import Projects
-from gateway.ingest.routes import Found, Routes
+from gateway.ingest.routes import Found, Handler, Routes, as_json
 from gateway.ingest.sockets import BACKLOG, listen
 from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
@@ -36,6 +41,8 @@ from gateway.telemetry import Telemetry
 __all__ = ["IngestServer"]
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _ROUTES = (
     pages.ROUTES,
@@ -82,6 +89,7 @@ class IngestServer:
             upstream=self._upstream,
             telemetry=telemetry,
         )
+        self._answered: dict[tuple[str, int], Counter] = {}
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
         self._listeners: Sequence[asyncio.Server | TlsListener] = ()
@@ -104,6 +112,7 @@ class IngestServer:
         self._connections = Connections(
             self._handle,
             respond=self._respond,
+            respond_again=self._respond_again,
             is_prompt=self._is_prompt,
             budget=self._budget,
             arrivals=self._arrivals,
@@ -192,17 +201,49 @@ class IngestServer:
         """Answer a request of which ``_is_prompt`` holds, in bytes if the connection goes on."""
         answer = await self._answer(request)
         if not self._is_last(request):
+            origin = request.headers.get("Origin")
             if isinstance(answer, replies.Constant):
-                return answer.wire(request)
+                return answer.wire(origin)
             if type(answer) is web.Response and answer.keep_alive is not False:
-                return replies.wire(request, answer)
+                return replies.wire(answer, origin)
         return self._whole(request, answer)
+
+    async def _respond_again(
+        self, connection: Connection, known: Known, body: bytes
+    ) -> tuple[bytes, bool]:
+        """Answer a request whose head is known; tell whether its connection goes on."""
+        origin = known.told.origin
+        with self._budget.lease() as lease:
+            stored = self._store(known, body, lease)
+            del body
+            error = await self._attempt(stored, known.family, connection)
+        answer = known.intake.answer() if error is None else replies.failed(error)
+        self._count(known.family, answer.status)
+        if isinstance(answer, replies.Constant):
+            return answer.wire(origin), True
+        response = cast(web.Response, answer)
+        return replies.wire(response, origin), response.keep_alive is not False
+
+    async def _store(self, known: Known, body: bytes, lease: Lease) -> None:
+        payload = take_body(
+            body,
+            known.encoding,
+            lease=lease,
+            arrivals=self._arrivals,
+            max_bytes=self._config.max_body_bytes,
+        )
+        del body
+        stored = known.intake.store(
+            known.told, payload, self._services, client_ip=known.client_ip, hold=lease.resize
+        )
+        del payload
+        await stored
 
     def _whole(self, request: web.BaseRequest, answer: replies.Answer) -> web.StreamResponse:
         response = answer.response() if isinstance(answer, replies.Constant) else answer
         if self._is_last(request):
             response.force_close()
-        replies.complete(request, response)
+        replies.complete(response, request.headers.get("Origin"))
         return response
 
     async def _answer(self, request: web.BaseRequest) -> replies.Answer:
@@ -215,7 +256,7 @@ class IngestServer:
             family, answer = "other", self._without_route(request)
         else:
             family, answer = await self._call(request, found)
-        self._telemetry.requests.labels(family, str(answer.status)).inc()
+        self._count(family, answer.status)
         return answer
 
     async def _call(self, request: web.BaseRequest, found: Found) -> tuple[str, replies.Answer]:
@@ -223,23 +264,40 @@ class IngestServer:
         route, params = found
         with self._budget.lease() as lease:
             call = Call(request, route.family, params, self._services, lease)
-            try:
-                response = await route.handle(call)
-                return call.family, response
-            # No error outlives its clause: it would keep the body in memory.
-            except RequestError as error:
-                if error.code == "overloaded":
-                    self._send_away(request, "memory")
-                # That of a body that was cut off stays with it, and its traceback would keep all.
-                error.__traceback__ = None
-                return call.family, route.refuse(call, error)
-            except SpoolUnavailable as error:
-                self._send_away(request, "spool")
-                return call.family, route.refuse(call, _unavailable(error))
-            except Exception:
-                _log.exception("a %s request failed inside; answered 503", call.family)
-                internal = RequestError(503, "internal_error", "try again later", retry_after_s=5)
-                return call.family, route.refuse(call, internal)
+            answer = await self._attempt(route.handle(call), route.family, request.protocol)
+            if isinstance(answer, RequestError):
+                return call.family, route.refuse(call, answer)
+            if isinstance(answer, replies.Constant) and route.refuse is as_json:
+                self._remember(call, route.handle)
+            return call.family, answer
+
+    async def _attempt(
+        self, work: Awaitable[T], family: str, connection: asyncio.BaseProtocol
+    ) -> T | RequestError:
+        """Return what work results in, or else what its client is told."""
+        try:
+            return await work
+        # No error outlives its clause: it would keep the body in memory.
+        except RequestError as error:
+            if error.code == "overloaded":
+                self._send_away(connection, "memory")
+            # That of a body that was cut off stays with it, and its traceback would keep all.
+            error.__traceback__ = None
+            return error
+        except SpoolUnavailable as error:
+            self._send_away(connection, "spool")
+            return _unavailable(error)
+        except Exception:
+            _log.exception("a %s request failed inside; answered 503", family)
+            return RequestError(503, "internal_error", "try again later", retry_after_s=5)
+
+    def _remember(self, call: Call, handle: Handler) -> None:
+        """Have a connection know the head of a request again."""
+        connection = call.request.protocol
+        if isinstance(connection, Connection) and isinstance(handle, Intake) and call.told:
+            encoding = encoding_of(call.request)
+            known = Known(handle, call.told, call.family, encoding, call.client_ip())
+            connection.remember(known)
 
     def _without_route(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
@@ -257,11 +315,18 @@ class IngestServer:
         draining = self._connections is not None and self._connections.draining
         return draining or not request.content.is_eof()
 
-    def _send_away(self, request: web.BaseRequest, reason: str) -> None:
+    def _send_away(self, connection: asyncio.BaseProtocol, reason: str) -> None:
         """Count a refusal, and take nothing more from that client until a while has passed."""
         self._telemetry.refusals.labels(reason).inc()
-        if isinstance(request.protocol, Connection):
-            request.protocol.rest()
+        if isinstance(connection, Connection):
+            connection.rest()
+
+    def _count(self, family: str, status: int) -> None:
+        counter = self._answered.get((family, status))
+        if counter is None:  # finding it takes longer than counting
+            counter = self._telemetry.requests.labels(family, str(status))
+            self._answered[family, status] = counter
+        counter.inc()
 
 
 def _unavailable(error: SpoolUnavailable) -> RequestError:

@@ -190,7 +190,7 @@ def _take_headers(
         if name in answer.headers:
             response.headers[name] = answer.headers[name]
     varies = response.headers.get("Vary")
-    replies.complete(request, response)
+    replies.complete(response, request.headers.get("Origin"))
     if varies and "Origin" in request.headers:
         response.headers["Vary"] = f"Origin, {varies}"
 
