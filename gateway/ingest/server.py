@@ -12,7 +12,6 @@ from typing import TypeVar, cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from prometheus_client import Counter
 
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
@@ -89,7 +88,6 @@ class IngestServer:
             upstream=self._upstream,
             telemetry=telemetry,
         )
-        self._answered: dict[tuple[str, int], Counter] = {}
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
         self._listeners: Sequence[asyncio.Server | TlsListener] = ()
@@ -218,7 +216,7 @@ class IngestServer:
             del body
             error = await self._attempt(stored, known.family, connection)
         answer = known.intake.answer() if error is None else replies.failed(error)
-        self._count(known.family, answer.status)
+        self._telemetry.requests.labels(known.family, str(answer.status)).inc()
         if isinstance(answer, replies.Constant):
             return answer.wire(origin), True
         response = cast(web.Response, answer)
@@ -256,7 +254,7 @@ class IngestServer:
             family, answer = "other", self._without_route(request)
         else:
             family, answer = await self._call(request, found)
-        self._count(family, answer.status)
+        self._telemetry.requests.labels(family, str(answer.status)).inc()
         return answer
 
     async def _call(self, request: web.BaseRequest, found: Found) -> tuple[str, replies.Answer]:
@@ -320,13 +318,6 @@ class IngestServer:
         self._telemetry.refusals.labels(reason).inc()
         if isinstance(connection, Connection):
             connection.rest()
-
-    def _count(self, family: str, status: int) -> None:
-        counter = self._answered.get((family, status))
-        if counter is None:  # finding it takes longer than counting
-            counter = self._telemetry.requests.labels(family, str(status))
-            self._answered[family, status] = counter
-        counter.inc()
 
 
 def _unavailable(error: SpoolUnavailable) -> RequestError:
