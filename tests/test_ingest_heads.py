@@ -1,0 +1,322 @@
+"""Requests whose head a connection has understood before: nothing about them may be different."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
+from gateway.errors import SpoolUnavailable
+from gateway.ingest import IngestServer
+from gateway.ingest.heads import split
+from tests.support.serving import EVENT, KEY, Answer, message, serving
+from tests.test_ingest_answers import BrokenSpool
+
+AUTH = {"X-Write-Key": KEY}
+REQUEST = message("/v1/batch", EVENT, AUTH)
+
+
+@pytest.fixture(autouse=True)
+def again(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The bodies of requests that were answered without being parsed."""
+    bodies: list[bytes] = []
+    respond_again = IngestServer._respond_again
+
+    async def seen(self: IngestServer, connection: Any, known: Any, body: bytes) -> Any:
+        bodies.append(body)
+        return await respond_again(self, connection, known, body)
+
+    monkeypatch.setattr(IngestServer, "_respond_again", seen)
+    return bodies
+
+
+def event(name: str, **members: Any) -> bytes:
+    return json.dumps({**json.loads(EVENT), "event": name, "messageId": name, **members}).encode()
+
+
+def without_date(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+    headers = sorted((n, v) for n, v in answer.headers.items() if n not in ("Date", "Retry-After"))
+    return answer.status, headers, answer.body
+
+
+class TestSplit:
+    HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nX: y\r\n\r\n"
+
+    def test_tells_the_head_without_the_length_from_the_body(self) -> None:
+        parts = split(self.HEAD % b"12" + b"x" * 12)
+        assert parts is not None
+        assert parts.head == (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ",
+            b"\r\nX: y",
+        )
+        assert parts.body == b"x" * 12
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            HEAD,
+            HEAD % b"12" + b"x" * 11,
+            HEAD % b"12" + b"x" * 13,
+            HEAD % b"12" + b"x" * 12 + HEAD % b"1" + b"x",
+            HEAD % b"012" + b"x" * 12,
+            HEAD % b"+12" + b"x" * 12,
+            HEAD % b"12 " + b"x" * 12,
+            HEAD % b"0x1" + b"x",
+            HEAD % b"0",
+            HEAD.replace(b"\r\nX", b",12\r\nX") % b"12" + b"x" * 12,
+            HEAD.replace(b"\r\nX", b"\nX") % b"12" + b"x" * 12,
+            b"POST / HTTP/1.1\r\nHost: a\r\n\r\nContent-Length: 3\r\nabc",
+            HEAD.replace(b"y", b"y" * 4096) % b"12" + b"x" * 12,
+        ],
+    )
+    def test_anything_else_is_left_to_the_parser(self, data: bytes) -> None:
+        assert split(data) is None
+
+    def test_digits_in_another_place_make_another_head(self) -> None:
+        line = b"\r\nContent-Length: "
+        one = split(b"P" + line + b"1" + line + b"\r\n\r\nx")
+        other = split(b"P" + line + line + b"1" + b"\r\n\r\nx")
+        assert one is None or other is None or one.head != other.head
+
+
+async def test_later_requests_are_kept_and_answered_as_the_first(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    async with serving(tmp_path) as served, served.connection() as connection:
+        answers = []
+        for number in range(4):
+            await connection.send(message("/v1/batch", event("E" * (number + 1)), AUTH))
+            answers.append(await connection.answer())
+        assert len(again) == 3
+        assert await served.names() == ["E", "EE", "EEE", "EEEE"]
+    assert {str(without_date(answer)) for answer in answers} == {str(without_date(answers[0]))}
+    assert answers[3].status == 200
+    assert answers[3].headers["Date"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/t", {"Origin": "https://shop.example", **AUTH}),
+        ("/v1/track?writeKey=" + KEY, {}),
+        ("/api/s/event", AUTH),
+        ("/beacon/v1/batch?writeKey=" + KEY, {}),
+        ("/v1/i", {"Content-Encoding": "gzip", **AUTH}),
+        ("/v1/page", {"SentAt": "2020-01-01T00:00:00Z", "X-Retry-Count": "1", **AUTH}),
+    ],
+)
+async def test_what_headers_and_path_say_holds_for_later_requests_too(
+    tmp_path: Path, again: list[bytes], path: str, headers: dict[str, str]
+) -> None:
+    browser = {"User-Agent": "Mozilla/5.0 (X)", **headers}
+    body = event("E", type=None, timestamp="2026-11-01T00:00:00Z")
+    packed = gzip.compress(body) if "Content-Encoding" in headers else body
+    async with serving(tmp_path) as served, served.connection() as connection:
+        answers = []
+        for _ in range(2):
+            await connection.send(message(path, packed, browser))
+            answers.append(await connection.answer())
+        assert again == [packed]
+        records = await served.records()
+    assert without_date(answers[0]) == without_date(answers[1])
+    assert answers[0].status == 200
+    assert len(records) % 2 == 0
+    half = len(records) // 2
+    assert records[:half] == records[half:] or records[::2] == records[1::2]
+
+
+async def test_key_in_the_body_is_looked_at_every_time(tmp_path: Path, again: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.connection() as connection:
+        for key, status in ((KEY, 200), ("wrong", 401), (KEY, 200)):
+            await connection.send(message("/v1/t", event("E", writeKey=key)))
+            assert (await connection.answer()).status == status
+        assert len(again) == 2
+        assert len(await served.names()) == 2
+
+
+async def test_page_that_may_not_send_is_refused_again_whatever_names_the_source(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    source = SourceConfig(
+        name="web", write_key=Secret(KEY), allowed_origins=("https://good.example",)
+    )
+    bad = {"Origin": "https://bad.example"}
+    async with serving(tmp_path, sources=[source]) as served, served.connection() as connection:
+        for _ in range(3):
+            await connection.send(message("/v1/t", event("E", writeKey=KEY), bad))
+            answer = await connection.answer()
+            assert (answer.status, answer.code) == (400, "origin_not_allowed")
+        assert not again
+
+
+async def test_wrong_key_is_never_known(tmp_path: Path, again: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.connection() as connection:
+        for _ in range(3):
+            await connection.send(message("/v1/t", EVENT, {"X-Write-Key": "wrong"}))
+            assert (await connection.answer()).status == 401
+        assert not again
+
+
+async def test_another_connection_knows_nothing(tmp_path: Path, again: list[bytes]) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(3):
+            assert (await served.exchange(REQUEST)).status == 200
+        assert not again
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[1",
+        b'{"batch":1}',
+        b"[" * 100_000,
+        b"{}," * 210_000,
+        b"\xff\xfe",
+        b'{"batch":[1,{"type":"track","event":"E","userId":"u"}]}',
+    ],
+)
+async def test_what_cannot_be_read_is_refused_as_at_first(
+    tmp_path: Path, again: list[bytes], body: bytes
+) -> None:
+    async with serving(tmp_path) as served:
+        first = await served.exchange(message("/v1/batch", body, AUTH))
+        async with served.connection() as connection:
+            await connection.send(REQUEST)
+            assert (await connection.answer()).status == 200
+            await connection.send(message("/v1/batch", body, AUTH))
+            second = await connection.answer()
+            await connection.send(REQUEST)
+            assert (await connection.answer()).status == 200
+        assert without_date(first) == without_date(second)
+        assert again  # of large ones only the last: they come in pieces
+
+
+async def test_what_is_too_large_once_inflated_ends_the_connection_as_at_first(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    packed = {"Content-Encoding": "gzip", **AUTH}
+    bomb = message("/v1/batch", gzip.compress(b" " * 300_000), packed)
+    async with serving(tmp_path, max_body_bytes=100_000) as served:
+        first = await served.exchange(bomb)
+        async with served.connection() as connection:
+            await connection.send(message("/v1/batch", gzip.compress(EVENT), packed))
+            assert (await connection.answer()).status == 200
+            await connection.send(bomb)
+            second = await connection.answer()
+            assert (second.status, second.code) == (400, "body_too_large")
+            assert await connection.ended() == b""
+    assert len(again) == 1
+    assert without_date(first) == without_date(second)
+
+
+async def test_full_memory_and_broken_spool_are_answered_503(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    async with serving(tmp_path, spool_type=BrokenSpool, max_bytes_in_flight=16_384) as served:
+        assert isinstance(served.spool, BrokenSpool)
+        async with served.connection() as connection:
+            await connection.send(REQUEST)
+            assert (await connection.answer()).status == 200
+            served.spool.error = SpoolUnavailable("no space", retry_after_s=17)
+            await connection.send(REQUEST)
+            answer = await connection.answer()
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "17")
+            served.spool.error = None
+            others = served.ingest._budget.lease()
+            assert others.resize(16_000)
+            await connection.send(REQUEST)
+            answer = await connection.answer()
+            assert (answer.status, answer.code) == (503, "overloaded")
+            assert answer.headers["Retry-After"].isdecimal()
+            others.release()
+            await connection.send(REQUEST)
+            assert (await connection.answer()).status == 200
+        assert len(again) == 3
+        assert served.ingest._budget.used == 0
+        assert await served.names() == ["E", "E"]
+
+
+async def test_requests_that_come_together_or_in_pieces_are_answered_in_order(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    async with serving(tmp_path) as served, served.connection() as connection:
+        await connection.send(REQUEST)
+        assert (await connection.answer()).status == 200
+        await connection.send(message("/v1/batch", event("A"), AUTH))
+        together = [message("/v1/batch", event(name), AUTH) for name in "BC"]
+        await connection.send(b"".join(together))
+        for _ in range(3):
+            assert (await connection.answer()).status == 200
+        for part in (REQUEST[:20], REQUEST[20:-5], REQUEST[-5:]):
+            await connection.send(part)
+            await asyncio.sleep(0.05)
+        assert (await connection.answer()).status == 200
+        await connection.send(message("/v1/batch", event("D"), AUTH))
+        assert (await connection.answer()).status == 200
+        assert await served.names() == ["E", "A", "B", "C", "E", "D"]
+        assert event("D") in again
+
+
+async def test_nothing_is_smuggled_behind_a_known_head(tmp_path: Path) -> None:
+    """The same head but for one more header is another one."""
+    lines: Sequence[tuple[tuple[str, str], int]] = [
+        (("Content-Length", "5"), 400),
+        (("Transfer-Encoding", "chunked"), 400),
+        (("X-Write-Key", "wrong"), 200),  # the first one counts
+    ]
+    for line, status in lines:
+        async with serving(tmp_path / line[0]) as served, served.connection() as connection:
+            for _ in range(2):
+                await connection.send(REQUEST)
+                assert (await connection.answer()).status == 200
+            pairs = [*AUTH.items(), ("Content-Length", str(len(EVENT))), line]
+            await connection.send(message("/v1/batch", EVENT, pairs, has_length=False))
+            assert (await connection.answer()).status == status
+            assert len(await served.names()) == (3 if status == 200 else 2)
+
+
+async def test_a_connection_knows_few_heads(tmp_path: Path, again: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.connection() as connection:
+        for _ in range(2):
+            for number in range(20):
+                request = message("/v1/batch", EVENT, {**AUTH, "X-Request-Id": str(number)})
+                await connection.send(request)
+                assert (await connection.answer()).status == 200
+        assert len(again) == 8
+        assert len(await served.names()) == 40
+
+
+async def test_a_stopping_server_says_that_the_connection_ends(tmp_path: Path) -> None:
+    room = serving(tmp_path, shutdown_timeout_s=5)
+    async with room as served, served.connection() as connection:
+        for _ in range(2):
+            await connection.send(REQUEST)
+            assert (await connection.answer()).status == 200
+        stopping = asyncio.create_task(served.ingest.stop())
+        await asyncio.sleep(0.05)
+        await connection.send(REQUEST)
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert await connection.ended() == b""
+        await stopping
+
+
+async def test_the_address_of_each_client_is_its_own(tmp_path: Path, again: list[bytes]) -> None:
+    destination = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
+    trusted = {"trusted_proxies": ("127.0.0.0/8",)}
+    room = serving(tmp_path, destinations=[destination], **trusted)
+    async with room as served, served.connection() as connection:
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"):
+            forwarded = {**AUTH, "X-Forwarded-For": address}
+            await connection.send(message("/v1/t", EVENT, forwarded))
+            assert (await connection.answer()).status == 200
+        records = await served.records()
+    assert len(again) == 2
+    addresses = [record["properties"]["ip"] for _, record in records]
+    assert addresses == ["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"]
