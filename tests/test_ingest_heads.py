@@ -309,8 +309,7 @@ async def test_a_stopping_server_says_that_the_connection_ends(tmp_path: Path) -
 
 async def test_the_address_of_each_client_is_its_own(tmp_path: Path, again: list[bytes]) -> None:
     destination = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
-    trusted = {"trusted_proxies": ("127.0.0.0/8",)}
-    room = serving(tmp_path, destinations=[destination], **trusted)
+    room = serving(tmp_path, destinations=[destination], trusted_proxies=("127.0.0.0/8",))
     async with room as served, served.connection() as connection:
         for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"):
             forwarded = {**AUTH, "X-Forwarded-For": address}
