@@ -253,6 +253,25 @@ class TestRoom:
             assert_sent_away(await one.answer(), "body_timeout")
 
 
+async def test_small_bodies_that_inflate_to_large_ones_leave_others_their_turns(
+    tmp_path: Path,
+) -> None:
+    number, slice_bytes = 40, 128 * 1024
+    body = EVENT + b" " * (8 * slice_bytes - len(EVENT))
+    zipped = message("/v1/t", gzip.compress(body), AUTH | {"Content-Encoding": "gzip"})
+    async with serving(tmp_path) as served:
+        sent = asyncio.gather(*(served.exchange(zipped) for _ in range(number)))
+        turns = most = 0
+        while not sent.done():
+            await asyncio.sleep(0)
+            turns += 1
+            most = max(most, used(served))
+        assert {answer.status for answer in await sent} == {200}
+
+    assert turns > number * 6  # one slice of one of them in each, after two at once
+    assert number * 2 * slice_bytes < most < number * 4 * slice_bytes  # which count
+
+
 @pytest.mark.parametrize(
     "body",
     [
