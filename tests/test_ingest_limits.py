@@ -253,6 +253,25 @@ class TestRoom:
             assert_sent_away(await one.answer(), "body_timeout")
 
 
+async def test_small_bodies_that_inflate_to_large_ones_leave_others_their_turns(
+    tmp_path: Path,
+) -> None:
+    number, slice_bytes = 40, 128 * 1024
+    body = EVENT + b" " * (8 * slice_bytes - len(EVENT))
+    zipped = message("/v1/t", gzip.compress(body), AUTH | {"Content-Encoding": "gzip"})
+    async with serving(tmp_path) as served:
+        sent = asyncio.gather(*(served.exchange(zipped) for _ in range(number)))
+        turns = most = 0
+        while not sent.done():
+            await asyncio.sleep(0)
+            turns += 1
+            most = max(most, used(served))
+        assert {answer.status for answer in await sent} == {200}
+
+    assert turns > number * 6  # one slice of one of them in each, after two at once
+    assert number * 2 * slice_bytes < most < number * 4 * slice_bytes  # which count
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -378,6 +397,10 @@ def connections() -> list[ServerConnection]:
     return [each for each in gc.get_objects() if type(each) is ServerConnection]
 
 
+ENDS_A_MS = 4
+"""Of connections that take too long; the work of more would be seen by others."""
+
+
 class TestTime:
     HEADER_S = 1.0
 
@@ -427,6 +450,44 @@ class TestTime:
                 await asyncio.sleep(2 * self.HEADER_S)  # idle, which is allowed
             await connection.send(b"POST")
             assert (await self.ended_in_time(connection)).startswith(b"HTTP/1.1 503 ")
+
+    async def test_slow_ones_that_came_together_are_ended_with_pauses(self, tmp_path: Path) -> None:
+        number = 400
+        slow = message("/v1/t", headers=AUTH | {"Content-Length": "1000"}, has_length=False)
+
+        async def ended(served: Serving) -> float:
+            async with served.connection() as connection:
+                await connection.send(slow)
+                assert_sent_away(await connection.answer(), "body_timeout")
+                return time.monotonic()
+
+        async with serving(tmp_path, body_timeout_s=1.0) as served:
+            times = await asyncio.gather(*(ended(served) for _ in range(number)))
+
+        assert max(times) - min(times) > number / ENDS_A_MS * 0.0009
+
+    async def test_slow_bodies_are_cut_off_one_after_the_other_as_they_began(
+        self, tmp_path: Path
+    ) -> None:
+        number, gap_s, body_s = 20, 0.02, 2.0
+        slow = message("/v1/t", headers=AUTH | {"Content-Length": "1000"}, has_length=False)
+
+        async def late(served: Serving) -> float:
+            async with served.connection() as connection:
+                await connection.send(slow)
+                began = time.monotonic()
+                assert_sent_away(await connection.answer(), "body_timeout")
+                return time.monotonic() - began - body_s
+
+        async with serving(tmp_path, body_timeout_s=body_s) as served:
+            tasks = []
+            for _ in range(number):
+                tasks.append(asyncio.create_task(late(served)))
+                await asyncio.sleep(gap_s)
+            lates = await asyncio.gather(*tasks)
+
+        # Were all looked at only once in a sweep, the first ones would wait for the last.
+        assert max(lates) - min(lates) < number * gap_s / 2
 
     async def test_body_of_a_byte_now_and_then_is_cut_off(self, served: Serving) -> None:
         headers = AUTH | {"Content-Length": "1000"}

@@ -1,7 +1,8 @@
 """One request while it is answered, and what its route may work with."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -66,7 +67,10 @@ class AcceptRecords(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the routes of all families share."""
+    """What the routes of all families share.
+
+    :param inflating: see ``read_body``.
+    """
 
     config: Config
     sources: Sources
@@ -78,6 +82,7 @@ class Services:
     projects: Projects
     upstream: Upstream
     telemetry: Telemetry
+    inflating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Call:
@@ -119,6 +124,7 @@ class Call:
             self.request,
             lease=self.lease,
             arrivals=self.services.arrivals,
+            inflating=self.services.inflating,
             max_bytes=self.services.config.server.max_body_bytes,
         )
 

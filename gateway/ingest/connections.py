@@ -2,7 +2,7 @@
 
 import asyncio
 import select
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from aiohttp import web
@@ -34,8 +34,10 @@ _POLL_S = 0.02
 
 _STEPS = 20  # of a sweep
 
-_ENDING_S = 0.0002
-"""Between the ends of two that are too slow: each takes 0.1 ms, and there may be thousands."""
+_ENDS = 4
+_ENDING_S = 0.001
+"""How many that are too slow are ended at a time, and how long after those nobody is: each takes
+0.1 ms, and there may be thousands.  It is the shortest time that the event loop can wait."""
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _Respond = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | bytes]]
@@ -87,6 +89,7 @@ class Connections(web.Server):
         self._telemetry = telemetry
         self._sweep_s = sweep_s
         self._sweeping: asyncio.Task[None] | None = None
+        self._ended = 0  # by the sweep
         self._turned_away: set[asyncio.Transport] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -123,30 +126,36 @@ class Connections(web.Server):
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
+        """Look at a part of all at a time: nobody waits for ten thousand of them."""
         while True:
-            await self._cut_slow_bodies()
-            await self._look_at_connections()
+            connections = list(self._connections)
+            step = len(connections) // _STEPS + 1
+            for start in range(0, step * _STEPS, step):
+                await self._cut_slow_bodies()
+                await self._look_at(connections[start : start + step])
+                await asyncio.sleep(self._sweep_s / _STEPS)
 
     async def _cut_slow_bodies(self) -> None:
         for body in self.arrivals.slow(self._loop.time()):
             if self.arrivals.cut(body):
                 self.count_refusal("body_timeout")
-                await asyncio.sleep(_ENDING_S)
+                await self._let_others_go_on()
 
-    async def _look_at_connections(self) -> None:
-        """Look at a part of them at a time: nobody waits for ten thousand of them."""
-        connections = list(self._connections)
-        step = len(connections) // _STEPS + 1
-        for start in range(0, step * _STEPS, step):
-            now = self._loop.time()
-            for connection in connections[start : start + step]:
-                transport = self._connections.get(connection)
-                if transport is None:
-                    continue  # it has ended meanwhile
-                if connection.sweep(now, transport):  # type: ignore[attr-defined]
-                    connection.end_slow(transport)  # type: ignore[attr-defined]
-                    await asyncio.sleep(_ENDING_S)
-            await asyncio.sleep(self._sweep_s / _STEPS)
+    async def _look_at(self, connections: Sequence[web.RequestHandler]) -> None:
+        now = self._loop.time()
+        for connection in connections:
+            transport = self._connections.get(connection)
+            if transport is None:
+                continue  # it has ended meanwhile
+            if connection.sweep(now, transport):  # type: ignore[attr-defined]
+                connection.end_slow(transport)  # type: ignore[attr-defined]
+                await self._let_others_go_on()
+
+    async def _let_others_go_on(self) -> None:
+        """Wait for a moment after some ends, which would be work without a pause otherwise."""
+        self._ended += 1
+        if self._ended % _ENDS == 0:
+            await asyncio.sleep(_ENDING_S)
 
     async def drain(self, timeout_s: float) -> None:
         """Finish the requests under way and close all connections.

@@ -223,11 +223,12 @@ class IngestServer:
         return replies.wire(response, origin), response.keep_alive is not False
 
     async def _store(self, known: Known, body: bytes, lease: Lease) -> None:
-        payload = take_body(
+        payload = await take_body(
             body,
             known.encoding,
             lease=lease,
             arrivals=self._arrivals,
+            inflating=self._services.inflating,
             max_bytes=self._config.max_body_bytes,
         )
         del body
