@@ -165,6 +165,39 @@ class TestRoom:
         assert used(served) == 0
         assert len(await served.names()) == 5
 
+    async def test_connection_of_a_refused_request_goes_on_when_its_body_has_come(
+        self, served: Serving
+    ) -> None:
+        waiting = await self.fill(served)
+        refused = message("/v1/t", sized(90_000), AUTH)
+        async with served.connection() as connection:
+            await connection.send(refused[:10_000])
+            answer = await connection.answer()
+            assert_sent_away(answer)
+            assert answer.headers["Connection"] is None
+            let_go(served)
+            assert {(await each).status for each in waiting} == {200}
+            await connection.send(refused[10_000:])
+            await connection.send(message("/v1/t", EVENT, AUTH))
+            assert (await connection.answer()).status == 200
+        assert used(served) == 0
+        assert await served.names() == ["E"] * 5
+
+    async def test_refused_body_that_does_not_come_ends_its_connection(
+        self, tmp_path: Path
+    ) -> None:
+        room = serving(
+            tmp_path, max_body_bytes=BODY_BYTES, max_bytes_in_flight=ROOM, body_timeout_s=0.5
+        )
+        async with room as served, served.connection() as connection:
+            others = served.ingest._budget.lease()
+            assert others.resize(ROOM - 10_000)
+            await connection.send(message("/v1/t", sized(90_000), AUTH)[:10_000])
+            assert_sent_away(await connection.answer())
+            assert await connection.rest() == b""
+            others.release()
+            assert used(served) == 0
+
     async def test_request_that_does_not_fit_is_refused_before_its_body(
         self, served: Serving
     ) -> None:

@@ -138,6 +138,8 @@ class Connection(web.RequestHandler):
     def _has_room_for(self, size: int, *, is_between: bool) -> bool:
         """Count what has arrived, before it is kept, until a request counts it as its own."""
         arrivals = self._hub.arrivals
+        if self._body in self._hub.unwanted:
+            return True  # it is forgotten at once
         if is_between or self._body not in arrivals:
             return self._came.resize(self._came.size + size)
         return not self._is_chunked or arrivals.grow(self._body, size)  # else it is counted whole
@@ -299,7 +301,7 @@ class Connection(web.RequestHandler):
             if isinstance(answer, bytes):
                 if self.transport is not None:
                     self.transport.write(answer)
-                goes_on = True
+                goes_on = request.content.is_eof() or await self._skip(request.content)
             else:
                 request._payload_writer = StreamWriter(self, self._loop)
                 await self.finish_response(request, answer, None)
@@ -308,6 +310,27 @@ class Connection(web.RequestHandler):
             _log.exception("an answer failed; its connection is closed")
         self._current_request = None
         self._end(goes_on=goes_on)
+
+    def may_skip(self, request: web.BaseRequest) -> bool:
+        """Return whether the rest of a body is to be read and forgotten, and the connection kept.
+
+        That of a client that was sent away for a while; a new connection would cost more.
+        """
+        length = request.content_length
+        return self._rests_until > 0 and self._prompt is not None and (length or 0) > 0
+
+    async def _skip(self, body: StreamReader) -> bool:
+        """Read a body and forget it; return whether it came to its end."""
+        unwanted = self._hub.unwanted
+        unwanted.begin(body, self._hub.budget.lease())
+        try:
+            while await body.readany():
+                pass
+        except (RequestError, web.RequestPayloadError, ConnectionError):
+            return False
+        finally:
+            unwanted.end(body)
+        return True
 
     def _end(self, *, goes_on: bool) -> None:
         self._prompt, self._request_in_progress = None, False

@@ -72,8 +72,9 @@ class IngestServer:
         self._routes = Routes(*_ROUTES)
         self._prompt_paths = self._routes.taskless("POST")
         self._budget = Budget(server.max_bytes_in_flight)
-        self._arrivals = Arrivals(
-            timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
+        self._arrivals, self._unwanted = (
+            Arrivals(timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s)
+            for _ in range(2)
         )
         self._upstream = Upstream(config.proxy, self._arrivals)
         self._services = Services(
@@ -114,6 +115,7 @@ class IngestServer:
             is_prompt=self._is_prompt,
             budget=self._budget,
             arrivals=self._arrivals,
+            unwanted=self._unwanted,
             max_connections=self._max_connections,
             header_timeout_s=config.header_timeout_s,
             sweep_s=min(1.0, config.header_timeout_s / 4, config.body_timeout_s / 4),
@@ -312,7 +314,10 @@ class IngestServer:
     def _is_last(self, request: web.BaseRequest) -> bool:
         """Whether the connection ends with this answer."""
         draining = self._connections is not None and self._connections.draining
-        return draining or not request.content.is_eof()
+        if draining or request.content.is_eof():
+            return draining
+        connection = request.protocol
+        return not (isinstance(connection, Connection) and connection.may_skip(request))
 
     def _send_away(self, connection: asyncio.BaseProtocol, reason: str) -> None:
         """Count a refusal, and take nothing more from that client until a while has passed."""
