@@ -83,6 +83,7 @@ class Connection(web.RequestHandler):
         "_lingering",
         "_prompt",
         "_rests_until",
+        "_skips_since",
         "_unread_since",
     )
 
@@ -101,6 +102,7 @@ class Connection(web.RequestHandler):
         self._head_lease: Lease | None = None
         self._rests_until = 0.0
         self._unread_since = 0.0
+        self._skips_since = 0.0  # when a request was refused whose body is still coming
         self._deaf = False
         self._discarded = 0
         self._lingering: asyncio.Future[None] | None = None
@@ -120,26 +122,34 @@ class Connection(web.RequestHandler):
         if self._deaf:
             self._discard(len(data))
             return
-        is_between = self._body.is_eof()
-        if not self._has_room_for(len(data), is_between=is_between):
+        body, is_between = self._body, self._body.is_eof()
+        has_room = self._skips_since > 0 or self._has_room_for(len(data), is_between=is_between)
+        if not has_room and not self._is_at_rest:
             self._refuse(is_between=is_between)
             return
         # The task that waits for a request is told below, where one is left for it.
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter
+        if self._skips_since:
+            self._skip(body)
+            has_room = not self._messages  # what comes behind the body is not counted yet
         if self._messages:
             self._take_requests()
-            if waiter is not None and self._prompt is None and not self._begin_promptly(data):
+            if waiter is not None and self._prompt is None and self._begin_promptly(data):
+                return  # it is counted by now, or refused
+            has_room = has_room or self._came.resize(len(data))
+            if has_room and self._prompt is None:
                 self._wake_task()
-        elif is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
+        if not has_room:
+            self._messages.clear()
+            self._refuse(is_between=is_between)
+        elif not self._messages and is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
             self._take_part_of_head(data)
 
     def _has_room_for(self, size: int, *, is_between: bool) -> bool:
         """Count what has arrived, before it is kept, until a request counts it as its own."""
         arrivals = self._hub.arrivals
-        if self._body in self._hub.unwanted:
-            return True  # it is forgotten at once
         if is_between or self._body not in arrivals:
             return self._came.resize(self._came.size + size)
         return not self._is_chunked or arrivals.grow(self._body, size)  # else it is counted whole
@@ -301,7 +311,10 @@ class Connection(web.RequestHandler):
             if isinstance(answer, bytes):
                 if self.transport is not None:
                     self.transport.write(answer)
-                goes_on = request.content.is_eof() or await self._skip(request.content)
+                goes_on = True
+                if not request.content.is_eof():
+                    self._skips_since = self._loop.time()
+                    self._skip(request.content)
             else:
                 request._payload_writer = StreamWriter(self, self._loop)
                 await self.finish_response(request, answer, None)
@@ -319,18 +332,12 @@ class Connection(web.RequestHandler):
         length = request.content_length
         return self._rests_until > 0 and self._prompt is not None and (length or 0) > 0
 
-    async def _skip(self, body: StreamReader) -> bool:
-        """Read a body and forget it; return whether it came to its end."""
-        unwanted = self._hub.unwanted
-        unwanted.begin(body, self._hub.budget.lease())
-        try:
-            while await body.readany():
-                pass
-        except (RequestError, web.RequestPayloadError, ConnectionError):
-            return False
-        finally:
-            unwanted.end(body)
-        return True
+    def _skip(self, body: StreamReader) -> None:
+        """Forget what has come of a body that nobody reads."""
+        if body.exception() is None:
+            body.read_nowait()
+        if body.is_eof():
+            self._skips_since = 0.0
 
     def _end(self, *, goes_on: bool) -> None:
         self._prompt, self._request_in_progress = None, False
@@ -440,10 +447,14 @@ class Connection(web.RequestHandler):
                 self._resume_transport_reading()
         if transport.is_closing() and not self._unread_since:
             self._unread_since = now  # it closes when everything is sent
-        return self._is_slow_head(now) or self._is_slow_reader(now)
+        return self._is_slow_head(now) or self._is_slow_reader(now) or self._is_slow_body(now)
 
     def _is_slow_head(self, now: float) -> bool:
         return self._head_since > 0 and now - self._head_since > self._hub.header_timeout_s
+
+    def _is_slow_body(self, now: float) -> bool:
+        """Whether a body that nobody reads takes too long; for others see ``Arrivals``."""
+        return self._skips_since > 0 and now - self._skips_since > self._hub.body_timeout_s
 
     def _is_slow_reader(self, now: float) -> bool:
         return self._unread_since > 0 and now - self._unread_since > _READ_S
@@ -454,6 +465,9 @@ class Connection(web.RequestHandler):
         if self._is_slow_reader(now):
             self._hub.count_refusal("slow_reader")
             transport.abort()
+        elif self._is_slow_body(now):
+            self._hub.count_refusal("body_timeout")
+            self.force_close()
         elif self._is_slow_head(now):
             self._hub.count_refusal("header_timeout")
             if self._head_bytes:

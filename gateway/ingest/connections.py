@@ -51,9 +51,9 @@ class Connections(web.Server):
     :param is_prompt: tells which requests it can be asked for.
     :param respond_again: answers a body whose head is known, and tells whether its connection
         goes on.
-    :param unwanted: watches bodies that nobody reads, since their requests are refused already.
     :param max_connections: those beyond it are answered 503 and closed.
     :param header_timeout_s: time from the first byte of a request to the end of its headers.
+    :param body_timeout_s: for the rest of a body that nobody reads.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Connections(web.Server):
         is_prompt: Callable[[RawRequestMessage], bool],
         budget: Budget,
         arrivals: Arrivals,
-        unwanted: Arrivals,
         max_connections: int,
         header_timeout_s: float,
+        body_timeout_s: float,
         sweep_s: float,
         telemetry: Telemetry,
     ) -> None:
@@ -86,8 +86,8 @@ class Connections(web.Server):
         self.is_prompt = is_prompt
         self.budget = budget
         self.header_timeout_s = header_timeout_s
+        self.body_timeout_s = body_timeout_s
         self.arrivals = arrivals
-        self.unwanted = unwanted
         self.max_connections = max_connections
         self._telemetry = telemetry
         self._sweep_s = sweep_s
@@ -139,11 +139,10 @@ class Connections(web.Server):
                 await asyncio.sleep(self._sweep_s / _STEPS)
 
     async def _cut_slow_bodies(self) -> None:
-        for arrivals in (self.arrivals, self.unwanted):
-            for body in arrivals.slow(self._loop.time()):
-                if arrivals.cut(body):
-                    self.count_refusal("body_timeout")
-                    await self._let_others_go_on()
+        for body in self.arrivals.slow(self._loop.time()):
+            if self.arrivals.cut(body):
+                self.count_refusal("body_timeout")
+                await self._let_others_go_on()
 
     async def _look_at(self, connections: Sequence[web.RequestHandler]) -> None:
         now = self._loop.time()

@@ -72,9 +72,8 @@ class IngestServer:
         self._routes = Routes(*_ROUTES)
         self._prompt_paths = self._routes.taskless("POST")
         self._budget = Budget(server.max_bytes_in_flight)
-        self._arrivals, self._unwanted = (
-            Arrivals(timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s)
-            for _ in range(2)
+        self._arrivals = Arrivals(
+            timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
         )
         self._upstream = Upstream(config.proxy, self._arrivals)
         self._services = Services(
@@ -115,9 +114,9 @@ class IngestServer:
             is_prompt=self._is_prompt,
             budget=self._budget,
             arrivals=self._arrivals,
-            unwanted=self._unwanted,
             max_connections=self._max_connections,
             header_timeout_s=config.header_timeout_s,
+            body_timeout_s=config.body_timeout_s,
             sweep_s=min(1.0, config.header_timeout_s / 4, config.body_timeout_s / 4),
             telemetry=self._telemetry,
         )
