@@ -117,7 +117,9 @@ def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
     assert (kept.chunk_ids, kept.delivered) == ((3, 7), 2)
     assert kept.remaining is not None
     assert kept.remaining.lines == b'{"n":2}\n{"n":3}\n'
+    assert progress.left == 4
     progress.settled(kept)
+    assert progress.left == 2
     assert progress.keep() is None
     progress.apply(Delivered())
     assert progress.conclude() == Settlement(queue=QUEUE, chunk_ids=(3,), delivered=2)
@@ -205,6 +207,7 @@ def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]
         assert progress.is_over
         assert disk.lines == {}
     on_disk = sum(len(lines) for lines in disk.lines.values())
+    assert progress.left == on_disk
     assert disk.delivered + disk.dead + on_disk == total
     assert disk.delivered <= len(accepted)
 

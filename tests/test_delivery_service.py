@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from gateway.delivery import linger
+from gateway.delivery.concurrency import START
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
@@ -85,20 +87,87 @@ async def test_small_chunks_are_merged_into_few_requests(tmp_path: Path, sandbox
         assert sandbox.store.counts["/import"].requests <= 30
 
 
-async def test_a_batch_that_is_not_full_waits_for_more_while_another_is_under_way(
+async def test_what_does_not_fill_a_batch_waits_for_more(
+    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linger, "LINGER_S", 0.5)
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        for requests in (1, 2):
+            began = time.monotonic()
+            for number in range(20):
+                await rig.append("import", event(20 * requests + number))
+            await rig.delivered()
+            assert 0.45 < time.monotonic() - began < 5
+            assert sandbox.store.counts["/import"].requests == requests
+        assert ids(sandbox) == [f"id-{number}" for number in range(20, 60)]
+
+
+@pytest.fixture
+def for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fill a batch would wait longer than any test."""
+    monkeypatch.setattr(linger, "LINGER_S", 3600.0)
+
+
+@pytest.mark.usefixtures("for_ever")
+async def test_a_full_batch_does_not_wait_for_more(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with delivering(tmp_path, destination(sandbox, batch_records=10)) as rig:
+        await rig.append("import", *events(0, 9))
+        await asyncio.sleep(0.1)
+        assert rig.counts() == (0, 0, 9)
+        await rig.append("import", *events(9, 10))
+        await rig.delivered()
+        assert sandbox.store.counts["/import"].requests == 1
+        # What comes next waits again, until it is full as well.
+        await rig.append("import", *events(10, 13))
+        await asyncio.sleep(0.1)
+        assert rig.counts() == (10, 0, 3)
+        await rig.append("import", *events(13, 23))
+        await rig.delivered()
+
+
+@pytest.mark.usefixtures("for_ever")
+async def test_what_an_earlier_process_left_does_not_wait_for_more(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    sandbox.faults.replace([Fault(action="stall", stall_s=0.3, count=1)])
     async with delivering(tmp_path, destination(sandbox)) as rig:
-        await rig.append("import", event(0))
-        await until(lambda: sandbox.store.counts["/import"].requests == 1)
-        rig.may_wake.clear()
-        for number in range(1, 20):
-            await rig.append("import", event(number))
-        rig.may_wake.set()
+        await rig.append("import", *events(0, 9))
+    assert rig.counts() == (0, 0, 9)
+    async with delivering(tmp_path, destination(sandbox)) as rig:
         await rig.delivered()
-        assert set(rig.slept) == {0.05}
-        assert sandbox.store.counts["/import"].requests == 2
+    assert sandbox.store.counts["/import"].requests == 1
+
+
+@pytest.mark.usefixtures("for_ever")
+@pytest.mark.parametrize("endpoint", ["/import", "/engage"])
+async def test_nothing_waits_for_more_when_stopping(
+    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+) -> None:
+    make = update if endpoint == "/engage" else event
+    sandbox.faults.replace([Fault(action="stall", stall_s=0.3, count=1)])
+    async with delivering(tmp_path, destination(sandbox, batch_records=10), stop_s=30) as rig:
+        for numbers in (range(10), range(10, 19)):  # the second waits for more
+            await rig.append(endpoint[1:], *map(make, numbers))
+        await until(lambda: sandbox.store.counts[endpoint].misbehaved == 1)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert rig.counts() == (19, 0, 0)
+
+
+@pytest.mark.usefixtures("for_ever")
+async def test_what_is_given_back_does_not_wait_for_more(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.faults.replace([Fault(action="stall", stall_s=60, count=2)])
+    limited = destination(sandbox, batch_records=10, request_timeout_s=0.3)
+    async with delivering(tmp_path, destination("http://127.0.0.1:1")) as rig:
+        for start, stop in ((0, 10), (10, 14)):
+            await rig.append("import", *events(start, stop))
+    async with delivering(tmp_path, limited) as rig:
+        rig.may_wake.clear()
+        # The first one waits for its next attempt, the second is given back meanwhile.
+        await until(lambda: sandbox.store.counts["/import"].misbehaved == 2)
+        await until(lambda: rig.status()["in_flight"] == 1)
+        await rig.append("import", event(14))
+        rig.may_wake.set()
+        await until(lambda: rig.counts()[0] >= 14)
 
 
 async def test_a_chunk_above_the_batch_limit_is_cut(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -382,7 +451,7 @@ async def test_a_dead_destination_does_not_slow_another(tmp_path: Path, sandbox:
     stalling = Sandbox(token=TOKEN, faults=[Fault(action="stall", stall_s=3600)])
     await stalling.start()
     try:
-        good, bad = destination(sandbox, "good"), destination(stalling, "bad", connections=2)
+        good, bad = destination(sandbox, "good"), destination(stalling, "bad", batch_records=50)
         async with delivering(tmp_path, good, bad) as rig:
             for start in range(0, 300, 10):
                 await rig.append("import", *events(start, start + 10), destination="bad")
@@ -390,7 +459,7 @@ async def test_a_dead_destination_does_not_slow_another(tmp_path: Path, sandbox:
             await rig.delivered("good")
             assert rig.counts("good") == (300, 0, 0)
             assert rig.counts("bad") == (0, 0, 300)
-            assert rig.status(destination="bad")["in_flight"] == 2
+            assert rig.status(destination="bad")["in_flight"] == START
     finally:
         await stalling.stop()
 

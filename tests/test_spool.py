@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,6 +206,34 @@ async def test_settle_is_not_done_before_the_commit(bench: Bench) -> None:
     disk.gate.set()
     await done
     assert total(spool) == Ledger(accepted=1, delivered=1)
+
+
+async def test_requests_that_are_on_their_way_share_one_commit(bench: Bench) -> None:
+    spool = await bench.open()
+    before = bench.metric("gateway_spool_commits_total")
+    accepted = []
+    for n in range(30):
+        accepted.append(asyncio.ensure_future(spool.append([entry(n)])))
+        for _ in range(n % 3):  # turns without a request
+            await asyncio.sleep(0)
+    await asyncio.gather(*accepted)
+    assert bench.metric("gateway_spool_commits_total") == before + 1
+
+
+@pytest.mark.parametrize("bound", ["GATHER_S", "GROUP_REQUESTS"])
+async def test_a_commit_does_not_wait_for_ever_for_requests_that_come_and_come(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_S", 0.05 if bound == "GATHER_S" else 3600)
+    monkeypatch.setattr(group_commit, "GROUP_REQUESTS", 50 if bound != "GATHER_S" else 1 << 40)
+    spool = await bench.open()
+    first = asyncio.ensure_future(spool.append([entry("first")]))
+    others = []
+    async with asyncio.timeout(10):
+        while not first.done():
+            others.append(asyncio.ensure_future(spool.append([entry("other")])))
+            await asyncio.sleep(0)
+        await asyncio.gather(first, *others)
 
 
 async def test_requests_of_one_turn_of_the_loop_share_one_commit(bench: Bench) -> None:
@@ -455,6 +484,34 @@ async def test_oldest_record_follows_the_queue(bench: Bench) -> None:
     assert spool.queues()[QUEUE].oldest_ms is None
 
 
+async def test_oldest_record_is_known_whatever_comes_and_goes(bench: Bench) -> None:
+    rng = random.Random(1)
+    spool = await bench.open()
+    for step in range(300):
+        works: list[Awaitable[None]] = []
+        for queue in rng.sample((QUEUE, OTHER), rng.randint(1, 2)):
+            there = await spool.read(queue)
+            ended = rng.sample(there, rng.randint(0, len(there)))
+            if ended:
+                ids = tuple(sorted(chunk.id for chunk in ended))
+                rest = entry("rest", queue=queue) if rng.random() < 0.3 else None
+                gone = sum(chunk.records for chunk in ended) - (rest is not None)
+                works.append(
+                    spool.settle(
+                        Settlement(queue=queue, chunk_ids=ids, delivered=gone, remaining=rest)
+                    )
+                )
+            if rng.random() < 0.5:
+                works.append(spool.append([entry(step, queue=queue)]))
+        await asyncio.gather(*works)
+        bench.clock.ms += 10
+        if rng.random() < 0.05:
+            spool = await bench.reopen(spool)
+        for queue, state in spool.queues().items():
+            chunks = await spool.read(queue)
+            assert state.oldest_ms == min((c.created_ms for c in chunks), default=None)
+
+
 async def test_letters_of_an_append_count_as_accepted_and_dead(bench: Bench) -> None:
     spool = await bench.open()
     rejected = letter("missing_event_name", Queue("mixpanel", ""))
@@ -641,6 +698,37 @@ async def test_nearly_full_disk_refuses_appends(bench: Bench) -> None:
     assert refused.value.retry_after_s == 30
     assert not spool.health().accepting
     assert spool.ledger() == {}
+
+
+async def test_room_is_looked_at_now_and_then_while_there_is_plenty(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    least = 1 << 20
+    free = room.PLENTY_BYTES + least
+
+    def statvfs(path: object) -> SimpleNamespace:
+        looks.append(path)
+        return SimpleNamespace(f_bavail=free, f_frsize=1)
+
+    spool = await bench.open(min_free_bytes=least)
+    await spool.append([entry(0)])
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    bench.clock.ms += 100
+    for n in range(10):
+        await spool.append([entry(n)])
+    assert len(looks) == 1
+    bench.clock.ms += 100
+    await spool.append([entry(10)])
+    assert len(looks) == 2
+    bench.clock.ms += 100
+    free -= 1  # little enough for everybody to look
+    for n in range(10):
+        await spool.append([entry(n)])
+    assert len(looks) == 12
+    free = least - 1
+    with pytest.raises(SpoolUnavailable, match="nearly full"):
+        await spool.append([entry("too much")])
 
 
 async def test_overload_is_refused_at_once(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.clock import SystemClock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool import SqliteSpool, files
 from gateway.spool.base import Ledger, Settlement
@@ -102,6 +103,69 @@ def test_log_is_written_again_byte_by_byte(tmp_path: Path) -> None:
 # Files that vanish
 
 
+@pytest.fixture(params=["new", "old"])
+def age(request: pytest.FixtureRequest, bench: Bench) -> str:
+    """That of the directory; an old one is trusted to tell of every change in it."""
+    age: str = request.param
+    if age == "old":
+        bench.clock.ms = SystemClock().now_ms() + 3_600_000
+    return age
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Names that were looked at."""
+    looks: list[object] = []
+    real = files.identity
+
+    def look(path: Path | str) -> tuple[int, int] | None:
+        looks.append(path)
+        return real(path)
+
+    monkeypatch.setattr(files, "identity", look)
+    return looks
+
+
+@pytest.mark.parametrize("ending", ["db", "db-wal", "db-shm", "lock"])
+async def test_names_are_looked_at_when_something_may_have_changed_in_the_directory(
+    bench: Bench, age: str, looks: list[object], ending: str
+) -> None:
+    spool = await bench.open()
+    await spool.append([entry(1)])
+    looks.clear()
+    for n in range(10):
+        await spool.append([entry(n)])
+    assert (not looks) == (age == "old")
+    await asyncio.sleep(0.05)  # the clock of the file system ticks
+    path = bench.directory / f"worker-0.{ending}"
+    path.rename(bench.directory / "aside")
+    looks.clear()
+    with contextlib.suppress(SpoolUnavailable):
+        await spool.append([entry("more")])
+    assert looks
+    await eventually(path.exists)
+    await healed(spool)
+    await spool.append([entry("last")])
+
+
+@pytest.mark.usefixtures("age")
+async def test_a_directory_tells_nothing_of_a_file_that_is_elsewhere(
+    bench: Bench, looks: list[object], tmp_path: Path
+) -> None:
+    spool = await bench.open()
+    await spool.append([entry(1)])
+    await spool.close()
+    elsewhere = tmp_path / "elsewhere.db"
+    (bench.directory / "worker-0.db").rename(elsewhere)
+    (bench.directory / "worker-0.db").symlink_to(elsewhere)
+    spool = await bench.open()
+    await spool.append([entry(2)])
+    looks.clear()
+    await spool.append([entry(3)])
+    assert looks
+
+
+@pytest.mark.usefixtures("age")
 async def test_renamed_directory_is_noticed_and_heals_when_it_is_back(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(1)])
@@ -115,6 +179,7 @@ async def test_renamed_directory_is_noticed_and_heals_when_it_is_back(bench: Ben
     assert names(await drain(await bench.reopen(spool))) == ["1", "2"]
 
 
+@pytest.mark.usefixtures("age")
 @pytest.mark.parametrize("checkpointed", [False, True])
 async def test_deleted_directory_gets_everything_back_when_it_is_made_again(
     bench: Bench, checkpointed: bool
@@ -135,6 +200,7 @@ async def test_deleted_directory_gets_everything_back_when_it_is_made_again(
     assert not list(bench.directory.glob("*.damaged-*"))
 
 
+@pytest.mark.usefixtures("age")
 @pytest.mark.parametrize("ending", ["db", "db-wal", "db-shm", "lock", "ledger", "reserve"])
 async def test_deleted_file_costs_nothing_that_was_acknowledged(bench: Bench, ending: str) -> None:
     spool = await bench.open()
@@ -157,6 +223,7 @@ async def test_deleted_file_costs_nothing_that_was_acknowledged(bench: Bench, en
     assert total(spool) == before
 
 
+@pytest.mark.usefixtures("age")
 async def test_another_file_under_the_name_is_left_alone(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(1)])

@@ -56,6 +56,11 @@ class Backlog:
         """Whether there may be something to take."""
         return self._has_new or bool(self._given_back)
 
+    @property
+    def has_given_back(self) -> bool:
+        """Whether something is to be read again."""
+        return bool(self._given_back)
+
     def grow(self) -> None:
         """Take note of new chunks."""
         self._has_new = True

@@ -55,6 +55,11 @@ class Progress:
         return len(self._refusals)
 
     @property
+    def left(self) -> int:
+        """How many records the spool still has of the batch."""
+        return 0 if self.is_over else self.batch.records - self._fates.count(_Fate.SETTLED)
+
+    @property
     def example(self) -> str:
         """What the service said about one of the refused records."""
         return next(iter(self._refusals.values())).detail

@@ -15,6 +15,7 @@ from gateway.delivery.batch import Piece
 from gateway.delivery.channel import Channel
 from gateway.delivery.gate import Gate, GateState, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
+from gateway.delivery.linger import Linger
 from gateway.delivery.memory import Lease, Memory
 from gateway.delivery.outcome import Delivered, Partial, Split
 from gateway.delivery.progress import Progress
@@ -24,9 +25,6 @@ from gateway.spool.base import MAX_CHUNK_BYTES, Queue, Settlement, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Sender", "Status"]
-
-_LINGER_S = 0.05
-"""How long a batch that is not full waits for more, and only while another one is under way."""
 
 _STOP_S = 5.0
 """How long stopping waits for the spool to take note of what has been delivered."""
@@ -64,6 +62,8 @@ class Sender:
     Two gates stand in the way: one before each request, for trouble with the service, and one
     before each batch, for refusals that look like a wrong setting.  While the way is not clear, one
     batch is enough to try it: the workers of the others give theirs back.
+
+    What does not fill a batch lingers for more, except what was given back, and when stopping.
 
     :param hold: shared by the endpoints of a destination.
     :param limiter: shared by all that feed the same project.
@@ -115,6 +115,7 @@ class Sender:
         )
         self._refusals = Gate(f"{self._name} (refusals)", clock=clock, rng=rng, sleep=sleep)
         self._news = asyncio.Event()  # something that the feeder waits for may have happened
+        self._linger = Linger(self._news.set)
         self._idle = asyncio.Event()
         self._under_way: dict[Progress, Lease] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,10 +130,14 @@ class Sender:
         """Take note that the queue has new chunks."""
         self._backlog.grow()
         self._idle.clear()
-        self._news.set()
+        self._linger.begin()
+        if self._may_take():  # else the feeder would wake up at each commit for nothing
+            self._news.set()
 
     async def drained(self) -> None:
-        """Wait until nothing is left to deliver."""
+        """Deliver what is left without delay, and wait until that is done."""
+        self._linger.forbid()
+        self._news.set()
         await self._idle.wait()
 
     async def stop(self) -> None:
@@ -179,14 +184,14 @@ class Sender:
     async def _feed(self) -> None:
         while True:
             if not (self._may_take() and await self._take()):
-                if not (self._under_way or self._backlog.has_more):
+                if not (self._under_way or self._has_more()):
                     self._idle.set()
                 await self._news.wait()
             self._news.clear()
 
     def _may_take(self) -> bool:
         """Whether another batch could be sent now, memory permitting."""
-        if not self._backlog.has_more:
+        if not self._has_more() or self._is_lingering():
             return False
         if not self._under_way:
             return True
@@ -197,14 +202,13 @@ class Sender:
 
     async def _take(self) -> bool:
         """Start a worker on the next batch; return False when there is none, or no room for it."""
-        if self._under_way and 0 < self._waiting() < self._config.batch_records:
-            await self._sleep(_LINGER_S)
         # What it takes is known when it is there; until then the most that it could be.
         is_first = not self._under_way
         most = 0 if is_first else 3 * max(self._config.batch_bytes, MAX_CHUNK_BYTES)
         lease = self._memory.lease(self.queue, most, is_first=is_first, on_room=self._news.set)
         if lease is None:
             return False
+        self._linger.reset()  # before reading: what comes meanwhile is read, or lingers
         batch = None
         try:
             batch = await self._backlog.take()
@@ -231,9 +235,18 @@ class Sender:
             size = batch.stored_bytes
         self._under_way[progress].resize(size)
 
+    def _has_more(self) -> bool:
+        """Whether there is something that nobody works on yet."""
+        return self._backlog.has_more and self._waiting() > 0
+
+    def _is_lingering(self) -> bool:
+        """Whether what waits is to wait for more."""
+        is_full = self._waiting() >= self._config.batch_records
+        return self._linger.is_on and not is_full and not self._backlog.has_given_back
+
     def _waiting(self) -> int:
-        under_way = sum(progress.batch.records for progress in self._under_way)
-        return self._backlog.pending() - under_way
+        """Return the records that nobody works on yet; less for the moment after a commit."""
+        return self._backlog.pending() - sum(progress.left for progress in self._under_way)
 
     # A worker
 

@@ -55,7 +55,11 @@ def group(entries: Iterable[Entry]) -> list[Entry]:
     """
     by_queue: dict[Queue, list[Entry]] = {}
     for entry in entries:
-        by_queue.setdefault(entry.queue, []).extend(_cut(entry))
+        pieces = by_queue.setdefault(entry.queue, [])
+        if entry.records <= MAX_CHUNK_RECORDS and len(entry.lines) <= MAX_CHUNK_BYTES:
+            pieces.append(entry)
+        else:
+            pieces += _cut(entry)
     return [chunk for pieces in by_queue.values() for chunk in _join(pieces)]
 
 
@@ -92,9 +96,7 @@ def checksum(queue: Queue, records: int, raw_bytes: int, encoding: str, payload:
 
 
 def _cut(entry: Entry) -> list[Entry]:
-    """Return the entry, or its single records when it is larger than a chunk."""
-    if entry.records <= MAX_CHUNK_RECORDS and len(entry.lines) <= MAX_CHUNK_BYTES:
-        return [entry]
+    """Return the single records of an entry that is larger than a chunk."""
     records = entry.lines.split(b"\n")[:-1]
     return [Entry(entry.queue, record + b"\n", 1) for record in records]
 

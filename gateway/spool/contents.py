@@ -46,6 +46,8 @@ class Contents:
     ) -> None:
         self.rows: dict[str, Ledger] = {}
         self.queue_ids: dict[Queue, int] = {}
+        self._oldest: dict[int, int | None] = {}  # times of Memory.first_ids
+        self._shifted: set[int] = set()  # queues whose first chunk this transaction ended
         self._database = database
         self._memory = memory
         self._letters = letters
@@ -67,28 +69,30 @@ class Contents:
             "SELECT queue_id, COUNT(*), SUM(records) FROM chunks GROUP BY queue_id"
         )
         waiting = {queue_id: (chunks, records) for queue_id, chunks, records in sums}
+        self._memory.first_ids.clear()
+        self._oldest.clear()
         for queue, queue_id in self.queue_ids.items():
             if queue.endpoint:  # "" is for dead letters: nothing ever waits there
                 chunks, records = waiting.get(queue_id, (0, 0))
+                self._find_first(queue_id)
                 totals.queues[queue] = QueueState(
-                    pending=records, chunks=chunks, oldest_ms=self._oldest_ms(queue_id)
+                    pending=records, chunks=chunks, oldest_ms=self._oldest[queue_id]
                 )
         return totals
 
-    def _oldest_ms(self, queue_id: int) -> int | None:
-        """Return the age of the first chunk: ids and times ascend together."""
-        oldest_ms: int | None
-        first_id, oldest_ms = self._database.row(
+    def _find_first(self, queue_id: int) -> None:
+        """Look for the first chunk and when it came: ids and times ascend together."""
+        first = self._database.row(
             "SELECT id, created_ms FROM chunks WHERE queue_id = ? ORDER BY id LIMIT 1", (queue_id,)
-        ) or (0, None)
-        self._memory.first_ids[queue_id] = first_id
-        return oldest_ms
+        )
+        self._memory.first_ids[queue_id], self._oldest[queue_id] = first or (0, None)
 
     def apply(self, works: Sequence[Work]) -> Outcome:
         """Do everything of a transaction but beginning and ending it."""
         outcome = Outcome()
         appends: dict[int, Append | Replay] = {}
-        written = self._database.row("SELECT total_changes()")
+        written = self._database.total_changes()
+        self._shifted.clear()
         for index, work in enumerate(works):
             if isinstance(work, Append | Replay):
                 appends[index] = work
@@ -99,7 +103,8 @@ class Contents:
                 outcome.results[index] = self._do(work, outcome.changes)
             except SpoolError as error:
                 outcome.refused[index] = error
-        outcome.problem = self._room.lack()  # after settlements, which make room
+        # After settlements, which make room.
+        outcome.problem = self._room.lack(has_freed=len(appends) < len(works))
         if outcome.problem:
             for index in appends:
                 outcome.refused[index] = SpoolUnavailable(outcome.problem, retry_after_s=30)
@@ -107,7 +112,7 @@ class Contents:
             self._append(self._with_replayed(appends, outcome), outcome.changes)
         more = self._letters.expire(outcome.changes)
         outcome.results.update((i, more) for i, work in enumerate(works) if work == Expire())
-        if self._database.row("SELECT total_changes()") == written:
+        if self._database.total_changes() == written:
             # What writes nothing tells nothing.  It is the same format, but it has to be written.
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
         self._write_ledger(outcome.changes)
@@ -145,20 +150,24 @@ class Contents:
         now_ms = self._clock.now_ms()
         for chunk in group(entry for append in appends for entry in append.entries):
             stored = encode(chunk)
+            queue_id = self._queue_id(chunk.queue, changes)
             self._memory.last_id = (
                 self._database.execute(
                     "INSERT INTO chunks (queue_id, created_ms, records, raw_bytes, encoding,"
                     " checksum, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (self._queue_id(chunk.queue, changes), now_ms, *stored.columns()),
+                    (queue_id, now_ms, *stored.columns()),
                 ).lastrowid
                 or 0
             )
+            if not self._memory.first_ids.get(queue_id):
+                self._memory.first_ids[queue_id] = self._memory.last_id
+                self._oldest[queue_id] = now_ms
             changes.count(chunk.queue.destination, Ledger(accepted=chunk.records))
             changes.move(chunk.queue, chunks=1, records=chunk.records)
             changes.grown.add(chunk.queue)
-        for append in appends:
-            for destination, count in self._keep(append.dead, now_ms, changes).items():
-                changes.count(destination, Ledger(accepted=count, dead_lettered=count))
+        letters = [letter for append in appends for letter in append.dead]
+        for destination, count in self._keep(letters, now_ms, changes).items():
+            changes.count(destination, Ledger(accepted=count, dead_lettered=count))
 
     def _settle(self, settlement: Settlement, changes: Changes) -> None:
         queue, remaining = settlement.queue, settlement.remaining
@@ -187,6 +196,8 @@ class Contents:
             "DELETE FROM chunks WHERE id IN (SELECT value FROM json_each(?)) AND id != ?",
             (ids, first_id if remaining else 0),
         )
+        if not remaining:
+            self._shifted.add(queue_id)
         self._keep(settlement.dead, self._clock.now_ms(), changes)
         dead = len(settlement.dead)
         changes.count(queue.destination, Ledger(delivered=settlement.delivered, dead_lettered=dead))
@@ -236,8 +247,10 @@ class Contents:
             row = self.rows[destination] = self.rows.get(destination, Ledger()) + delta
             write_row(self._database.execute, destination, row)
         for queue, moved in changes.queues.items():
-            oldest_ms = self._oldest_ms(self.queue_ids[queue])
-            changes.queues[queue] = replace(moved, oldest_ms=oldest_ms)
+            queue_id = self.queue_ids[queue]
+            if queue_id in self._shifted:
+                self._find_first(queue_id)
+            changes.queues[queue] = replace(moved, oldest_ms=self._oldest.get(queue_id))
 
     def _count_damaged(self, changes: Changes) -> None:
         """Count what was in damaged chunks, and damaged letters, as lost.

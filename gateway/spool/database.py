@@ -56,6 +56,10 @@ class Database:
             self._prepare(self._connection)
         return self._connection.execute(sql, values)
 
+    def total_changes(self) -> int:
+        """Return how many rows the connection has written so far; 0 before it is opened."""
+        return 0 if self._connection is None else self._connection.total_changes
+
     def row(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
         """Return the first row of what a statement results in."""
         row: tuple[Any, ...] = self.execute(sql, values).fetchone()

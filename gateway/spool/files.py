@@ -53,10 +53,23 @@ class Files:
         self.unfinished = db.with_suffix(".unfinished")  # being written, to replace the main file
         self.recovered = db.with_suffix(".recovered")  # the same once it is whole: now it has to
         self._watched = tuple(map(str, (self.db, self.wal, self.shm)))
+        self._folder = str(self.directory)
 
     def identities(self) -> tuple[tuple[int, int] | None, ...]:
         """Return which files have SQLite's three names now."""
         return tuple(map(identity, self._watched))
+
+    def changed(self) -> tuple[int, int, int] | None:
+        """Return which directory that is, and when a name in it last came, went or changed.
+
+        In nanoseconds since the epoch; None when the directory is gone.  It is the time that
+        nobody can set.
+        """
+        try:
+            status = os.stat(self._folder)  # noqa: PTH116  # two of these a commit
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_dev, status.st_ino, status.st_ctime_ns
 
     def set_aside(self, now_ms: int) -> Path:
         """Return the name that a damaged main file gets."""
@@ -111,7 +124,7 @@ class Lock:
 def identity(path: Path | str) -> tuple[int, int] | None:
     """Return which file has a name: device and number, None when there is none."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # eight of these a commit
+        status = os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from gateway.clock import Clock
 from gateway.spool.database import Database
 from gateway.spool.reserve import RESERVE_BYTES, Reserve
 
@@ -14,6 +15,11 @@ KEPT_FREE_PAGES = 4096
 VACUUM_PAGES = 256
 """Free pages given back in one commit (1 MiB): more than a full chunk takes, so the file shrinks
 while a backlog drains, and at 10 to 20 us a page only a few milliseconds."""
+
+LOOK_EVERY_S = 0.1
+PLENTY_BYTES = 256 * 1024 * 1024
+"""Where so much is left, nobody looks again for a while: a commit takes a few milliseconds and
+writes some MiB at most, and four questions are a good part of its CPU time."""
 
 
 class Room:
@@ -30,17 +36,29 @@ class Room:
         database: Database,
         reserve: Reserve,
         *,
+        clock: Clock,
         max_bytes: int,
         min_free_bytes: int,
     ) -> None:
         self._path = path
         self._database = database
         self._reserve = reserve
+        self._clock = clock
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
+        self._look_again = 0.0  # when, on a clock that never goes back
 
-    def lack(self) -> str:
-        """Give a step of what is free back; return why nothing may be stored, "" when it may."""
+    def lack(self, *, has_freed: bool) -> str:
+        """Give a step of what is free back; return why nothing may be stored, "" when it may.
+
+        What an earlier transaction saw stays true for ``LOOK_EVERY_S`` where there is plenty.
+
+        :param has_freed: whether this transaction has deleted something.
+        """
+        now = self._clock.monotonic()
+        if now < self._look_again and not (has_freed or self._reserve.is_given_up):
+            return ""
+        self._look_again = 0.0
         free = self._pragma("freelist_count")
         if free > KEPT_FREE_PAGES:
             for _ in range(VACUUM_PAGES):  # sqlite3 runs one step of it, which is one page
@@ -64,6 +82,9 @@ class Room:
                 f"the disk of the spool {self._path} is nearly full: {disk_free} bytes free, "
                 f"{self._min_free_bytes} have to stay so; make room on it"
             )
+        left = min(self._max_bytes - used, disk_free - self._min_free_bytes)
+        if left >= PLENTY_BYTES:
+            self._look_again = now + LOOK_EVERY_S
         return ""
 
     def _pragma(self, name: str) -> int:

@@ -35,6 +35,10 @@ _PRAGMAS = (
     "journal_size_limit = 16777216",  # a log that something held open shrinks afterwards
 )
 
+_TELLS_AFTER_MS = 2000
+"""How old the time of a directory has to be before it tells of the next change: file systems take
+times from a clock that ticks in milliseconds, and old ones in seconds."""
+
 
 class SpoolFile(Database):
     """The only connection that changes the file, and everything that belongs to having it.
@@ -60,6 +64,7 @@ class SpoolFile(Database):
         self.memory = Memory(self._files.sidecar)
         self.repair = Repair(path, self._files, clock=clock, telemetry=telemetry)
         self._names: tuple[tuple[int, int] | None, ...] = ()  # which files are open
+        self._seen: tuple[int, int, int] | None = None  # the directory when it had these names
 
     def take(self) -> None:
         """Make the file this process' own.
@@ -81,8 +86,22 @@ class SpoolFile(Database):
         self._lock.release()
 
     def has_names(self) -> bool:
-        """Tell whether what is open is still what others find under its names."""
-        return self._lock.is_held() and self._files.identities() == self._names
+        """Tell whether what is open is still what others find under its names.
+
+        The directory alone says so while nothing has changed in it.
+        """
+        changed = self._files.changed()  # before the names: what changes meanwhile shows next time
+        if changed is not None and changed == self._seen:
+            return True
+        has_names = self._lock.is_held() and self._files.identities() == self._names
+        self._seen = changed if has_names and self._tells(changed) else None
+        return has_names
+
+    def _tells(self, changed: tuple[int, int, int] | None) -> bool:
+        """Whether the next change of a name would give the directory another time."""
+        if changed is None or self._files.db.is_symlink():  # SQLite keeps its log beside the file
+            return False
+        return changed[2] // 1_000_000 < self._clock.now_ms() - _TELLS_AFTER_MS
 
     def roll_back(self) -> None:
         """End a transaction that failed."""

@@ -53,7 +53,10 @@ class Writer:
         self._repair = self._file.repair
         self._letters = Letterbox(self._file.execute, clock=clock, limits=letter_limits)
         room = Room(
-            *(path, self._file, self._reserve), max_bytes=max_bytes, min_free_bytes=min_free_bytes
+            *(path, self._file, self._reserve),
+            clock=clock,
+            max_bytes=max_bytes,
+            min_free_bytes=min_free_bytes,
         )
         self._contents = Contents(self._file, self._memory, self._letters, room, clock)
         self._is_stale = True  # whether the counters have to be read again

@@ -96,8 +96,8 @@ class Rig:
         return value
 
     def waits(self) -> list[float]:
-        """All sleeping but the lingering of batches that are not full."""
-        return [seconds for seconds in self.slept if seconds > 1]
+        """All sleeping."""
+        return list(self.slept)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
