@@ -183,6 +183,16 @@ class TestRoom:
         assert used(served) == 0
         assert await served.names() == ["E"] * 5
 
+    async def test_refused_body_is_not_kept_until_the_next_request(self, served: Serving) -> None:
+        waiting = await self.fill(served)
+        async with served.connection() as connection:
+            await connection.send(message("/v1/t", sized(90_000), AUTH))
+            assert_sent_away(await connection.answer())
+            kept = [each._body.read_nowait() for each in connections() if each._rests_until]
+            assert kept == [b""]
+            let_go(served)
+            assert {(await each).status for each in waiting} == {200}
+
     async def test_refused_body_that_does_not_come_ends_its_connection(
         self, tmp_path: Path
     ) -> None:

@@ -314,7 +314,7 @@ class Connection(web.RequestHandler):
                 goes_on = True
                 if not request.content.is_eof():
                     self._skips_since = self._loop.time()
-                    self._skip(request.content)
+                self._skip(request.content)  # where it was not read, it would stay for a while
             else:
                 request._payload_writer = StreamWriter(self, self._loop)
                 await self.finish_response(request, answer, None)
