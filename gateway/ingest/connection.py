@@ -3,26 +3,21 @@
 aiohttp has no deadline for headers, keeps reading ahead of the request it is handling, waits for
 the rest of a malformed body, and reads on after a refusal.  The event loop reads from all sockets
 that have something before any request is looked at.  This class mends these five.
-
-It also handles the usual request by itself: aiohttp has a task for each connection and one for each
-request, and an answer takes several steps to become bytes.  Whatever is unusual takes that way.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.budget import Lease
-from gateway.ingest.eager import Steps
-from gateway.ingest.heads import MAX_HEADS, Head, Known, split
 from gateway.ingest.refusals import no_room, slow_head
+from gateway.ingest.short_way import ShortWay
 
 if TYPE_CHECKING:
     from gateway.ingest.connections import Connections
@@ -61,7 +56,7 @@ _INVALID = RequestError(
 )
 
 
-class Connection(web.RequestHandler):
+class Connection(ShortWay):
     """Created for each accepted connection.
 
     :param hub: has the limits and sweeps over all connections.
@@ -72,16 +67,12 @@ class Connection(web.RequestHandler):
         "_came",
         "_deaf",
         "_discarded",
-        "_head",
         "_head_bytes",
         "_head_lease",
         "_head_since",
         "_head_taken",
-        "_hub",
         "_is_chunked",
-        "_known",
         "_lingering",
-        "_prompt",
         "_rests_until",
         "_skips_since",
         "_unread_since",
@@ -89,12 +80,8 @@ class Connection(web.RequestHandler):
 
     def __init__(self, hub: "Connections", **options: Any) -> None:
         super().__init__(hub, **options)
-        self._hub = hub
-        self._known: dict[Head, Known] = {}
-        self._head: Head | None = None  # of the request under way, while it could be remembered
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request
         self._is_chunked = False  # likewise
-        self._prompt: Steps | None = None  # of a request that is handled without a task
         self._came = hub.budget.lease()  # what no request has begun to read
         self._head_since = 0.0  # when an unfinished head began; 0 while there is none
         self._head_bytes = 0
@@ -118,34 +105,42 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take what arrives; see ``asyncio.Protocol``."""
         if self._known and self._is_at_rest and self._begin_again(data):
-            return
-        if self._deaf:
+            if self._head_since:
+                self._end_head()
+        elif self._deaf:
             self._discard(len(data))
-            return
-        body, is_between = self._body, self._body.is_eof()
-        has_room = self._skips_since > 0 or self._has_room_for(len(data), is_between=is_between)
-        if not has_room and not self._is_at_rest:
-            self._refuse(is_between=is_between)
-            return
-        # The task that waits for a request is told below, where one is left for it.
-        waiter, self._waiter = self._waiter, None
-        super().data_received(data)
-        self._waiter = waiter
+        else:
+            is_between = self._body.is_eof()
+            has_room = self._skips_since > 0 or self._has_room_for(len(data), is_between=is_between)
+            if has_room or self._is_at_rest:
+                has_room = self._take(data, has_room=has_room, is_between=is_between)
+            if not has_room:
+                self._refuse(is_between=is_between)
+
+    def _take(self, data: bytes, *, has_room: bool, is_between: bool) -> bool:
+        """Have it parsed, and begin with a request; return whether there is room for it.
+
+        :param has_room: whether it is counted; where it is not, only a request that begins at once
+            may take it, since that counts it or is refused.
+        :param is_between: whether it does not belong to a body that had begun to arrive.
+        """
+        body = self._body
+        is_task_waiting = self._feed(data)
         if self._skips_since:
             self._skip(body)
-            has_room = not self._messages  # what comes behind the body is not counted yet
+            has_room = not self._messages  # what comes behind that body is not counted
         if self._messages:
             self._take_requests()
-            if waiter is not None and self._prompt is None and self._begin_promptly(data):
-                return  # it is counted by now, or refused
+            if is_task_waiting and self._prompt is None and self._begin_promptly(data):
+                return True
             has_room = has_room or self._came.resize(len(data))
-            if has_room and self._prompt is None:
+            if not has_room:
+                self._messages.clear()
+            elif self._prompt is None:
                 self._wake_task()
-        if not has_room:
-            self._messages.clear()
-            self._refuse(is_between=is_between)
-        elif not self._messages and is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
+        elif has_room and is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
             self._take_part_of_head(data)
+        return has_room
 
     def _has_room_for(self, size: int, *, is_between: bool) -> bool:
         """Count what has arrived, before it is kept, until a request counts it as its own."""
@@ -162,11 +157,6 @@ class Connection(web.RequestHandler):
             self._turn_away()
         elif not self._hub.arrivals.cut(self._body, no_room()):
             self._body.set_exception(no_room())  # its request has not begun
-
-    @property
-    def _is_answering(self) -> bool:
-        """Whether a request is under way."""
-        return self._prompt is not None or (self._waiter is None and self._request_count > 0)
 
     def _turn_away(self) -> None:
         """Say that there is no room, after the answer to the request before."""
@@ -231,25 +221,6 @@ class Connection(web.RequestHandler):
         self._body = EMPTY_PAYLOAD  # which knows nothing of this connection
         super().connection_lost(exc)
 
-    # The short ways
-
-    def _begin_again(self, data: bytes) -> bool:
-        """Handle what has come if it is a request whose head is known; return whether it was."""
-        request = split(data)
-        known = self._known.get(request.head) if request is not None else None
-        if request is None or known is None or self._hub.draining:
-            return False
-        if self._head_since:
-            self._end_head()
-        self._request_count += 1
-        self._begin(self._answer_again(known, request.body))
-        return True
-
-    def remember(self, known: Known) -> None:
-        """Know the head of the request that is handled now again."""
-        if self._head is not None and len(self._known) < MAX_HEADS:
-            self._known[self._head] = known
-
     @property
     def _is_at_rest(self) -> bool:
         """Whether nothing has come that is not answered, and nothing ends the connection."""
@@ -259,70 +230,7 @@ class Connection(web.RequestHandler):
             and self._body.is_eof()
         )
 
-    def _begin_promptly(self, data: bytes) -> bool:
-        """Handle the request that has come, if it is one of the usual; return whether it was.
-
-        :param data: with which it came to its end.
-        """
-        message, body = self._messages[0]
-        if (
-            not isinstance(message, RawRequestMessage)
-            or len(self._messages) > 1
-            or self._paused  # the client does not read its answers: aiohttp waits for it
-            or not self._hub.is_prompt(message)
-        ):
-            return False
-        self._messages.popleft()
-        self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
-        self._head = None
-        if len(self._known) < MAX_HEADS and (parts := split(data)) is not None:
-            self._head = parts.head
-        writer = cast(StreamWriter, None)  # made where it is needed
-        task = cast("asyncio.Task[None]", self._task_handler)
-        request = web.BaseRequest(message, body, self, writer, task, self._loop)
-        self._current_request = request
-        self._begin(self._answer_promptly(request))
-        return True
-
-    def _begin(self, answering: Coroutine[Any, Any, None]) -> None:
-        self._request_in_progress = True
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._prompt = Steps(answering)
-        self._prompt.go_on()
-
-    async def _answer_again(self, known: Known, body: bytes) -> None:
-        goes_on = False
-        try:
-            answering = self._hub.respond_again(self, known, body)
-            del body
-            answer, goes_on = await answering
-            if self.transport is not None:
-                self.transport.write(answer)
-        except Exception:
-            _log.exception("an answer failed; its connection is closed")
-        self._end(goes_on=goes_on)
-
-    async def _answer_promptly(self, request: web.BaseRequest) -> None:
-        """Do what aiohttp does with a request, and end the connection where it has to end."""
-        goes_on = False
-        try:
-            answer = await self._hub.respond(request)
-            self._current_request = None
-            if isinstance(answer, bytes):
-                if self.transport is not None:
-                    self.transport.write(answer)
-                goes_on = True
-                if not request.content.is_eof():
-                    self._skips_since = self._loop.time()
-                self._skip(request.content)  # where it was not read, it would stay for a while
-            else:
-                request._payload_writer = StreamWriter(self, self._loop)
-                await self.finish_response(request, answer, None)
-                goes_on = bool(answer.keep_alive) and self._body.is_eof()
-        except Exception:
-            _log.exception("an answer failed; its connection is closed")
-        self._current_request = None
-        self._end(goes_on=goes_on)
+    # Sending away
 
     def may_skip(self, request: web.BaseRequest) -> bool:
         """Return whether the rest of a body is to be read and forgotten, and the connection kept.
@@ -339,31 +247,11 @@ class Connection(web.RequestHandler):
         if body.is_eof():
             self._skips_since = 0.0
 
-    def _end(self, *, goes_on: bool) -> None:
-        self._prompt, self._request_in_progress = None, False
-        if self._handler_waiter is not None:
-            self._handler_waiter.set_result(None)
-        if not goes_on or self._close:
-            self.force_close()
-            return
-        self._keepalive = True
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._messages:
-            self._wake_task()
-
-    async def shutdown(self, timeout: float | None = 15.0) -> None:
-        """Wait for the request under way for so many seconds, then close."""
-        await super().shutdown(timeout)
-        if self._prompt is not None:
-            self._prompt.close()
-
-    def _wake_task(self) -> None:
-        """Leave the requests that have come to aiohttp."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    # Sending away
+    def _let_go(self, body: StreamReader) -> None:
+        """Forget what was not read of a body: it would stay until the next request."""
+        if not body.is_eof():
+            self._skips_since = self._loop.time()
+        self._skip(body)
 
     def rest(self) -> None:
         """Read nothing for a while: a client that tries again at once costs nothing meanwhile."""

@@ -14,6 +14,7 @@ from gateway.ingest.budget import Budget
 from gateway.ingest.connection import Connection
 from gateway.ingest.heads import Known
 from gateway.ingest.refusals import too_many_connections
+from gateway.ingest.short_way import ShortWay
 from gateway.telemetry import Telemetry
 
 __all__ = ["TURNED_AWAY", "Connections"]
@@ -41,7 +42,7 @@ _ENDING_S = 0.001
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _Respond = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | bytes]]
-_RespondAgain = Callable[[Connection, Known, bytes], Awaitable[tuple[bytes, bool]]]
+_RespondAgain = Callable[[ShortWay, Known, bytes], Awaitable[tuple[bytes, bool]]]
 
 
 class Connections(web.Server):

@@ -31,6 +31,7 @@ from gateway.ingest.heads import Known
 from gateway.ingest.intake import Intake
 from gateway.ingest.projects import Projects
 from gateway.ingest.routes import Found, Handler, Routes, as_json
+from gateway.ingest.short_way import ShortWay
 from gateway.ingest.sockets import BACKLOG, listen
 from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
@@ -208,7 +209,7 @@ class IngestServer:
         return self._whole(request, answer)
 
     async def _respond_again(
-        self, connection: Connection, known: Known, body: bytes
+        self, connection: ShortWay, known: Known, body: bytes
     ) -> tuple[bytes, bool]:
         """Answer a request whose head is known; tell whether its connection goes on."""
         origin = known.told.origin

@@ -1,0 +1,160 @@
+"""Requests that take the short way: without a task, and answered in bytes.
+
+aiohttp has a task for each connection and one for each request, and an answer takes several steps
+to become bytes.  The usual request needs none of it; whatever is unusual takes aiohttp's way.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage, StreamWriter
+
+from gateway.ingest.eager import Steps
+from gateway.ingest.heads import MAX_HEADS, Head, Known, split
+
+if TYPE_CHECKING:
+    from gateway.ingest.connections import Connections
+
+__all__ = ["ShortWay"]
+
+_log = logging.getLogger(__name__)
+
+
+class ShortWay(web.RequestHandler):
+    """A connection that handles the usual requests itself, at most one at a time.
+
+    :param hub: answers them.
+    """
+
+    __slots__ = ("_head", "_hub", "_known", "_prompt")
+
+    def __init__(self, hub: "Connections", **options: Any) -> None:
+        super().__init__(hub, **options)
+        self._hub = hub
+        self._known: dict[Head, Known] = {}
+        self._head: Head | None = None  # of the request under way, while it could be remembered
+        self._prompt: Steps | None = None  # of the request under way
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request is under way, on either way."""
+        return self._prompt is not None or (self._waiter is None and self._request_count > 0)
+
+    def _feed(self, data: bytes) -> bool:
+        """Have aiohttp parse what has come; return whether its task waits for a request.
+
+        It is not told of any before somebody calls ``_wake_task``.
+        """
+        waiter, self._waiter = self._waiter, None
+        super().data_received(data)
+        self._waiter = waiter
+        return waiter is not None
+
+    def _wake_task(self) -> None:
+        """Leave the requests that have come to aiohttp."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def remember(self, known: Known) -> None:
+        """Know the head of the request that is handled now again."""
+        if self._head is not None and len(self._known) < MAX_HEADS:
+            self._known[self._head] = known
+
+    def _begin_again(self, data: bytes) -> bool:
+        """Handle what has come if it is a request whose head is known; return whether it was."""
+        request = split(data)
+        known = self._known.get(request.head) if request is not None else None
+        if request is None or known is None or self._hub.draining:
+            return False
+        self._request_count += 1
+        self._begin(self._answer_again(known, request.body))
+        return True
+
+    def _begin_promptly(self, data: bytes) -> bool:
+        """Handle the request that has come, if it is one of the usual; return whether it was.
+
+        :param data: with which it came to its end.
+        """
+        message, body = self._messages[0]
+        if (
+            not isinstance(message, RawRequestMessage)
+            or len(self._messages) > 1
+            or self._paused  # the client does not read its answers: aiohttp waits for it
+            or not self._hub.is_prompt(message)
+        ):
+            return False
+        self._messages.popleft()
+        self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
+        self._head = None
+        if len(self._known) < MAX_HEADS and (parts := split(data)) is not None:
+            self._head = parts.head
+        writer = cast(StreamWriter, None)  # made where it is needed
+        task = cast("asyncio.Task[None]", self._task_handler)
+        request = web.BaseRequest(message, body, self, writer, task, self._loop)
+        self._current_request = request
+        self._begin(self._answer_promptly(request))
+        return True
+
+    def _begin(self, answering: Coroutine[Any, Any, None]) -> None:
+        self._request_in_progress = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._prompt = Steps(answering)
+        self._prompt.go_on()
+
+    async def _answer_again(self, known: Known, body: bytes) -> None:
+        goes_on = False
+        try:
+            answering = self._hub.respond_again(self, known, body)
+            del body
+            answer, goes_on = await answering
+            if self.transport is not None:
+                self.transport.write(answer)
+        except Exception:
+            _log.exception("an answer failed; its connection is closed")
+        self._end(goes_on=goes_on)
+
+    async def _answer_promptly(self, request: web.BaseRequest) -> None:
+        """Do what aiohttp does with a request, and end the connection where it has to end."""
+        goes_on = False
+        try:
+            answer = await self._hub.respond(request)
+            self._current_request = None
+            if isinstance(answer, bytes):
+                if self.transport is not None:
+                    self.transport.write(answer)
+                self._let_go(request.content)
+                goes_on = True
+            else:
+                request._payload_writer = StreamWriter(self, self._loop)
+                await self.finish_response(request, answer, None)
+                goes_on = bool(answer.keep_alive) and request.content.is_eof()
+        except Exception:
+            _log.exception("an answer failed; its connection is closed")
+        self._current_request = None
+        self._end(goes_on=goes_on)
+
+    def _let_go(self, body: StreamReader) -> None:
+        """Do what is to be done with a body after the answer."""
+        raise NotImplementedError
+
+    def _end(self, *, goes_on: bool) -> None:
+        self._prompt, self._request_in_progress = None, False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        if not goes_on or self._close:
+            self.force_close()
+            return
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._messages:
+            self._wake_task()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Wait for the request under way for so many seconds, then close."""
+        await super().shutdown(timeout)
+        if self._prompt is not None:
+            self._prompt.close()
