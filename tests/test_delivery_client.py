@@ -1,7 +1,10 @@
 """The HTTP client against servers that are no Mixpanel at all."""
 
 import asyncio
+import gc
+import gzip
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -181,3 +184,29 @@ async def test_a_host_is_found_by_its_name() -> None:
 
     async with serving(answer) as url:
         assert await send(url.replace("127.0.0.1", "localhost")) == Delivered()
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.1"] * 2])
+async def test_a_request_that_cannot_be_sent_is_freed_before_garbage_is_collected(
+    addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(host: str, port: int, *_: object, **options: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    data = gzip.compress(LINES)
+    destination = DestinationConfig(
+        name="main",
+        settings=DestinationSettings(projectToken="a1b2c3"),
+        base_url="http://dead.example:1",
+    )
+    async with MixpanelEndpoint("import", destination) as client:
+        references = sys.getrefcount(data)
+        gc.disable()
+        try:
+            outcome = await client.send(client.prepare(Body(data, True, 1, len(LINES))))
+            assert sys.getrefcount(data) == references
+        finally:
+            gc.enable()
+    assert isinstance(outcome, RetryLater)
+    assert "ClientConnectorError" in outcome.reason

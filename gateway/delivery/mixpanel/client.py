@@ -1,6 +1,7 @@
 """The HTTP client of one Mixpanel endpoint."""
 
 import io
+import traceback
 from typing import Self
 
 import aiohttp
@@ -68,9 +69,10 @@ class MixpanelEndpoint:
         """Send a request and return what became of it."""
         try:
             return await self._post(request)
-        except TimeoutError:
-            return RetryLater(None, "no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            # aiohttp's errors of connecting refer to themselves by way of their frames, which hold
+            # the request, too: no budget counts it while it waits to be collected as garbage.
+            traceback.clear_frames(error.__traceback__)
             return RetryLater(None, _describe(error))
 
     async def close(self) -> None:
@@ -100,6 +102,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     # Only errors of the network are quoted: others may repeat what was sent or answered.
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, OSError) else name
