@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -25,7 +26,10 @@ _COLLECT_S = 0.1
 _YOUNG_TO_OLD = 4
 """Of so many looks one is also at what those before have left."""
 
-_YOUNG_TO_FULL = 36_000
+_FULL_S = 60.0
+_FULL_SHARE = 0.0001
+"""Full collections have a minute between them at least, and this share of all time at most."""
+
 _MOST_YOUNG = 20_000
 _FULL_NEVER = 10_000
 
@@ -82,13 +86,19 @@ def collect_garbage_in_time() -> None:
     all of them, so that it looks in vain, which took a tenth of their time; and where connections
     come as fast as others go it counts little, but has to look at all that came meanwhile, which
     took 20 ms.  Here it looks at what the last moment has left, and counts only where the loop has
-    no time.  With 10,000 connections a full collection takes 0.1 s, so that there is one an hour.
+    no time.  A full collection takes 0.1 s with 10,000 connections, and the more rarely it is made.
     """
     gc.freeze()  # what has been loaded stays
     gc.set_threshold(_MOST_YOUNG, _YOUNG_TO_OLD, _FULL_NEVER)
-    _collect(asyncio.get_running_loop(), 1)
+    loop = asyncio.get_running_loop()
+    _collect(loop, 1, loop.time() + _FULL_S)
 
 
-def _collect(loop: asyncio.AbstractEventLoop, count: int) -> None:
-    gc.collect(2 if count % _YOUNG_TO_FULL == 0 else int(count % _YOUNG_TO_OLD == 0))
-    loop.call_later(_COLLECT_S, _collect, loop, count + 1)
+def _collect(loop: asyncio.AbstractEventLoop, count: int, full_at: float) -> None:
+    if loop.time() >= full_at:
+        began = time.monotonic()
+        gc.collect()
+        full_at = loop.time() + max(_FULL_S, (time.monotonic() - began) / _FULL_SHARE)
+    else:
+        gc.collect(int(count % _YOUNG_TO_OLD == 0))
+    loop.call_later(_COLLECT_S, _collect, loop, count + 1, full_at)

@@ -35,6 +35,20 @@ async def test_garbage_is_found_in_time_however_little_there_is() -> None:
     assert [each() for each in left] == [None, None]
 
 
+async def test_what_has_become_old_before_it_was_garbage_is_found_at_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.process._FULL_S", 1.0)
+    collect_garbage_in_time()
+    old = Circle()
+    left = weakref.ref(old)
+    await asyncio.sleep(0.9)
+    del old
+    assert left() is not None
+    await asyncio.sleep(0.5)
+    assert left() is None
+
+
 async def test_nothing_is_looked_at_while_requests_come_and_go() -> None:
     collect_garbage_in_time()
     before = [each["collections"] for each in gc.get_stats()]
