@@ -4,11 +4,12 @@ import asyncio
 import gc
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
+
+from gateway.clock import SystemClock
 
 __all__ = [
     "collect_garbage_in_time",
@@ -96,9 +97,10 @@ def collect_garbage_in_time() -> None:
 
 def _collect(loop: asyncio.AbstractEventLoop, count: int, full_at: float) -> None:
     if loop.time() >= full_at:
-        began = time.monotonic()
+        clock = SystemClock()  # the loop's stands still meanwhile
+        began = clock.monotonic()
         gc.collect()
-        full_at = loop.time() + max(_FULL_S, (time.monotonic() - began) / _FULL_SHARE)
+        full_at = loop.time() + max(_FULL_S, (clock.monotonic() - began) / _FULL_SHARE)
     else:
         gc.collect(int(count % _YOUNG_TO_OLD == 0))
     loop.call_later(_COLLECT_S, _collect, loop, count + 1, full_at)
