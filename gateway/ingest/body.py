@@ -12,7 +12,7 @@ from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Lease
 from gateway.ingest.refusals import no_room
 
-__all__ = ["check_density", "encoding_of", "inflated", "read_body", "take_body"]
+__all__ = ["Bodies", "check_density", "encoding_of", "inflated"]
 
 _BAD_STREAM: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub errs
 _GZIP = 31  # window bits that make zlib expect a gzip header
@@ -39,82 +39,128 @@ _MAX_VALUES = 1_000_000
 _SHED_AT_ONCE = 64  # slow bodies given up for one request
 
 
-async def read_body(
-    request: web.BaseRequest,
-    *,
-    lease: Lease,
-    arrivals: Arrivals,
-    inflating: asyncio.Lock,
-    max_bytes: int,
-) -> bytes:
-    """Return the body, inflated where the client compressed it.
+class Bodies:
+    """Reads the bodies of all requests.
 
-    :param lease: holds what the body takes, from before the first byte is read.
-    :param arrivals: watches a body that did not come with its headers.
-    :param inflating: whoever inflates a large body has it.
-    :param max_bytes: the largest body, before and after inflating.
-    :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
+    :param arrivals: watches those that did not come with their headers.
+    :param max_bytes: of the largest, before and after inflating.
     """
-    encoding = encoding_of(request)
-    if encoding not in ("", "identity") and encoding not in _WINDOW_BITS:
-        raise RequestError(
-            400,
-            "unsupported_encoding",
-            "Content-Encoding must be gzip, deflate or absent",
-            close=True,
-        )
-    length = request.content_length or 0  # chunked bodies tell none
-    if length > max_bytes:
-        raise _too_large(max_bytes)
-    content = request.content
-    if content.is_eof():
-        _hold(lease, length or content.total_bytes, arrivals)
-    else:
-        _hold(lease, max(length, content.total_bytes), arrivals, arriving=True)
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            # The low-level server leaves this to the handler; without it curl waits a second.
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    body = await _read_all(request, lease, arrivals, max_bytes)
-    return await _unpacked(body, encoding, lease, arrivals, inflating, max_bytes)
 
+    def __init__(self, arrivals: Arrivals, *, max_bytes: int) -> None:
+        self._arrivals = arrivals
+        self._max_bytes = max_bytes
+        self._inflating = asyncio.Lock()  # whoever inflates a large one has it
 
-async def take_body(
-    body: bytes,
-    encoding: str,
-    *,
-    lease: Lease,
-    arrivals: Arrivals,
-    inflating: asyncio.Lock,
-    max_bytes: int,
-) -> bytes:
-    """Return a body that is there, as ``read_body`` does.
+    async def read(self, request: web.BaseRequest, lease: Lease) -> bytes:
+        """Return the body of a request, inflated where the client compressed it.
 
-    :param encoding: one that ``read_body`` has accepted.
-    """
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    _hold(lease, len(body), arrivals)
-    return await _unpacked(body, encoding, lease, arrivals, inflating, max_bytes)
+        :param lease: holds what the body takes, from before the first byte is read.
+        :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
+        """
+        encoding = encoding_of(request)
+        if encoding not in ("", "identity") and encoding not in _WINDOW_BITS:
+            raise RequestError(
+                400,
+                "unsupported_encoding",
+                "Content-Encoding must be gzip, deflate or absent",
+                close=True,
+            )
+        length = request.content_length or 0  # chunked bodies tell none
+        if length > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        content = request.content
+        if content.is_eof():
+            self._hold(lease, length or content.total_bytes)
+        else:
+            self._hold(lease, max(length, content.total_bytes), arriving=True)
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                # The low-level server leaves this to the handler; without it curl waits a second.
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await self._read_all(request, lease)
+        return await self._unpacked(body, encoding, lease)
+
+    async def take(self, body: bytes, encoding: str, lease: Lease) -> bytes:
+        """Return a body that is there already, as ``read`` does.
+
+        :param encoding: one that ``read`` has accepted.
+        """
+        if len(body) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self._hold(lease, len(body))
+        return await self._unpacked(body, encoding, lease)
+
+    async def _unpacked(self, body: bytes, encoding: str, lease: Lease) -> bytes:
+        if encoding in _WINDOW_BITS:
+            parts = inflated(body, encoding, self._max_bytes)
+            body = await self._join_in_turns(parts, len(body), lease)
+        check_density(body)
+        return body
+
+    def _hold(self, lease: Lease, size: int, *, arriving: bool = False) -> None:
+        size += _REQUEST_BYTES
+        if lease.resize(size, arriving=arriving):
+            return
+        for _ in range(_SHED_AT_ONCE):
+            if not self._arrivals.shed():
+                break
+            if lease.resize(size, arriving=arriving):
+                return
+        raise no_room()
+
+    async def _read_all(self, request: web.BaseRequest, lease: Lease) -> bytes:
+        content = request.content
+        length = request.content_length or 0
+        parts: list[bytes] = []
+        size = 0
+        is_late = not content.is_eof()
+        if is_late:
+            self._arrivals.begin(content, lease)
+        try:
+            while part := await content.readany():
+                size += len(part)
+                if size > self._max_bytes:
+                    raise _too_large(self._max_bytes)
+                parts.append(part)
+                taken = size + _PART_BYTES * len(parts)
+                if taken > length and is_late:
+                    self._hold(lease, taken, arriving=True)
+        except (web.RequestPayloadError, ConnectionError) as error:
+            error.__traceback__ = None  # the body keeps the error, and this would keep the body
+            raise RequestError(
+                400,
+                "incomplete_body",
+                "the body ends too early, or its chunks are malformed",
+                close=True,
+            ) from None
+        finally:
+            if is_late:
+                self._arrivals.end(content)
+        if is_late:
+            self._hold(lease, size)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _join_in_turns(self, parts: Iterator[bytes], held: int, lease: Lease) -> bytes:
+        """Return what the parts hold, and let others have their turns meanwhile.
+
+        :param held: bytes that the lease has to hold until all parts are there.
+        """
+        joined = list(islice(parts, _SLICES_AT_ONCE))
+        size = sum(map(len, joined))
+        if len(joined) == _SLICES_AT_ONCE:
+            self._hold(lease, held + size)
+            async with self._inflating:
+                for part in parts:
+                    size += len(part)
+                    self._hold(lease, held + size)
+                    joined.append(part)
+                    await asyncio.sleep(0)
+        self._hold(lease, size)
+        return joined[0] if len(joined) == 1 else b"".join(joined)
 
 
 def encoding_of(request: web.BaseRequest) -> str:
     """Return what a body is compressed with, "" for nothing that is known."""
     return request.headers.get("Content-Encoding", "").strip().lower()
-
-
-async def _unpacked(
-    body: bytes,
-    encoding: str,
-    lease: Lease,
-    arrivals: Arrivals,
-    inflating: asyncio.Lock,
-    max_bytes: int,
-) -> bytes:
-    if encoding in _WINDOW_BITS:
-        parts = inflated(body, encoding, max_bytes)
-        body = await _join_in_turns(parts, len(body), lease, arrivals, inflating)
-    check_density(body)
-    return body
 
 
 def check_density(body: bytes) -> None:
@@ -138,74 +184,6 @@ def _has_more(body: bytes, byte: bytes, limit: int) -> bool:
         if count > limit:
             return True
     return False
-
-
-def _hold(lease: Lease, size: int, arrivals: Arrivals, *, arriving: bool = False) -> None:
-    size += _REQUEST_BYTES
-    if lease.resize(size, arriving=arriving):
-        return
-    for _ in range(_SHED_AT_ONCE):
-        if not arrivals.shed():
-            break
-        if lease.resize(size, arriving=arriving):
-            return
-    raise no_room()
-
-
-async def _read_all(
-    request: web.BaseRequest, lease: Lease, arrivals: Arrivals, max_bytes: int
-) -> bytes:
-    content = request.content
-    length = request.content_length or 0
-    parts: list[bytes] = []
-    size = 0
-    is_late = not content.is_eof()
-    if is_late:
-        arrivals.begin(content, lease)
-    try:
-        while part := await content.readany():
-            size += len(part)
-            if size > max_bytes:
-                raise _too_large(max_bytes)
-            parts.append(part)
-            taken = size + _PART_BYTES * len(parts)
-            if taken > length and is_late:
-                _hold(lease, taken, arrivals, arriving=True)
-    except (web.RequestPayloadError, ConnectionError) as error:
-        error.__traceback__ = None  # the body keeps the error, and this would keep the body
-        raise RequestError(
-            400,
-            "incomplete_body",
-            "the body ends too early, or its chunks are malformed",
-            close=True,
-        ) from None
-    finally:
-        if is_late:
-            arrivals.end(content)
-    if is_late:
-        _hold(lease, size, arrivals)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _join_in_turns(
-    parts: Iterator[bytes], held: int, lease: Lease, arrivals: Arrivals, inflating: asyncio.Lock
-) -> bytes:
-    """Return what the parts hold, and let others have their turns meanwhile.
-
-    :param held: bytes that the lease has to hold until all parts are there.
-    """
-    joined = list(islice(parts, _SLICES_AT_ONCE))
-    size = sum(map(len, joined))
-    if len(joined) == _SLICES_AT_ONCE:
-        _hold(lease, held + size, arrivals)
-        async with inflating:
-            for part in parts:
-                size += len(part)
-                _hold(lease, held + size, arrivals)
-                joined.append(part)
-                await asyncio.sleep(0)
-    _hold(lease, size, arrivals)
-    return joined[0] if len(joined) == 1 else b"".join(joined)
 
 
 def inflated(body: bytes, encoding: str, max_bytes: int) -> Iterator[bytes]:

@@ -1,8 +1,7 @@
 """One request while it is answered, and what its route may work with."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -10,9 +9,8 @@ from aiohttp import web
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
 from gateway.ingest.address import ClientAddress
-from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources, key_in_request
-from gateway.ingest.body import read_body
+from gateway.ingest.body import Bodies
 from gateway.ingest.budget import Lease
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.projects import Projects
@@ -67,22 +65,18 @@ class AcceptRecords(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the routes of all families share.
-
-    :param inflating: see ``read_body``.
-    """
+    """What the routes of all families share."""
 
     config: Config
     sources: Sources
     address: ClientAddress
-    arrivals: Arrivals
+    bodies: Bodies
     bundle: Bundle
     accept: Accept
     accept_records: AcceptRecords
     projects: Projects
     upstream: Upstream
     telemetry: Telemetry
-    inflating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Call:
@@ -120,13 +114,7 @@ class Call:
 
         :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
         """
-        return await read_body(
-            self.request,
-            lease=self.lease,
-            arrivals=self.services.arrivals,
-            inflating=self.services.inflating,
-            max_bytes=self.services.config.server.max_body_bytes,
-        )
+        return await self.services.bodies.read(self.request, self.lease)
 
     def client_ip(self) -> str | None:
         """Return the address that the request came from, past the proxies that are trusted."""

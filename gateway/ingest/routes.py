@@ -110,8 +110,8 @@ class Routes:
     def taskless(self, method: str) -> frozenset[str]:
         """Return the paths whose handlers need no task, with and without a slash at the end."""
         found = self._fixed.get(method, {}).items()
-        paths = {path.rstrip("/") for path, (route, _) in found if not route.needs_task}
-        return frozenset(paths | {f"{path}/" for path in paths} - {""})
+        paths = {path for path, (route, _) in found if not route.needs_task}
+        return frozenset(paths | {f"{path}/" for path in paths})
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that a path has."""

@@ -20,7 +20,7 @@ from gateway.ingest import jitsu, mixpanel, pages, replies, rudder, segment, sha
 from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources
-from gateway.ingest.body import encoding_of, take_body
+from gateway.ingest.body import Bodies, encoding_of
 from gateway.ingest.budget import Budget, Lease
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
@@ -81,7 +81,7 @@ class IngestServer:
             config=config,
             sources=Sources(config.sources, server.default_source),
             address=ClientAddress(server.trusted_proxies, server.proxy_headers),
-            arrivals=self._arrivals,
+            bodies=Bodies(self._arrivals, max_bytes=server.max_body_bytes),
             bundle=Bundle(server.browser_bundle),
             accept=accept,
             accept_records=accept_records,
@@ -225,14 +225,7 @@ class IngestServer:
         return replies.wire(response, origin), response.keep_alive is not False
 
     async def _store(self, known: Known, body: bytes, lease: Lease) -> None:
-        payload = await take_body(
-            body,
-            known.encoding,
-            lease=lease,
-            arrivals=self._arrivals,
-            inflating=self._services.inflating,
-            max_bytes=self._config.max_body_bytes,
-        )
+        payload = await self._services.bodies.take(body, known.encoding, lease)
         del body
         stored = known.intake.store(
             known.told, payload, self._services, client_ip=known.client_ip, hold=lease.resize
