@@ -12,7 +12,7 @@ import uvloop
 from gateway.clock import SystemClock
 
 __all__ = [
-    "collect_garbage_in_time",
+    "collect_garbage_by_time",
     "log_to_stderr",
     "run_async",
     "stop_when_told_twice",
@@ -80,7 +80,7 @@ async def stop_when_told_twice(
     await stop_now()
 
 
-def collect_garbage_in_time() -> None:
+def collect_garbage_by_time() -> None:
     """Keep the garbage collector from stopping everything for long.
 
     It usually counts objects: those made less those freed.  Requests under way make many and free

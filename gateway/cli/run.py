@@ -17,7 +17,7 @@ from gateway.errors import ConfigError, SpoolError
 from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.process import (
-    collect_garbage_in_time,
+    collect_garbage_by_time,
     log_to_stderr,
     run_async,
     stop_when_told_twice,
@@ -102,7 +102,7 @@ async def _serve_alone(config: Config, sandbox: Sandbox | None) -> None:
     await app.start()
     if config.server.tls_cert is not None:
         _reload_certificate_when_told(app)
-    collect_garbage_in_time()
+    collect_garbage_by_time()
     _greet(config, app.ingest.port, app.admin.port, sandbox)
     await until_told()
     say("gateway: stopping: finishing requests and delivering what is pending")

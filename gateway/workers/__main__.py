@@ -14,7 +14,7 @@ from gateway.app import App
 from gateway.errors import SpoolError
 from gateway.ingest.tls import CertificateError
 from gateway.process import (
-    collect_garbage_in_time,
+    collect_garbage_by_time,
     log_to_stderr,
     run_async,
     stop_when_told_twice,
@@ -31,7 +31,7 @@ async def _work(job: Job) -> None:
     except (SpoolError, CertificateError, OSError) as error:
         _report(str(error))
         return
-    collect_garbage_in_time()
+    collect_garbage_by_time()
     _report(READY)
     told = asyncio.create_task(until_told())
     orphaned = asyncio.create_task(_until_orphaned())
