@@ -298,7 +298,22 @@ def test_requests_without_an_answer_are_counted_and_never_sent_again() -> None:
 def test_silence_ends_the_load() -> None:
     with serving(lambda connection, number: True) as port:
         result = load_on(port, seconds=0.1, grace_s=0.2)
-    assert result.unanswered == 2
+    assert (result.unanswered, result.under_way) == (0, 2)
+    with pytest.raises(Broken, match="2 requests without an answer"):
+        Seen([result]).check("it")
+
+
+def test_refusals_that_do_not_say_when_to_come_again_are_counted() -> None:
+    said = answer("503 Service Unavailable", headers="Retry-After: 3\r\n")
+
+    def respond(connection: socket.socket, number: int) -> bool:
+        connection.sendall(answer("503 Service Unavailable") if number % 4 == 0 else said)
+        return True
+
+    with serving(respond) as port:
+        result = load_on(port)
+    assert result.statuses == {503: 20}
+    assert result.without_retry_after == 5
 
 
 def test_latency_of_an_open_loop_counts_from_when_a_request_was_due() -> None:
@@ -329,6 +344,6 @@ def test_load_that_cannot_be_kept_up_with_is_told() -> None:
     with serving(respond) as port:
         result = load_on(port, rate=500.0, seconds=0.3, grace_s=0.3, max_requests=10**6)
     assert result.unsent > 50
-    result.unanswered = 0  # those that were under way
+    result.under_way = 0
     with pytest.raises(Broken, match="could not keep up"):
         Seen([result]).check("it")

@@ -66,7 +66,9 @@ class Result(msgspec.Struct, kw_only=True):
     :param bytes: of these, as sent.
     :param statuses: of all answers.
     :param wrong: the start of an answer other than 200 or 503, or with another body.
-    :param unanswered: requests that were sent, or begun, without an answer.
+    :param without_retry_after: answers of 503 that do not say when to come again.
+    :param unanswered: requests that were sent, or begun, on connections that then ended.
+    :param under_way: requests that had no answer yet when the time was over.
     :param unsent: requests that were due and had no connection until the end.
     :param cpu_seconds: of this process.
     :param latencies: of the answers that were taken; see ``Histogram``.
@@ -80,7 +82,9 @@ class Result(msgspec.Struct, kw_only=True):
     bytes: int = 0
     statuses: dict[int, int] = {}
     wrong: str = ""
+    without_retry_after: int = 0
     unanswered: int = 0
+    under_way: int = 0
     unsent: int = 0
     cpu_seconds: float = 0.0
     latencies: dict[int, int] = {}
@@ -151,8 +155,7 @@ class Client:
         result.unsent = (
             0 if due == _NEVER or self._task.rate is None else 1 + sum(1 for _ in schedule)
         )
-        under_way = sum(each.prepared is not None for each in self._connections.values())
-        result.unanswered += under_way
+        result.under_way = sum(each.prepared is not None for each in self._connections.values())
         result.statuses = dict(self._statuses)
         result.latencies = self._latencies.counts
         result.cpu_seconds = time.process_time() - cpu
@@ -230,7 +233,10 @@ class Client:
         headers = _headers(head)
         if len(body) < int(headers.get(b"content-length", b"0")):
             return
-        self._take(connection, int(head[9:12]), body, now)
+        status = int(head[9:12])
+        if status == HTTPStatus.SERVICE_UNAVAILABLE and b"retry-after" not in headers:
+            self._result.without_retry_after += 1
+        self._take(connection, status, body, now)
         if connection.rest or headers.get(b"connection", b"").lower() == b"close":
             self._close(connection)
             self._open()

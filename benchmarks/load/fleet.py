@@ -29,11 +29,13 @@ class Load:
 
     :param rate: requests a second of an open loop; None for a closed one.
     :param max_requests: after which it ends, whatever the time.
+    :param grace_s: time for the last answers.
     """
 
     seconds: float
     rate: float | None = None
     max_requests: int = _MAX_REQUESTS
+    grace_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Seen:
         for result in self.results:
             if result.wrong:
                 raise Broken(f"{name} gave a wrong answer:\n{result.wrong}")
-        if unanswered := sum(result.unanswered for result in self.results):
+        if unanswered := sum(each.unanswered + each.under_way for each in self.results):
             raise Broken(f"{name} left {unanswered} requests without an answer")
         if unsent := sum(result.unsent for result in self.results):
             raise Broken(
@@ -168,6 +170,7 @@ class Fleet:
             max_requests=max(1, load.max_requests // self._processes),
             seed=next(self._seeds),
             body=self._body,
+            grace_s=load.grace_s,
         )
 
 

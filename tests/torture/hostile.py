@@ -92,9 +92,8 @@ async def run(
     """
     figures: Figures = {}
     async with _gateway() as attacked, _gateway() as spared:
-        for gateway in (attacked, spared):
-            await traffic("Closed", gateway.url, connections=20, seconds=1)
         good = {"connections": 20, "rate": rate, "other_port": port_of(spared.url)}
+        await traffic("Turns", attacked.url, seconds=1, **good)  # warm-up
         before = attacked.running.memory()["VmHWM"]
         for name in attacks:
             number = max(2, int(connections * ATTACKS[name].share))

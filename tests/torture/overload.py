@@ -1,24 +1,29 @@
 """More requests than the gateway can answer: what it gets done, what it refuses, what it takes."""
 
+import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from benchmarks.load.fleet import Fleet, Load, Seen
+from benchmarks.load.traffic import Prepared, save
 from tests.support.processes import GatewayProcess, wait_for
 from tests.torture import Figures
-from tests.torture.traffic import traffic
+from tests.torture.traffic import event_bytes, port_of, request_bytes
 
 __all__ = ["LOADS", "run"]
 
 _NOWHERE = "http://127.0.0.1:9"  # the destination; nothing listens there
 _MIB = 1024 * 1024
 _CONNECTION_BYTES = 16 * 1024
+_ANSWER = b'{"success":true}'
 
 
-class _Load(NamedTuple):
+class _Kind(NamedTuple):
     """What is sent.
 
     :param events: in each request, with about ``padding`` bytes of properties each.
@@ -34,9 +39,9 @@ class _Load(NamedTuple):
 
 LOADS = {
     # The answers wait for the disk together: ten times as many fit into the same commits.
-    "events": _Load(1, 100, 64 * _MIB, refusals=False),
-    "batches": _Load(100, 1000, 64 * _MIB, refusals=True),
-    "batches, little room": _Load(100, 1000, 8 * _MIB, refusals=True),
+    "events": _Kind(1, 100, 64 * _MIB, refusals=False),
+    "batches": _Kind(100, 1000, 64 * _MIB, refusals=True),
+    "batches, little room": _Kind(100, 1000, 8 * _MIB, refusals=True),
 }
 
 
@@ -60,70 +65,99 @@ async def run(
     """
     figures: Figures = {}
     for name in loads:
-        load = LOADS[name]
+        kind = LOADS[name]
         many = connections * factor
-        seen = await _measure(load, connections, many, seconds, rounds)
-        every = [*seen.peaks, *seen.closed, *seen.open]
-        statuses = sum((Counter(each["statuses"]) for each in every), Counter[str]())
+        phases = await _measure(kind, connections, many, seconds, rounds)
+        results = [result for seen in phases.all() for result in seen.results]
+        statuses = sum((Counter(each.statuses) for each in results), Counter[int]())
         peak, closed, opened = (
-            median(each["goodput"] for each in phase)
-            for phase in (seen.peaks, seen.closed, seen.open)
+            round(median(map(_goodput, phase)), 1)
+            for phase in (phases.peaks, phases.closed, phases.open)
         )
         # The spool's queue has a bound of its own, as large as the default of requests.
-        bound = load.max_bytes_in_flight + 64 * _MIB + many * _CONNECTION_BYTES
+        bound = kind.max_bytes_in_flight + 64 * _MIB + many * _CONNECTION_BYTES
         figures |= {
             f"{name}: peak, requests/s": peak,
             f"{name}: share of it, {many} connections": round(closed / peak, 3),
             f"{name}: share of it, {factor} times its rate": round(opened / peak, 3),
-            f"{name}: p99 ms, peak / connections / rate": " / ".join(
-                f"{1000 * median(each['p99_s'] for each in phase):.0f}"
-                for phase in (seen.peaks, seen.closed, seen.open)
+            f"{name}: p99 ms, peak / {many} connections": " / ".join(
+                f"{1000 * median(seen.latencies().percentile(99) for seen in phase):.0f}"
+                for phase in (phases.peaks, phases.closed)
             ),
-            f"{name}: answered 200 / 503": f"{statuses['200']} / {statuses['503']}",
-            f"{name}: 503 without Retry-After": sum(each["without_retry_after"] for each in every),
-            f"{name}: memory grown by MiB, bound": f"{seen.grown // _MIB}, {bound // _MIB}",
+            f"{name}: answered 200 / 503": f"{statuses[200]} / {statuses[503]}",
+            f"{name}: 503 without Retry-After": sum(each.without_retry_after for each in results),
+            f"{name}: memory grown by MiB, bound": f"{phases.grown // _MIB}, {bound // _MIB}",
         }
-        assert set(statuses) <= {"200", "503"}, (statuses, figures)
-        assert not sum(each["without_retry_after"] for each in every), figures
-        assert not sum(each["broken"] for each in every), (every, figures)
-        assert statuses["503"] or not load.refusals, ("it was not overloaded", figures)
+        assert set(statuses) <= {200, 503}, (statuses, figures)
+        assert not any(each.wrong for each in results), (results, figures)
+        assert not sum(each.without_retry_after for each in results), figures
+        assert not sum(each.unanswered for each in results), (results, figures)
+        assert statuses[503] or not kind.refusals, ("it was not overloaded", figures)
         assert min(closed, opened) >= least_share * peak, figures
-        assert seen.grown <= bound, figures
+        assert phases.grown <= bound, figures
     return figures
 
 
-class _Seen(NamedTuple):
+@dataclass
+class _Phases:
     """What clients saw in each round, and by how much memory grew.
 
     :param grown: in bytes, at most, beyond what it takes to serve the peak.
     """
 
-    peaks: list[dict[str, Any]]
-    closed: list[dict[str, Any]]
-    open: list[dict[str, Any]]
-    grown: int
+    peaks: list[Seen] = field(default_factory=list)
+    closed: list[Seen] = field(default_factory=list)
+    open: list[Seen] = field(default_factory=list)
+    grown: int = 0
+
+    def all(self) -> list[Seen]:
+        """Return what was seen in all of them."""
+        return [*self.peaks, *self.closed, *self.open]
 
 
-async def _measure(load: _Load, connections: int, many: int, seconds: float, rounds: int) -> _Seen:
-    seen = _Seen([], [], [], 0)
-    sent = {"events": load.events, "padding": load.padding, "seconds": seconds}
+def _goodput(seen: Seen) -> float:
+    """Return the requests a second that were answered 200."""
+    return seen.requests / seen.seconds
+
+
+async def _measure(
+    kind: _Kind, connections: int, many: int, seconds: float, rounds: int
+) -> _Phases:
+    phases = _Phases()
     server = {
-        "max_bytes_in_flight": load.max_bytes_in_flight,
-        "max_body_bytes": min(_MIB, load.max_bytes_in_flight // 4),
+        "max_bytes_in_flight": kind.max_bytes_in_flight,
+        "max_body_bytes": min(_MIB, kind.max_bytes_in_flight // 4),
     }
-    with tempfile.TemporaryDirectory() as directory:
-        async with GatewayProcess(Path(directory), _NOWHERE, server=server) as gateway:
-            url = gateway.url
-            await traffic("Closed", url, connections=connections, **sent)  # warm-up
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        requests = directory / "requests"
+        request = request_bytes(event_bytes(kind.events, kind.padding))
+        save([Prepared(request, kind.events, kind.events)], requests)
+        async with GatewayProcess(directory, _NOWHERE, server=server) as gateway:
+            address = ("127.0.0.1", port_of(gateway.url))
+
+            async def send(connections: int, rate: float | None = None) -> Seen:
+                clients = Fleet(
+                    *(requests, 1),
+                    processes=1,
+                    connections=connections,
+                    directory=directory,
+                    body=_ANSWER,
+                    seed=1,
+                )
+                load = Load(seconds=seconds, rate=rate, grace_s=0.0)
+                return await asyncio.to_thread(clients.run, address, load)
+
+            await send(connections)  # warm-up
             idle = gateway.running.memory()["VmRSS"]
             for _ in range(rounds):
-                seen.peaks.append(await traffic("Closed", url, connections=connections, **sent))
-                seen.closed.append(await traffic("Closed", url, connections=many, **sent))
-                rate = many / connections * seen.peaks[-1]["goodput"]
-                seen.open.append(await traffic("Open", url, connections=many, rate=rate, **sent))
-            grown = gateway.running.memory()["VmHWM"] - idle
+                phases.peaks.append(await send(connections))
+                phases.closed.append(await send(many))
+                rate = many / connections * _goodput(phases.peaks[-1])
+                phases.open.append(await send(many, rate))
+            phases.grown = gateway.running.memory()["VmHWM"] - idle
             await wait_for(lambda: _gave_back(gateway))
-    return seen._replace(grown=grown)
+    return phases
 
 
 async def _gave_back(gateway: GatewayProcess) -> bool:

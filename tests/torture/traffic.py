@@ -1,7 +1,6 @@
 """Clients in a process of their own: ``python -m tests.torture.traffic '{"kind": ...}'``.
 
-They send prepared bytes and look at nothing but status, ``Retry-After`` and time, so that one of
-them can ask for several times of what a gateway can do.  Each prints its figures as JSON.
+They send prepared bytes and look at little but status and time.  Each prints its figures as JSON.
 """
 
 import asyncio
@@ -20,6 +19,7 @@ from tests.support.processes import WRITE_KEY
 __all__ = ["event_bytes", "port_of", "traffic"]
 
 _TURN_S = 0.25
+"""How long the clients of one gateway send before those of the other do."""
 
 _LOWEST_PRIORITY = 19
 """That of attackers, whose machine would be another one: what they compute is no part of them."""
@@ -31,7 +31,7 @@ _HEAD = "POST /v1/batch HTTP/1.1\r\nHost: gateway.test\r\nX-Write-Key: {key}\r\n
 async def traffic(kind: str, url: str, **options: Any) -> Any:
     """Run clients of a kind to their end; return their figures.
 
-    :param kind: ``Closed``, ``Open`` or ``Turns``, or one of ``tests.torture.attacks``.
+    :param kind: ``Turns`` or one of ``tests.torture.attacks``.
     """
     seconds: float = options["seconds"]
     spec = json.dumps({"kind": kind, "port": port_of(url), **options})
@@ -79,9 +79,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
-        self.without_retry_after = 0
         self.broken = 0  # connections that ended with a request unanswered
-        self.unsent = 0
         self.latencies: list[float] = []  # of 200s
 
     def count(self, answer: bytes, began: float) -> bool:
@@ -90,28 +88,22 @@ class Tally:
         self.statuses[status] += 1
         if status == 200:
             self.latencies.append(time.perf_counter() - began)
-        elif status == 503 and b"\r\nRetry-After: " not in answer:
-            self.without_retry_after += 1
         return b"\r\nConnection: close" not in answer
 
-    def figures(self, seconds: float) -> dict[str, Any]:
-        """Return the figures of clients that sent for that time."""
+    def figures(self) -> dict[str, Any]:
+        """Return what is to be known of it."""
         times = sorted(self.latencies)
         return {
-            "goodput": round(len(times) / seconds, 1),
-            "p50_s": times[len(times) // 2] if times else 0.0,
             "p99_s": times[len(times) * 99 // 100] if times else 0.0,
             "statuses": dict(self.statuses),
-            "without_retry_after": self.without_retry_after,
             "broken": self.broken,
-            "unsent": self.unsent,
         }
 
 
 class Sender(asyncio.Protocol):
     """A connection with at most one request under way."""
 
-    def __init__(self, clients: "Closed", request: bytes) -> None:
+    def __init__(self, clients: "Clients", request: bytes) -> None:
         self._clients = clients
         self._request = request
         self._transport: asyncio.Transport | None = None
@@ -145,35 +137,54 @@ class Sender(asyncio.Protocol):
         self._clients.lost(self)
 
 
-class Closed:
-    """Clients that send the next request as soon as the one before is answered, whatever it says.
+class Clients:
+    """Clients that send at a rate while it is their turn, however long the answers take.
 
     :param connections: how many there are.
+    :param rate: requests per second; those that find every connection busy are not sent.
+    :param turn: whose turn it is at first: theirs (0) or that of others (1).
     """
 
     def __init__(
-        self, port: int, connections: int, seconds: float, events: int = 1, padding: int = 100
+        self, port: int, *, connections: int, seconds: float, rate: float, turn: int
     ) -> None:
         self.tally = Tally()
         self._port = port
         self._connections = connections
-        self.seconds = seconds
-        self._request = request_bytes(event_bytes(events, padding))
+        self._seconds = seconds
+        self._rate = rate
+        self._turn = turn
+        self._request = request_bytes(event_bytes(1, 100))
         self._stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._began = 0.0
+        self._due_before = 0
+        self._free: dict[Sender, None] = {}
 
     async def run(self) -> dict[str, Any]:
+        """Send for the time; return the figures."""
         for _ in range(self._connections):
             self._connect()
-        await self.drive()
+        self._began = time.perf_counter()
+        while time.perf_counter() - self._began < self._seconds:
+            for _ in range(min(self._due(), len(self._free))):
+                self._free.popitem()[0].send()
+            await asyncio.sleep(0.002)
         self._stopped = True
-        figures = self.tally.figures(self.seconds)
+        figures = self.tally.figures()
         await asyncio.sleep(0.1)
         return figures
 
-    async def drive(self) -> None:
-        """Send for the time."""
-        await asyncio.sleep(self.seconds)
+    def _due(self) -> int:
+        """Return how many requests are due since the last call."""
+        due = int(self._time() * self._rate)
+        new, self._due_before = due - self._due_before, due
+        return new
+
+    def _time(self) -> float:
+        """Return for how long it has been their turn."""
+        rounds, rest = divmod(time.perf_counter() - self._began, 2 * _TURN_S)
+        return rounds * _TURN_S + min(max(rest - self._turn * _TURN_S, 0.0), _TURN_S)
 
     def _connect(self) -> None:
         task = asyncio.get_running_loop().create_task(self._connected())
@@ -194,88 +205,24 @@ class Closed:
 
     def free(self, sender: Sender) -> None:
         """Take a connection without a request."""
-        if not self._stopped:
-            sender.send()
+        self._free[sender] = None
 
-    def lost(self, _: Sender) -> None:
+    def lost(self, sender: Sender) -> None:
         """Connect again."""
+        self._free.pop(sender, None)
         if not self._stopped:
             self._connect()
 
 
-class Open(Closed):
-    """Clients that send at a rate, however long the answers take.
-
-    :param rate: requests per second; those that find every connection busy are not sent.
-    :param turn: whose turn it is at first: theirs (0) or that of others (1).
-    :param turn_s: how long each sends before the others do; 0 where there are none.
-    """
-
-    def __init__(
-        self,
-        port: int,
-        connections: int,
-        seconds: float,
-        rate: float,
-        turn: int = 0,
-        turn_s: float = 0.0,
-        **load: int,
-    ) -> None:
-        super().__init__(port, connections, seconds, **load)
-        self._rate = rate
-        self._turn = turn
-        self._turn_s = turn_s
-        self._began = 0.0
-        self._due_before = 0
-        self._free: dict[Sender, None] = {}
-
-    async def drive(self) -> None:
-        self._began = time.perf_counter()
-        while time.perf_counter() - self._began < self.seconds:
-            due = self._due()
-            for _ in range(min(due, len(self._free))):
-                self._free.popitem()[0].send()
-                due -= 1
-            self.tally.unsent += due
-            await asyncio.sleep(0.002)
-
-    def _due(self) -> int:
-        """Return how many requests are due since the last call."""
-        due = int(self._time() * self._rate)
-        new, self._due_before = due - self._due_before, due
-        return new
-
-    def _time(self) -> float:
-        """Return for how long it has been their turn."""
-        passed = time.perf_counter() - self._began
-        if not self._turn_s:
-            return passed
-        rounds, rest = divmod(passed, 2 * self._turn_s)
-        return rounds * self._turn_s + min(max(rest - self._turn * self._turn_s, 0.0), self._turn_s)
-
-    def free(self, sender: Sender) -> None:
-        due = self._due() if self._began else 0
-        if due:
-            self.tally.unsent += due - 1
-            sender.send()
-        else:
-            self._free[sender] = None
-
-    def lost(self, sender: Sender) -> None:
-        self._free.pop(sender, None)
-        super().lost(sender)
-
-
 class Turns:
-    """The clients of ``Open`` at two gateways in turns: what the machine does strikes both alike.
+    """Clients at two gateways in turns: what the machine does strikes both alike.
 
     :param other_port: of the second gateway.
     """
 
     def __init__(self, port: int, other_port: int, **options: Any) -> None:
         self._both = [
-            Open(each, turn=turn, turn_s=_TURN_S, **options)
-            for turn, each in enumerate((port, other_port))
+            Clients(each, turn=turn, **options) for turn, each in enumerate((port, other_port))
         ]
 
     async def run(self) -> list[dict[str, Any]]:
@@ -289,10 +236,11 @@ def main() -> None:
 
     spec = json.loads(sys.argv[1])
     kind = spec.pop("kind")
-    good = {"Closed": Closed, "Open": Open, "Turns": Turns}.get(kind)
-    if good is None:
+    if kind == Turns.__name__:
+        clients = Turns(**spec)
+    else:
         os.nice(_LOWEST_PRIORITY)
-    clients = (good or getattr(attacks, kind))(**spec)
+        clients = getattr(attacks, kind)(**spec)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(clients.run())))
 
