@@ -1,7 +1,9 @@
 """From received events to durable records: prepare, map, append."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+from prometheus_client import Counter as Count
 
 from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
@@ -11,7 +13,7 @@ from gateway.mapping import Mapper, NativeMapper, policies_of, prepare
 from gateway.originals import Originals, without_key
 from gateway.policy import Applied
 from gateway.records import Endpoint, Record, Verdict
-from gateway.spool.base import DeadLetter, Entry, Spool
+from gateway.spool.base import DeadLetter, Entry, Spool, size_of
 from gateway.telemetry import Telemetry
 
 __all__ = ["Pipeline"]
@@ -37,7 +39,7 @@ class Pipeline:
         }
         self._policies = policies_of(config)
 
-    async def accept(
+    def accept(
         self,
         source: SourceConfig,
         received: Received,
@@ -48,8 +50,10 @@ class Pipeline:
         is_retry: bool,
         hold: Callable[[int], bool] = lambda _: True,
         ip: IpPolicy = "keep",
-    ) -> None:
-        """Make the records of a request durable; returns when they are on disk.
+    ) -> Awaitable[None]:
+        """Make the records of a request durable; the result arrives when they are on disk.
+
+        Until then nothing but the records is kept: what waits for the disk is to be small.
 
         :param default_type: the type of events that name none.
         :param client_ip: the user's address where the request tells it.
@@ -57,7 +61,8 @@ class Pipeline:
         :param is_retry: whether the client sends the same bytes again.
         :param hold: asks for room for that many bytes, the records, in place of the request's.
         :param ip: what the request itself asks for, which counts where it is stricter.
-        :raises SpoolUnavailable: nothing was kept.
+        :raises RequestError: (400) as of ``prepare``.
+        :raises SpoolUnavailable: (from the awaitable) nothing was kept.
         """
         received_ms = self._clock.now_ms()
         policy = self._policies[source.name, ip]
@@ -87,13 +92,12 @@ class Pipeline:
             client_ip=client_ip,
             original=Originals(received, write_key),
         )
-        del received, events  # the records are all that waits for the disk
-        await self._store(mapped.entries, mapped.dead, hold)
-        self._telemetry.events_received.labels(source.name).inc(count)
+        counts = [(self._telemetry.events_received.labels(source.name), count)]
         if uncorrected:
-            self._telemetry.times_uncorrected.labels(source.name).inc(uncorrected)
+            counts.append((self._telemetry.times_uncorrected.labels(source.name), uncorrected))
         if applied is not None:
-            self._count(source.name, applied)
+            counts += self._kept_away(source.name, applied)
+        return self._keep(mapped.entries, mapped.dead, hold, counts)
 
     async def accept_records(
         self,
@@ -119,30 +123,34 @@ class Pipeline:
             client_ip=client_ip,
             destination=destination,
         )
-        count, nobodys = len(records), mapped.nobodys
+        counts = [(self._telemetry.events_received.labels(_NATIVE), len(records))]
+        counts += [
+            (self._telemetry.events_rejected.labels("", fault), 1) for fault in mapped.nobodys
+        ]
         del records
-        await self._store(mapped.entries, mapped.dead, hold)
-        self._telemetry.events_received.labels(_NATIVE).inc(count)
-        for fault in nobodys:
-            self._telemetry.events_rejected.labels("", fault).inc()
+        await self._keep(mapped.entries, mapped.dead, hold, counts)
         return mapped.verdict
 
-    async def _store(
-        self, entries: Sequence[Entry], dead: Sequence[DeadLetter], hold: Callable[[int], bool]
+    async def _keep(
+        self,
+        entries: Sequence[Entry],
+        dead: Sequence[DeadLetter],
+        hold: Callable[[int], bool],
+        counts: Sequence[tuple[Count, int]],
     ) -> None:
-        """Return when all is on disk, and what was rejected is counted."""
-        size = sum(len(entry.lines) for entry in entries)
-        size += sum(len(letter.payload) for letter in dead)
-        if not hold(size):
+        """Return when all is on disk, and counted."""
+        if not hold(size_of(entries, dead)):
             raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
         if entries or dead:
             await self._spool.append(entries, dead)
+        for count, amount in counts:
+            count.inc(amount)
         for letter in dead:
             self._telemetry.events_rejected.labels(letter.queue.destination, letter.reason).inc()
 
-    def _count(self, source: str, applied: Applied) -> None:
-        """Count what a source's options kept away."""
+    def _kept_away(self, source: str, applied: Applied) -> Iterator[tuple[Count, int]]:
+        """Yield how much a source's options kept away."""
         for reason, count in Counter(applied.filtered).items():
-            self._telemetry.events_filtered.labels(source, reason).inc(count)
+            yield self._telemetry.events_filtered.labels(source, reason), count
         for reason, count in Counter(each.reason for each in applied.removals).items():
-            self._telemetry.values_removed.labels(source, reason).inc(count)
+            yield self._telemetry.values_removed.labels(source, reason), count

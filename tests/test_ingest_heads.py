@@ -12,7 +12,8 @@ import pytest
 from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.ingest import IngestServer
-from gateway.ingest.heads import split
+from gateway.ingest.heads import MAX_HEADS, Head, Heads, Known, head_of
+from gateway.ingest.intake import Intake
 from tests.support.serving import EVENT, KEY, Answer, message, serving
 from tests.test_ingest_answers import BrokenSpool
 
@@ -43,17 +44,35 @@ def without_date(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
     return answer.status, headers, answer.body
 
 
-class TestSplit:
+class TestHeads:
     HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nX: y\r\n\r\n"
 
-    def test_tells_the_head_without_the_length_from_the_body(self) -> None:
-        parts = split(self.HEAD % b"12" + b"x" * 12)
-        assert parts is not None
-        assert parts.head == (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ",
-            b"\r\nX: y",
+    LAST = b"POST / HTTP/1.1\r\nHost: b\r\ncontent-length:%b\r\n\r\n"
+    KNOWN = Known(Intake(), None, "segment", "", None)  # type: ignore[arg-type]
+
+    def heads(self, *requests: bytes) -> Heads:
+        heads = Heads()
+        for request in requests:
+            head = head_of(request)
+            assert head is not None
+            heads.remember(head, self.KNOWN._replace(family=str(len(request))))
+        return heads
+
+    def test_a_head_is_all_but_the_length_and_the_body(self) -> None:
+        assert head_of(self.HEAD % b"12" + b"x" * 12) == Head(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ", b"\r\nX: y\r\n\r\n"
         )
-        assert parts.body == b"x" * 12
+
+    @pytest.mark.parametrize("head", [HEAD, LAST])
+    @pytest.mark.parametrize("size", [1, 9, 10, 123_456])
+    def test_the_same_head_is_known_whatever_the_length(self, head: bytes, size: int) -> None:
+        one, other = self.HEAD % b"12" + b"x" * 12, self.LAST % b"7" + b"x" * 7
+        heads = self.heads(one, other)
+        body = bytes(size)
+        found = heads.find(head % str(size).encode() + body)
+        assert found is not None
+        assert found[0].family == str(len(one if head is self.HEAD else other))
+        assert found[1] == body
 
     @pytest.mark.parametrize(
         "data",
@@ -67,6 +86,12 @@ class TestSplit:
             HEAD % b"+12" + b"x" * 12,
             HEAD % b"12 " + b"x" * 12,
             HEAD % b"0x1" + b"x",
+            HEAD % b"1_2" + b"x" * 12,
+            HEAD % b"12\n" + b"x" * 12,
+            HEAD % b"" + b"x" * 12,
+            LAST % b"0",
+            LAST % b"2" + b"x",
+            LAST[:-2] % b"1",
             HEAD % b"0",
             HEAD.replace(b"\r\nX", b",12\r\nX") % b"12" + b"x" * 12,
             HEAD.replace(b"\r\nX", b"\nX") % b"12" + b"x" * 12,
@@ -75,13 +100,35 @@ class TestSplit:
         ],
     )
     def test_anything_else_is_left_to_the_parser(self, data: bytes) -> None:
-        assert split(data) is None
+        assert head_of(data) is None
+        heads = self.heads(self.HEAD % b"12" + b"x" * 12, self.LAST % b"1" + b"x")
+        assert heads.find(data) is None
 
     def test_digits_in_another_place_make_another_head(self) -> None:
         line = b"\r\nContent-Length: "
-        one = split(b"P" + line + b"1" + line + b"\r\n\r\nx")
-        other = split(b"P" + line + line + b"1" + b"\r\n\r\nx")
-        assert one is None or other is None or one.head != other.head
+        one = b"P" + line + b"1" + line + b"\r\n\r\nx"
+        other = b"P" + line + line + b"1" + b"\r\n\r\nx"
+        assert head_of(one) != head_of(other)
+        assert self.heads(one).find(other) is None
+        assert self.heads(other).find(one) is None
+
+    def test_what_differs_in_anything_else_is_not_known(self) -> None:
+        request = self.HEAD % b"3" + b"abc"
+        heads = self.heads(request)
+        for place in range(len(request) - 3):
+            for change in (b"", b"2", b"\r", b"0" + request[place : place + 1]):
+                other = request[:place] + change + request[place + 1 :]
+                assert other == request or heads.find(other) is None
+
+    def test_no_more_than_some_are_remembered(self) -> None:
+        requests = [b"%d" % number + self.HEAD % b"1" + b"x" for number in range(MAX_HEADS)]
+        heads = Heads()
+        for request in requests:
+            assert not heads.is_full
+            head = head_of(request)
+            assert head is not None
+            heads.remember(head, self.KNOWN)
+        assert heads.is_full
 
 
 async def test_later_requests_are_kept_and_answered_as_the_first(

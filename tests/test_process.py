@@ -1,9 +1,12 @@
 """What every process of the gateway does around its work."""
 
 import asyncio
+import ctypes
 import gc
+import resource
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +50,26 @@ async def test_what_has_become_old_before_it_was_garbage_is_found_at_last(
     assert left() is not None
     await asyncio.sleep(0.5)
     assert left() is None
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
+async def test_free_memory_between_what_is_kept_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.process._FULL_S", 0.2)
+    blocks = [b"x" * 50_000 for _ in range(4000)]  # from the heap, one behind the other
+    kept = blocks[::2]
+    del blocks
+    before = resident_bytes()
+    collect_garbage_by_time()
+    await asyncio.sleep(0.5)
+    assert before - resident_bytes() > 60_000_000
+    assert len(kept) == 2000
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 async def test_nothing_is_looked_at_while_requests_come_and_go() -> None:

@@ -77,7 +77,7 @@ class Bodies:
                 # The low-level server leaves this to the handler; without it curl waits a second.
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await self._read_all(request, lease)
-        return await self._unpacked(body, encoding, lease)
+        return await self.take(body, encoding, lease)
 
     async def take(self, body: bytes, encoding: str, lease: Lease) -> bytes:
         """Return a body that is there already, as ``read`` does.
@@ -87,14 +87,26 @@ class Bodies:
         if len(body) > self._max_bytes:
             raise _too_large(self._max_bytes)
         self._hold(lease, len(body))
-        return await self._unpacked(body, encoding, lease)
-
-    async def _unpacked(self, body: bytes, encoding: str, lease: Lease) -> bytes:
         if encoding in _WINDOW_BITS:
-            parts = inflated(body, encoding, self._max_bytes)
-            body = await self._join_in_turns(parts, len(body), lease)
+            body = await self._inflate(body, encoding, lease)
         check_density(body)
         return body
+
+    async def _inflate(self, body: bytes, encoding: str, lease: Lease) -> bytes:
+        """Return a compressed body inflated, and let others have their turns meanwhile."""
+        parts = inflated(body, encoding, self._max_bytes)
+        joined = list(islice(parts, _SLICES_AT_ONCE))
+        size = sum(map(len, joined))
+        if len(joined) == _SLICES_AT_ONCE:
+            self._hold(lease, len(body) + size)
+            async with self._inflating:
+                for part in parts:
+                    size += len(part)
+                    self._hold(lease, len(body) + size)
+                    joined.append(part)
+                    await asyncio.sleep(0)
+        self._hold(lease, size)
+        return joined[0] if len(joined) == 1 else b"".join(joined)
 
     def _hold(self, lease: Lease, size: int, *, arriving: bool = False) -> None:
         size += _REQUEST_BYTES
@@ -138,24 +150,6 @@ class Bodies:
         if is_late:
             self._hold(lease, size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def _join_in_turns(self, parts: Iterator[bytes], held: int, lease: Lease) -> bytes:
-        """Return what the parts hold, and let others have their turns meanwhile.
-
-        :param held: bytes that the lease has to hold until all parts are there.
-        """
-        joined = list(islice(parts, _SLICES_AT_ONCE))
-        size = sum(map(len, joined))
-        if len(joined) == _SLICES_AT_ONCE:
-            self._hold(lease, held + size)
-            async with self._inflating:
-                for part in parts:
-                    size += len(part)
-                    self._hold(lease, held + size)
-                    joined.append(part)
-                    await asyncio.sleep(0)
-        self._hold(lease, size)
-        return joined[0] if len(joined) == 1 else b"".join(joined)
 
 
 def encoding_of(request: web.BaseRequest) -> str:

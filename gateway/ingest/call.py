@@ -1,6 +1,6 @@
 """One request while it is answered, and what its route may work with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +27,7 @@ __all__ = ["Accept", "AcceptRecords", "Call", "Services"]
 class Accept(Protocol):
     """Makes events durable; see ``gateway.pipeline.Pipeline.accept``."""
 
-    async def __call__(
+    def __call__(
         self,
         source: SourceConfig,
         received: Received,
@@ -38,8 +38,8 @@ class Accept(Protocol):
         is_retry: bool,
         hold: Callable[[int], bool],
         ip: IpPolicy,
-    ) -> None:
-        """Return when the events are on disk.
+    ) -> Awaitable[None]:
+        """Begin; the result arrives when the events are on disk.
 
         :param hold: asks for the room that the records take in place of the body.
         :param ip: what the client itself wants to be kept of the user's address.

@@ -104,7 +104,7 @@ class Connection(ShortWay):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives; see ``asyncio.Protocol``."""
-        if self._known and self._is_at_rest and self._begin_again(data):
+        if self._is_at_rest and self._begin_again(data):
             if self._head_since:
                 self._end_head()
         elif self._deaf:
@@ -224,9 +224,19 @@ class Connection(ShortWay):
     @property
     def _is_at_rest(self) -> bool:
         """Whether nothing has come that is not answered, and nothing ends the connection."""
+        waiter = self._waiter  # as for ``is_idle``, which this is asked more often than
         return (
-            self.is_idle
-            and not (self._messages or self._paused or self._close or self._force_close)
+            waiter is not None
+            and self._prompt is None
+            and not (
+                self._head_bytes
+                or self._deaf
+                or self._messages
+                or self._paused
+                or self._close
+                or self._force_close
+                or waiter.done()
+            )
             and self._body.is_eof()
         )
 

@@ -92,9 +92,8 @@ class Intake:
         call.told = told = self._read(call)
         if payload is None:
             payload = await self.payload(call)
-        stored = self.store(
-            told, payload, call.services, client_ip=call.client_ip(), hold=call.lease.resize
-        )
+        services, lease = call.services, call.lease
+        stored = self.store(told, payload, services, client_ip=call.client_ip(), hold=lease.resize)
         del payload
         await stored
         return self.answer()
@@ -117,7 +116,7 @@ class Intake:
             ip=self.ip(call),
         )
 
-    async def store(
+    def store(
         self,
         told: Told,
         payload: bytes,
@@ -125,12 +124,12 @@ class Intake:
         *,
         client_ip: str | None,
         hold: Callable[[int], bool],
-    ) -> None:
-        """Return when the events of a payload are on disk.
+    ) -> Awaitable[None]:
+        """Begin to make the events of a payload durable; the result arrives when they are on disk.
 
         :param client_ip: the address that the request comes from.
         :param hold: as for ``Accept``.
-        :raises RequestError, SpoolUnavailable: as for the handler.
+        :raises RequestError, SpoolUnavailable: (also from the awaitable) as for the handler.
         """
         received = self.decode(payload)
         source = told.source
@@ -144,7 +143,7 @@ class Intake:
         from_device = told.from_device
         if from_device is None:
             from_device = _is_from_device(received)
-        stored = services.accept(
+        return services.accept(
             source,
             received,
             default_type=self.type,
@@ -154,6 +153,3 @@ class Intake:
             hold=hold,
             ip=told.ip,
         )
-        # What waits for the disk is the records; nothing else of the request is kept.
-        del payload, received
-        await stored

@@ -7,7 +7,7 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from aiohttp import web
@@ -21,7 +21,7 @@ from gateway.ingest.address import ClientAddress
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.auth import Sources
 from gateway.ingest.body import Bodies, encoding_of
-from gateway.ingest.budget import Budget, Lease
+from gateway.ingest.budget import Budget
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
@@ -212,26 +212,28 @@ class IngestServer:
         self, connection: ShortWay, known: Known, body: bytes
     ) -> tuple[bytes, bool]:
         """Answer a request whose head is known; tell whether its connection goes on."""
-        origin = known.told.origin
+        answer: replies.Answer
         with self._budget.lease() as lease:
-            stored = self._store(known, body, lease)
-            del body
-            error = await self._attempt(stored, known.family, connection)
-        answer = known.intake.answer() if error is None else replies.failed(error)
+            try:
+                payload = await self._services.bodies.take(body, known.encoding, lease)
+                stored = known.intake.store(
+                    known.told,
+                    payload,
+                    self._services,
+                    client_ip=known.client_ip,
+                    hold=lease.resize,
+                )
+                del body, payload
+                await stored
+                answer = known.intake.answer()
+            except Exception as error:
+                answer = replies.failed(self._refusal(error, known.family, connection))
+        origin = known.told.origin
         self._telemetry.requests.labels(known.family, str(answer.status)).inc()
         if isinstance(answer, replies.Constant):
             return answer.wire(origin), True
         response = cast(web.Response, answer)
         return replies.wire(response, origin), response.keep_alive is not False
-
-    async def _store(self, known: Known, body: bytes, lease: Lease) -> None:
-        payload = await self._services.bodies.take(body, known.encoding, lease)
-        del body
-        stored = known.intake.store(
-            known.told, payload, self._services, client_ip=known.client_ip, hold=lease.resize
-        )
-        del payload
-        await stored
 
     def _whole(self, request: web.BaseRequest, answer: replies.Answer) -> web.StreamResponse:
         response = answer.response() if isinstance(answer, replies.Constant) else answer
@@ -258,32 +260,31 @@ class IngestServer:
         route, params = found
         with self._budget.lease() as lease:
             call = Call(request, route.family, params, self._services, lease)
-            answer = await self._attempt(route.handle(call), route.family, request.protocol)
-            if isinstance(answer, RequestError):
-                return call.family, route.refuse(call, answer)
+            try:
+                answer = await route.handle(call)
+            except Exception as error:
+                refusal = self._refusal(error, route.family, request.protocol)
+                return call.family, route.refuse(call, refusal)
             if isinstance(answer, replies.Constant) and route.refuse is as_json:
                 self._remember(call, route.handle)
             return call.family, answer
 
-    async def _attempt(
-        self, work: Awaitable[T], family: str, connection: asyncio.BaseProtocol
-    ) -> T | RequestError:
-        """Return what work results in, or else what its client is told."""
-        try:
-            return await work
-        # No error outlives its clause: it would keep the body in memory.
-        except RequestError as error:
+    def _refusal(
+        self, error: Exception, family: str, connection: asyncio.BaseProtocol
+    ) -> RequestError:
+        """Return what the client is told whose request has failed."""
+        # No error outlives its request: it would keep the body in memory.
+        if isinstance(error, RequestError):
             if error.code == "overloaded":
                 self._send_away(connection, "memory")
             # That of a body that was cut off stays with it, and its traceback would keep all.
             error.__traceback__ = None
             return error
-        except SpoolUnavailable as error:
+        if isinstance(error, SpoolUnavailable):
             self._send_away(connection, "spool")
             return _unavailable(error)
-        except Exception:
-            _log.exception("a %s request failed inside; answered 503", family)
-            return RequestError(503, "internal_error", "try again later", retry_after_s=5)
+        _log.error("a %s request failed inside; answered 503", family, exc_info=error)
+        return RequestError(503, "internal_error", "try again later", retry_after_s=5)
 
     def _remember(self, call: Call, handle: Handler) -> None:
         """Have a connection know the head of a request again."""

@@ -13,7 +13,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage, StreamWriter
 
 from gateway.ingest.eager import Steps
-from gateway.ingest.heads import MAX_HEADS, Head, Known, split
+from gateway.ingest.heads import Head, Heads, Known, head_of
 
 if TYPE_CHECKING:
     from gateway.ingest.connections import Connections
@@ -34,7 +34,7 @@ class ShortWay(web.RequestHandler):
     def __init__(self, hub: "Connections", **options: Any) -> None:
         super().__init__(hub, **options)
         self._hub = hub
-        self._known: dict[Head, Known] = {}
+        self._known = Heads()
         self._head: Head | None = None  # of the request under way, while it could be remembered
         self._prompt: Steps | None = None  # of the request under way
 
@@ -61,17 +61,16 @@ class ShortWay(web.RequestHandler):
 
     def remember(self, known: Known) -> None:
         """Know the head of the request that is handled now again."""
-        if self._head is not None and len(self._known) < MAX_HEADS:
-            self._known[self._head] = known
+        if self._head is not None:
+            self._known.remember(self._head, known)
 
     def _begin_again(self, data: bytes) -> bool:
         """Handle what has come if it is a request whose head is known; return whether it was."""
-        request = split(data)
-        known = self._known.get(request.head) if request is not None else None
-        if request is None or known is None or self._hub.draining:
+        found = self._known.find(data)
+        if found is None or self._hub.draining:
             return False
         self._request_count += 1
-        self._begin(self._answer_again(known, request.body))
+        self._begin(self._answer_again(*found))
         return True
 
     def _begin_promptly(self, data: bytes) -> bool:
@@ -89,9 +88,7 @@ class ShortWay(web.RequestHandler):
             return False
         self._messages.popleft()
         self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
-        self._head = None
-        if len(self._known) < MAX_HEADS and (parts := split(data)) is not None:
-            self._head = parts.head
+        self._head = None if self._known.is_full else head_of(data)
         writer = cast(StreamWriter, None)  # made where it is needed
         task = cast("asyncio.Task[None]", self._task_handler)
         request = web.BaseRequest(message, body, self, writer, task, self._loop)

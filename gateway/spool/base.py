@@ -9,8 +9,10 @@ What can be done with dead letters is said in ``gateway.spool.dead_letters``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
+
+import msgspec
 
 __all__ = [
     "MAX_CHUNK_BYTES",
@@ -26,6 +28,7 @@ __all__ = [
     "Settlement",
     "Spool",
     "StoredDeadLetter",
+    "size_of",
 ]
 
 MAX_CHUNK_RECORDS = 2000
@@ -42,8 +45,7 @@ class Queue(NamedTuple):
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Records for one queue.
 
     :param lines: newline-delimited JSON; each record ends with a newline and holds none inside.
@@ -89,6 +91,16 @@ class DeadLetter:
     detail: str
     payload: bytes
     origin: Origin | None = None
+
+
+def size_of(entries: Sequence[Entry], dead: Sequence[DeadLetter]) -> int:
+    """Return the bytes of the records of one request."""
+    size = 0
+    for entry in entries:
+        size += len(entry.lines)
+    for letter in dead:
+        size += len(letter.payload)
+    return size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +177,16 @@ class Ledger:
         return self.dead_lettered - self.purged - self.dropped - self.lost
 
     def __add__(self, other: "Ledger") -> "Ledger":
-        sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in _COUNTS}
-        return Ledger(**sums)
-
-
-_COUNTS = fields(Ledger)
+        return Ledger(
+            accepted=self.accepted + other.accepted,
+            delivered=self.delivered + other.delivered,
+            dead_lettered=self.dead_lettered + other.dead_lettered,
+            pending=self.pending + other.pending,
+            replayed=self.replayed + other.replayed,
+            purged=self.purged + other.purged,
+            dropped=self.dropped + other.dropped,
+            lost=self.lost + other.lost,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

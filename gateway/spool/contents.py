@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import DeadLetter, Ledger, Queue, QueueState, Settlement
+from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.database import Database
 from gateway.spool.dead_letters import Kept
@@ -91,18 +91,19 @@ class Contents:
         """Do everything of a transaction but beginning and ending it."""
         outcome = Outcome()
         appends: dict[int, Append | Replay] = {}
+        expiring = []
         written = self._database.total_changes()
         self._shifted.clear()
         for index, work in enumerate(works):
             if isinstance(work, Append | Replay):
                 appends[index] = work
-                continue
-            if isinstance(work, Expire):
-                continue  # every transaction goes such a step, below
-            try:
-                outcome.results[index] = self._do(work, outcome.changes)
-            except SpoolError as error:
-                outcome.refused[index] = error
+            elif isinstance(work, Expire):
+                expiring.append(index)  # every transaction goes such a step, below
+            else:
+                try:
+                    outcome.results[index] = self._do(work, outcome.changes)
+                except SpoolError as error:
+                    outcome.refused[index] = error
         # After settlements, which make room.
         outcome.problem = self._room.lack(has_freed=len(appends) < len(works))
         if outcome.problem:
@@ -111,7 +112,7 @@ class Contents:
         else:
             self._append(self._with_replayed(appends, outcome), outcome.changes)
         more = self._letters.expire(outcome.changes)
-        outcome.results.update((i, more) for i, work in enumerate(works) if work == Expire())
+        outcome.results.update(dict.fromkeys(expiring, more))
         if self._database.total_changes() == written:
             # What writes nothing tells nothing.  It is the same format, but it has to be written.
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -148,7 +149,7 @@ class Contents:
 
     def _append(self, appends: Sequence[Append], changes: Changes) -> None:
         now_ms = self._clock.now_ms()
-        for chunk in group(entry for append in appends for entry in append.entries):
+        for chunk in group([entry for append in appends for entry in append.entries]):
             stored = encode(chunk)
             queue_id = self._queue_id(chunk.queue, changes)
             self._memory.last_id = (
@@ -190,7 +191,7 @@ class Contents:
             self._database.execute(
                 "UPDATE chunks SET records = ?, raw_bytes = ?, encoding = ?, checksum = ?,"
                 " payload = ? WHERE id = ?",
-                (*encode(replace(remaining, queue=queue)).columns(), first_id),
+                (*encode(Entry(queue, remaining.lines, remaining.records)).columns(), first_id),
             )
         self._database.execute(
             "DELETE FROM chunks WHERE id IN (SELECT value FROM json_each(?)) AND id != ?",

@@ -9,10 +9,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from gateway.errors import SpoolUnavailable
 from gateway.spool.base import Queue
@@ -50,8 +51,7 @@ TRY_AGAIN_S = 1.0
 """How often a spool that does not accept finds out whether it can again, also when nobody asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(msgspec.Struct, frozen=True):
     """Work that somebody waits for."""
 
     work: Work

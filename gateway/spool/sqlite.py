@@ -25,6 +25,7 @@ from gateway.spool.base import (
     QueueState,
     Settlement,
     StoredDeadLetter,
+    size_of,
 )
 from gateway.spool.database import connect
 from gateway.spool.dead_letters import Filter, Limits
@@ -147,9 +148,7 @@ class SqliteSpool:
 
         :raises SpoolUnavailable: (from the awaitable) nothing of it was kept.
         """
-        size = sum(len(entry.lines) for entry in entries)
-        size += sum(len(letter.payload) for letter in dead)
-        return self._commits.append(Append(entries, dead), size + REQUEST_BYTES)
+        return self._commits.append(Append(entries, dead), size_of(entries, dead) + REQUEST_BYTES)
 
     async def settle(self, settlement: Settlement) -> None:
         """Apply the end of chunks; returns when it is durable.

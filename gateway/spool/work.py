@@ -6,6 +6,8 @@ The counters are here too: what one transaction does to them, and what all of th
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from gateway.errors import SpoolError
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
 from gateway.spool.dead_letters import Kept, Replacement
@@ -26,8 +28,7 @@ __all__ = [
 EMPTY = QueueState(pending=0, chunks=0, oldest_ms=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """The records of one request."""
 
     entries: Sequence[Entry]
