@@ -125,22 +125,26 @@ class Connection(ShortWay):
         :param is_between: whether it does not belong to a body that had begun to arrive.
         """
         body = self._body
-        is_task_waiting = self._feed(data)
+        left = len(self._messages)
+        self._feed(data)
         if self._skips_since:
             self._skip(body)
             has_room = not self._messages  # what comes behind that body is not counted
-        if self._messages:
-            self._take_requests()
-            if is_task_waiting and self._prompt is None and self._begin_promptly(data):
-                return True
-            has_room = has_room or self._came.resize(len(data))
-            if not has_room:
-                self._messages.clear()
-            elif self._prompt is None:
-                self._wake_task()
-        elif has_room and is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
-            self._take_part_of_head(data)
-        return has_room
+        if not self._messages:
+            if has_room and is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
+                self._take_part_of_head(data)
+            return has_room
+        self._take_requests()
+        if not self._messages:
+            return has_room
+        if self._is_free and self._prompt is None and self._begin_promptly(data):
+            return True
+        if has_room or self._came.resize(len(data)):
+            self._leave_to_task()
+            return True
+        while len(self._messages) > left:
+            self._messages.pop()
+        return False
 
     def _has_room_for(self, size: int, *, is_between: bool) -> bool:
         """Count what has arrived, before it is kept, until a request counts it as its own."""
@@ -224,19 +228,9 @@ class Connection(ShortWay):
     @property
     def _is_at_rest(self) -> bool:
         """Whether nothing has come that is not answered, and nothing ends the connection."""
-        waiter = self._waiter  # as for ``is_idle``, which this is asked more often than
         return (
-            waiter is not None
-            and self._prompt is None
-            and not (
-                self._head_bytes
-                or self._deaf
-                or self._messages
-                or self._paused
-                or self._close
-                or self._force_close
-                or waiter.done()
-            )
+            self.is_idle
+            and not (self._messages or self._paused or self._close or self._force_close)
             and self._body.is_eof()
         )
 
@@ -376,9 +370,7 @@ class Connection(ShortWay):
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way and none has begun to arrive."""
-        waiter = self._waiter
-        is_waiting = waiter is not None and not waiter.done() and self._prompt is None
-        return is_waiting and not (self._head_bytes or self._deaf)
+        return self._is_free and self._prompt is None and not (self._head_bytes or self._deaf)
 
     # What is no HTTP
 

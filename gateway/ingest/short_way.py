@@ -26,10 +26,13 @@ _log = logging.getLogger(__name__)
 class ShortWay(web.RequestHandler):
     """A connection that handles the usual requests itself, at most one at a time.
 
+    aiohttp's task waits for a request from some turns after the connection has come, or its last
+    answer was sent.  Under load most clients send before that: they need not wait for it either.
+
     :param hub: answers them.
     """
 
-    __slots__ = ("_head", "_hub", "_known", "_prompt")
+    __slots__ = ("_head", "_hub", "_is_free", "_known", "_prompt", "_prompt_end")
 
     def __init__(self, hub: "Connections", **options: Any) -> None:
         super().__init__(hub, **options)
@@ -37,27 +40,44 @@ class ShortWay(web.RequestHandler):
         self._known = Heads()
         self._head: Head | None = None  # of the request under way, while it could be remembered
         self._prompt: Steps | None = None  # of the request under way
+        self._prompt_end: asyncio.Future[None] | None = None  # for the one behind it
+        self._is_free = True  # aiohttp has answered all requests that were left to it
 
     @property
     def _is_answering(self) -> bool:
         """Whether a request is under way, on either way."""
-        return self._prompt is not None or (self._waiter is None and self._request_count > 0)
+        return self._prompt is not None or not self._is_free
 
-    def _feed(self, data: bytes) -> bool:
-        """Have aiohttp parse what has come; return whether its task waits for a request.
+    def _feed(self, data: bytes) -> None:
+        """Have aiohttp parse what has come.
 
-        It is not told of any before somebody calls ``_wake_task``.
+        Its task is not told of any request before somebody calls ``_leave_to_task``.
         """
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter
-        return waiter is not None
 
-    def _wake_task(self) -> None:
-        """Leave the requests that have come to aiohttp."""
+    def _leave_to_task(self) -> None:
+        """Leave the requests that have come to aiohttp, after the one under way."""
+        self._is_free = False
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if self._prompt is None and waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    async def _handle_request(self, *args: Any, **options: Any) -> tuple[web.StreamResponse, bool]:
+        """Do what aiohttp does with a request that was left to it."""
+        if self._prompt is not None:  # it has begun before the task came to wait
+            self._prompt_end = self._loop.create_future()
+            await self._prompt_end
+        return await super()._handle_request(*args, **options)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer."""
+        sent = await super().finish_response(request, resp, start_time)
+        self._is_free = bool(resp.keep_alive) and not self._messages
+        return sent
 
     def remember(self, known: Known) -> None:
         """Know the head of the request that is handled now again."""
@@ -140,6 +160,8 @@ class ShortWay(web.RequestHandler):
 
     def _end(self, *, goes_on: bool) -> None:
         self._prompt, self._request_in_progress = None, False
+        if self._prompt_end is not None and not self._prompt_end.done():
+            self._prompt_end.set_result(None)
         if self._handler_waiter is not None:
             self._handler_waiter.set_result(None)
         if not goes_on or self._close:
@@ -148,7 +170,7 @@ class ShortWay(web.RequestHandler):
         self._keepalive = True
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._messages:
-            self._wake_task()
+            self._leave_to_task()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """Wait for the request under way for so many seconds, then close."""

@@ -1,0 +1,185 @@
+"""Requests that come while aiohttp's task is not there yet: handled all the same, and in order."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.ingest import IngestServer
+from gateway.ingest.connection import Connection
+from tests.support.processes import wait_for
+from tests.support.serving import EVENT, KEY, Serving, message, serving
+
+AUTH = {"X-Write-Key": KEY}
+GOOD = message("/v1/track", EVENT, AUTH)  # waits for the disk
+BAD = message("/v1/track", b"{", AUTH)  # is refused at once
+SETTINGS = b"GET /v1/projects/x/settings HTTP/1.1\r\nHost: gateway.test\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """What a connection writes to; nothing comes from it by itself."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.sent = b""
+        self.on_write: Callable[[], None] | None = None  # called after the next one
+        self._loop = loop
+        self._closing = False
+        self.protocol: asyncio.Protocol
+
+    def write(self, data: Any) -> None:
+        self.sent += bytes(data)
+        if self.on_write is not None:
+            call, self.on_write = self.on_write, None
+            self._loop.call_soon(call)
+
+    def writelines(self, parts: Any) -> None:
+        self.write(b"".join(map(bytes, parts)))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 5) if name == "peername" else default
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self.protocol.connection_lost, None)
+
+    abort = close
+
+    @property
+    def statuses(self) -> list[int]:
+        return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+) ", self.sent)]
+
+
+@pytest.fixture(autouse=True)
+def by_task(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods of the requests that were left to aiohttp's task."""
+    methods: list[str] = []
+    handle = IngestServer._handle
+
+    async def seen(self: IngestServer, request: web.BaseRequest) -> web.StreamResponse:
+        methods.append(request.method)
+        return await handle(self, request)
+
+    monkeypatch.setattr(IngestServer, "_handle", seen)
+    return methods
+
+
+def connect(served: Serving) -> tuple[Connection, Wire]:
+    """Return a connection whose task has not begun."""
+    wire = Wire(asyncio.get_running_loop())
+    connections = served.ingest._connections
+    assert connections is not None
+    connection = connections()
+    assert isinstance(connection, Connection)
+    wire.protocol = connection
+    connection.connection_made(wire)
+    return connection, wire
+
+
+async def settled(wire: Wire, count: int) -> list[int]:
+    """Return the statuses of the answers, of which there have to be so many and no more."""
+    await wait_for(lambda: len(wire.statuses) >= count)
+    await asyncio.sleep(0.05)
+    return wire.statuses
+
+
+async def test_request_that_comes_with_its_connection_waits_for_no_task(
+    tmp_path: Path, by_task: list[str]
+) -> None:
+    async with serving(tmp_path) as served:
+        connection, wire = connect(served)
+        connection.data_received(GOOD)
+        assert await settled(wire, 1) == [200]
+        connection.data_received(GOOD)
+        assert await settled(wire, 2) == [200, 200]
+        assert by_task == []
+        wire.close()
+
+
+async def test_requests_that_come_before_the_task_are_answered_in_order(
+    tmp_path: Path, by_task: list[str]
+) -> None:
+    async with serving(tmp_path) as served:
+        connection, wire = connect(served)
+        for request in (GOOD, BAD, SETTINGS, GOOD, BAD):
+            connection.data_received(request)
+        assert await settled(wire, 5) == [200, 400, 200, 200, 400]
+        assert b"apiHost" in wire.sent.split(b"HTTP/1.1 ")[3]
+        assert by_task == ["POST", "GET", "POST", "POST"]
+        connection.data_received(GOOD)
+        assert await settled(wire, 6) == [200, 400, 200, 200, 400, 200]
+        assert len(by_task) == 4, "the connection has not come back to the short way"
+        assert len(await served.names()) == 3
+        wire.close()
+
+
+async def test_client_that_is_faster_than_the_task_stays_on_the_short_way(
+    tmp_path: Path, by_task: list[str]
+) -> None:
+    async with serving(tmp_path) as served:
+        connection, wire = connect(served)
+        await asyncio.sleep(0.01)
+
+        def go_on() -> None:
+            for request in (GOOD, BAD, GOOD):
+                connection.data_received(request)
+
+        wire.on_write = go_on
+        connection.data_received(SETTINGS)
+        assert await settled(wire, 4) == [200, 200, 400, 200]
+        assert by_task == ["GET", "POST", "POST"], "the first one need not wait"
+        assert len(await served.names()) == 2
+        wire.close()
+
+
+@pytest.mark.parametrize("whose", ["client", "server"])
+async def test_nothing_is_taken_behind_the_last_answer(tmp_path: Path, whose: str) -> None:
+    async with serving(tmp_path) as served:
+        connection, wire = connect(served)
+        wire.on_write = lambda: connection.data_received(GOOD)
+        if whose == "client":
+            connection.data_received(SETTINGS.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        else:
+            connection._hub.draining = True
+            connection.data_received(SETTINGS)
+        assert await settled(wire, 1) == [200]
+        assert wire.is_closing()
+        assert await served.names() == []
+
+
+async def test_client_that_leaves_while_a_request_waits_for_another_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as served:
+        connection, wire = connect(served)
+        connection.data_received(GOOD)
+        connection.data_received(SETTINGS)
+        assert all(held(served))
+        await asyncio.sleep(0)
+        wire.close()
+        await wait_for(lambda: not any(held(served)))
+
+
+def held(served: Serving) -> tuple[int, int]:
+    status = served.ingest.status()
+    return status["connections"], status["bytes_in_flight"]
