@@ -193,6 +193,25 @@ class TestRoom:
             let_go(served)
             assert {(await each).status for each in waiting} == {200}
 
+    @pytest.mark.parametrize("size", [1000, 90_000])
+    async def test_client_that_tries_again_at_once_costs_nothing_for_a_while(
+        self, served: Serving, size: int
+    ) -> None:
+        waiting = await self.fill(served)
+        async with served.connection() as connection:
+            others = served.ingest._budget.lease()
+            assert others.resize(ROOM - used(served) - 1000)
+            await connection.send(message("/v1/t", sized(size), AUTH))
+            assert_sent_away(await connection.answer())
+            await connection.send(message("/v1/t", sized(size), AUTH))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.8):
+                    await connection.answer()
+            others.release()
+            let_go(served)
+            assert {(await each).status for each in waiting} == {200}
+            assert (await connection.answer()).status == 200
+
     async def test_refused_body_that_does_not_come_ends_its_connection(
         self, tmp_path: Path
     ) -> None:

@@ -262,6 +262,11 @@ class Connection(ShortWay):
         self._rests_until = self._loop.time() + _REST_S
         self._pause_transport_reading()
 
+    def _resume_transport_reading(self) -> None:
+        """Read on, but not before a rest is over: forgetting a body makes room in its buffer."""
+        if not self._rests_until:
+            super()._resume_transport_reading()
+
     def _dismiss(self, error: RequestError) -> None:
         """Answer what is no whole request, and close."""
         self._end_head()
@@ -294,6 +299,7 @@ class Connection(ShortWay):
         self._deaf = True
         if transport.can_write_eof():
             transport.write_eof()
+        self._rests_until = 0.0
         self._resume_transport_reading()
         self._lingering = self._loop.create_future()
         timer = self._loop.call_later(_LINGER_S, self._stop_lingering)
