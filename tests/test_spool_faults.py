@@ -372,7 +372,8 @@ def slow(seconds: float) -> Disk:
     return Disk(before=wait)
 
 
-async def test_slow_disk_takes_more_at_once(bench: Bench) -> None:
+async def test_slow_disk_takes_more_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.spool.group_commit.GROUP_REQUESTS", 256)
     disk = slow(0.2)
     spool = await bench.open(connect=disk.connect)
     await spool.append([entry("first")])
