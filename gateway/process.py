@@ -32,7 +32,7 @@ _FULL_S = 60.0
 _FULL_SHARE = 0.0001
 """Full collections have a minute between them at least, and this share of all time at most."""
 
-_MOST_YOUNG = 100_000  # a thousand requests under way have some 35,000 objects
+_MOST_YOUNG = 20_000
 _FULL_NEVER = 10_000
 
 
