@@ -52,7 +52,9 @@ async def test_what_has_become_old_before_it_was_garbage_is_found_at_last(
     assert left() is None
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc gives memory back when asked"
+)
 async def test_free_memory_between_what_is_kept_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

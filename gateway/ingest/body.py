@@ -147,8 +147,6 @@ class Bodies:
         finally:
             if is_late:
                 self._arrivals.end(content)
-        if is_late:
-            self._hold(lease, size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
