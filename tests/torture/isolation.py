@@ -103,7 +103,8 @@ async def run(
 
 
 def _assert_untouched(trouble: Trouble, pace: _Pace, well: _Pace) -> None:
-    assert pace.share >= 0.9 * well.share, (trouble, pace, well)
+    # Beyond 1 is what had been accepted before it was measured, by chance of the moment.
+    assert pace.share >= 0.9 * min(1.0, well.share), (trouble, pace, well)
     assert pace.lag_s <= 2 * well.lag_s + 0.2, (trouble, pace, well)
     pace.ingest.assert_as_good_as(well.ingest, trouble)
 
