@@ -220,12 +220,14 @@ async def test_requests_that_are_on_their_way_share_one_commit(bench: Bench) -> 
     assert bench.metric("gateway_spool_commits_total") == before + 1
 
 
-@pytest.mark.parametrize("bound", ["GATHER_S", "GROUP_REQUESTS"])
+@pytest.mark.parametrize(
+    ("bound", "value"), [("GATHER_S", 0.05), ("GROUP_REQUESTS", 50), ("GROUP_BYTES", 1000)]
+)
 async def test_a_commit_does_not_wait_for_ever_for_requests_that_come_and_come(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, bound: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, bound: str, value: float
 ) -> None:
-    monkeypatch.setattr(group_commit, "GATHER_S", 0.05 if bound == "GATHER_S" else 3600)
-    monkeypatch.setattr(group_commit, "GROUP_REQUESTS", 50 if bound != "GATHER_S" else 1 << 40)
+    for each in ("GATHER_S", "GROUP_REQUESTS", "GROUP_BYTES"):
+        monkeypatch.setattr(group_commit, each, value if each == bound else 1 << 40)
     spool = await bench.open()
     first = asyncio.ensure_future(spool.append([entry("first")]))
     others = []

@@ -39,7 +39,7 @@ loop is busy that halves the commits, and nobody waits longer, because they take
 When it is idle, such turns take some microseconds."""
 
 GATHER_S = 0.02
-"""How long this may take while requests come and come."""
+"""How long this may take while requests come and come, and there is not a whole group of them."""
 
 FAST_COMMIT_S = 0.05
 MAX_TIMES = 16
@@ -205,10 +205,14 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         until = loop.time() + GATHER_S
         quiet, count = 0, len(self._waiting)
-        while quiet < QUIET_TURNS and count < GROUP_REQUESTS and loop.time() < until:
+        while quiet < QUIET_TURNS and not self._has_group() and loop.time() < until:
             await asyncio.sleep(0)
             quiet = quiet + 1 if len(self._waiting) == count else 0
             count = len(self._waiting)
+
+    def _has_group(self) -> bool:
+        """Whether no more fits into the next commit."""
+        return len(self._waiting) >= GROUP_REQUESTS or self._waiting_bytes >= GROUP_BYTES
 
     def _take_group(self, before: float) -> list[_Request]:
         """Return what the next commit holds.
