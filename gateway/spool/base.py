@@ -146,8 +146,7 @@ class Settlement:
     remaining: Entry | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class Ledger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Counts of records of one destination since the spool was created.
 
     :param dead_lettered: those that are kept, and what was purged, dropped and lost of them.
@@ -189,8 +188,7 @@ class Ledger:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueState:
+class QueueState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is waiting in one queue.
 
     :param oldest_ms: acceptance time of the oldest waiting record, epoch milliseconds;

@@ -4,7 +4,7 @@ Nothing here touches a file: storage only has to keep what ``encode`` returns, a
 ``checksum`` again when it reads it back.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,12 +55,11 @@ def group(entries: Iterable[Entry]) -> list[Entry]:
     """
     by_queue: dict[Queue, list[Entry]] = {}
     for entry in entries:
-        pieces = by_queue.setdefault(entry.queue, [])
-        if entry.records <= MAX_CHUNK_RECORDS and len(entry.lines) <= MAX_CHUNK_BYTES:
-            pieces.append(entry)
+        if entry.queue in by_queue:
+            by_queue[entry.queue].append(entry)
         else:
-            pieces += _cut(entry)
-    return [chunk for pieces in by_queue.values() for chunk in _join(pieces)]
+            by_queue[entry.queue] = [entry]
+    return [chunk for pieces in by_queue.values() for chunk in _chunks(pieces)]
 
 
 def encode(chunk: Entry) -> Encoded:
@@ -95,13 +94,25 @@ def checksum(queue: Queue, records: int, raw_bytes: int, encoding: str, payload:
     return isal_zlib.crc32(payload, isal_zlib.crc32(labels.encode()))
 
 
-def _cut(entry: Entry) -> list[Entry]:
-    """Return the single records of an entry that is larger than a chunk."""
+def _chunks(pieces: Sequence[Entry]) -> Iterator[Entry]:
+    """Return the chunks of one queue; small requests mostly fit into one."""
+    lines = [piece.lines for piece in pieces]
+    records = sum([piece.records for piece in pieces])
+    if records <= MAX_CHUNK_RECORDS and sum(map(len, lines)) <= MAX_CHUNK_BYTES:
+        yield Entry(pieces[0].queue, b"".join(lines), records)
+    else:
+        yield from _join([small for piece in pieces for small in _cut(piece)])
+
+
+def _cut(entry: Entry) -> Sequence[Entry]:
+    """Return an entry, or its single records where it is larger than a chunk."""
+    if entry.records <= MAX_CHUNK_RECORDS and len(entry.lines) <= MAX_CHUNK_BYTES:
+        return (entry,)
     records = entry.lines.split(b"\n")[:-1]
     return [Entry(entry.queue, record + b"\n", 1) for record in records]
 
 
-def _join(pieces: list[Entry]) -> Iterator[Entry]:
+def _join(pieces: Sequence[Entry]) -> Iterator[Entry]:
     """Fill chunks with the pieces of one queue, in order."""
     lines: list[bytes] = []
     size = records = 0

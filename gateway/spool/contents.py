@@ -3,8 +3,9 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
@@ -90,27 +91,26 @@ class Contents:
     def apply(self, works: Sequence[Work]) -> Outcome:
         """Do everything of a transaction but beginning and ending it."""
         outcome = Outcome()
-        appends: dict[int, Append | Replay] = {}
+        others = [(i, work) for i, work in enumerate(works) if not isinstance(work, Append)]
         expiring = []
         written = self._database.total_changes()
         self._shifted.clear()
-        for index, work in enumerate(works):
-            if isinstance(work, Append | Replay):
-                appends[index] = work
-            elif isinstance(work, Expire):
+        for index, work in others:
+            if isinstance(work, Expire):
                 expiring.append(index)  # every transaction goes such a step, below
-            else:
+            elif not isinstance(work, Replay):
                 try:
                     outcome.results[index] = self._do(work, outcome.changes)
                 except SpoolError as error:
                     outcome.refused[index] = error
         # After settlements, which make room.
-        outcome.problem = self._room.lack(has_freed=len(appends) < len(works))
+        outcome.problem = self._room.lack(has_freed=bool(others))
         if outcome.problem:
-            for index in appends:
-                outcome.refused[index] = SpoolUnavailable(outcome.problem, retry_after_s=30)
+            for index, each in enumerate(works):
+                if isinstance(each, Append | Replay):
+                    outcome.refused[index] = SpoolUnavailable(outcome.problem, retry_after_s=30)
         else:
-            self._append(self._with_replayed(appends, outcome), outcome.changes)
+            self._append(works, outcome)
         more = self._letters.expire(outcome.changes)
         outcome.results.update(dict.fromkeys(expiring, more))
         if self._database.total_changes() == written:
@@ -134,22 +134,20 @@ class Contents:
                 return self._letters.purge(work, changes)
         return None
 
-    def _with_replayed(
-        self, appends: Mapping[int, Append | Replay], outcome: Outcome
-    ) -> list[Append]:
-        """Take the letters that are replayed, and return what is to be appended."""
-        found = []
-        for index, work in appends.items():
+    def _append(self, works: Sequence[Work], outcome: Outcome) -> None:
+        """Add what comes from clients, and what is replayed."""
+        entries: list[Entry] = []
+        letters: list[DeadLetter] = []
+        for index, work in enumerate(works):
             if isinstance(work, Append):
-                found.append(work)
-                continue
-            outcome.results[index], entries = self._letters.take(work, outcome.changes)
-            found.append(Append(entries, ()))
-        return found
-
-    def _append(self, appends: Sequence[Append], changes: Changes) -> None:
+                entries += work.entries
+                letters += work.dead
+            elif isinstance(work, Replay):
+                outcome.results[index], again = self._letters.take(work, outcome.changes)
+                entries += again
+        changes = outcome.changes
         now_ms = self._clock.now_ms()
-        for chunk in group([entry for append in appends for entry in append.entries]):
+        for chunk in group(entries):
             stored = encode(chunk)
             queue_id = self._queue_id(chunk.queue, changes)
             self._memory.last_id = (
@@ -166,7 +164,6 @@ class Contents:
             changes.count(chunk.queue.destination, Ledger(accepted=chunk.records))
             changes.move(chunk.queue, chunks=1, records=chunk.records)
             changes.grown.add(chunk.queue)
-        letters = [letter for append in appends for letter in append.dead]
         for destination, count in self._keep(letters, now_ms, changes).items():
             changes.count(destination, Ledger(accepted=count, dead_lettered=count))
 

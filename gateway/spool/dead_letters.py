@@ -88,8 +88,7 @@ def sum_of(one: Group, other: Group) -> Group:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, gc=False):
     """The dead letters of a destination that are there now, counted from the storage itself.
 
     :param bytes: the room they take, as ``Limits.max_bytes`` counts it.

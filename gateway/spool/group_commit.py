@@ -63,8 +63,11 @@ class _Request(msgspec.Struct, frozen=True):
 
     def is_worthless(self, before: float) -> bool:
         """Whether its client was refused or has given up; what settles is awaited for ever."""
-        is_refused = self.done.done() and not self.done.cancelled()
-        return isinstance(self.work, Append) and (is_refused or self.since < before)
+        is_late, is_done = self.since < before, self.done.done()
+        if not (is_late or is_done):
+            return False
+        is_refused = is_done and not self.done.cancelled()
+        return isinstance(self.work, Append) and (is_refused or is_late)
 
 
 class GroupCommit:

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
 
 from isal import isal_zlib
+from msgspec.structs import fields, replace
 
 from gateway.spool.base import Ledger
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from gateway.clock import Clock
 from gateway.errors import SpoolUnavailable
 from gateway.spool.base import (
@@ -200,7 +202,9 @@ class SqliteSpool:
             pending[queue.destination] += state.pending
         counts = self._commits.totals.ledger
         return {
-            destination: replace(counts.get(destination, Ledger()), pending=pending[destination])
+            destination: msgspec.structs.replace(
+                counts.get(destination, Ledger()), pending=pending[destination]
+            )
             for destination in counts.keys() | pending.keys()
         }
 

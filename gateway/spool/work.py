@@ -4,9 +4,10 @@ The counters are here too: what one transaction does to them, and what all of th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.errors import SpoolError
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
