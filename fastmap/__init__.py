@@ -15,7 +15,7 @@ from fastmap._dispatch import Dispatch, Reasons
 from fastmap._fold import Folded, fold
 from fastmap._parts import parts
 from fastmap._plan import Plan
-from fastmap._scan import is_utf8
+from fastmap._scan import is_utf8, without_lone_surrogates
 from fastmap._times import parse_time
 from fastmap.compiler import compile_mapping
 from fastmap.errors import FastmapError, MalformedInput, SpecError
@@ -35,6 +35,7 @@ __all__ = [
     "parse_time",
     "parts",
     "spec",
+    "without_lone_surrogates",
 ]
 
 

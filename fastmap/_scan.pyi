@@ -1,6 +1,7 @@
 from typing import final
 
 def is_utf8(data: bytes) -> bool: ...
+def without_lone_surrogates(text: bytes) -> bytes: ...
 
 @final
 class KeyTable:

@@ -3,7 +3,9 @@
 import os
 
 cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcpy
 
 HASH_SEED = int.from_bytes(os.urandom(8), "little")
 
@@ -185,3 +187,40 @@ def is_utf8(bytes data not None):
         if length == 0:
             return False
         p += length
+
+
+cdef const char* lone_surrogate(const char* p, const char* end) noexcept nogil:
+    """Return the next escape of half a surrogate pair in JSON text, or NULL."""
+    cdef int code
+    while p < end:
+        p = <const char*>memchr(p, c"\\", end - p)
+        if p == NULL or end - p < 2:
+            return NULL
+        code = code_unit(p + 2, end) if p[1] == c"u" else -1
+        if not 0xD800 <= code < 0xE000:
+            p += 2
+        elif (
+            code < 0xDC00 and end - p >= 12 and p[6] == c"\\" and p[7] == c"u"
+            and 0xDC00 <= code_unit(p + 8, end) < 0xE000
+        ):
+            p += 12
+        else:
+            return p
+    return NULL
+
+
+def without_lone_surrogates(bytes text not None):
+    """Return JSON text with U+FFFD for halves of surrogate pairs; the same object without any."""
+    cdef const char* start = text
+    cdef const char* end = start + len(text)
+    cdef const char* p = lone_surrogate(start, end)
+    cdef bytes mended
+    if p == NULL:
+        return text
+    mended = PyBytes_FromStringAndSize(start, len(text))
+    p = <const char*>mended + (p - start)
+    end = <const char*>mended + len(text)
+    while p != NULL:
+        memcpy(<char*>p + 2, b"fffd", 4)
+        p = lone_surrogate(p + 6, end)
+    return mended

@@ -4,13 +4,12 @@
 not fit the types is each decoded by itself, member by member, so that one odd event costs no other.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from fastmap import MalformedInput, fold, is_utf8, parts
+from fastmap import MalformedInput, fold, is_utf8, parts, without_lone_surrogates
 from gateway.errors import RequestError
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "encode",
     "merge_objects",
     "plain_text",
-    "without_lone_surrogates",
 ]
 
 MAX_EVENTS = 10_000
@@ -138,7 +136,7 @@ def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) ->
     except msgspec.DecodeError:
         # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
         mended = without_lone_surrogates(body)
-        if mended == body:
+        if mended is body:
             raise
         return _decode_tolerantly(mended, reshape)
 
@@ -311,18 +309,3 @@ def as_utf8(body: bytes) -> bytes:
     """Return text with U+FFFD for what is not UTF-8, and without a byte order mark."""
     body = body.removeprefix(b"\xef\xbb\xbf")
     return body if is_utf8(body) else body.decode(errors="replace").encode()
-
-
-# Text without halves of pairs, as much as is worth one call, or else such a half.
-_TEXT_OR_HALF = re.compile(
-    rb"((?:[^\\]+"
-    rb"|\\(?:[^u]|u(?![dD][89a-fA-F]))"  # another escape
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
-    rb"){1,1000})"
-    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
-
-
-def without_lone_surrogates(body: bytes) -> bytes:
-    """Return JSON text with U+FFFD for halves of surrogate pairs."""
-    return _TEXT_OR_HALF.sub(lambda found: found[1] or b"\\ufffd", body)

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from fastmap import MalformedInput, parts
+from fastmap import MalformedInput, parts, without_lone_surrogates
 from gateway.errors import RequestError
-from gateway.events import MAX_EVENTS, as_utf8, without_lone_surrogates
+from gateway.events import MAX_EVENTS, as_utf8
 
 __all__ = [
     "FAULTS",

@@ -1,6 +1,7 @@
 """Odd and hostile input: every reader's rules are kept, and nothing ever crashes."""
 
 import json
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -420,3 +421,30 @@ def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
         assert not fastmap.is_utf8(data)
     else:
         assert fastmap.is_utf8(data)
+
+
+_PIECES = (
+    *(rf"\u{high}{low}" for high in ("d8", "DB", "dc", "Df", "e0", "00") for low in ("00", "fF")),
+    *("\\\\", "\\", "\\u", "\\ud", "\\ud8", "\\ud80", "u", "d800", "x", "\\n", '"', "\\u0041"),
+)
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join))
+@example(r"\ud83d\ude00")
+@example(r"\ud83d\ud83d\ude00\ude00")
+@example(r"\\ud83d")
+@example(r"\ud83d\ud")
+def test_lone_surrogates_become_replacement_characters(text: str) -> None:
+    pairs = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    halves = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+    expected = re.sub(
+        rf"(?s){pairs}|({halves})|\\.?",
+        lambda found: r"\ufffd" if found[1] else found[0],
+        text,
+    )
+    assert fastmap.without_lone_surrogates(text.encode()) == expected.encode()
+
+
+def test_text_without_lone_surrogates_is_not_copied() -> None:
+    text = rb'{"a":"\ud83d\ude00 \n"}'
+    assert fastmap.without_lone_surrogates(text) is text

@@ -136,6 +136,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "unfold, no attribute": fails(AttributeError, lambda: folded().unfold([None], "k")),
     "is_utf8": lambda: fastmap.is_utf8(b"\xc3\xa9"),
     "is_utf8, refused": lambda: fastmap.is_utf8(b"\xff"),
+    "without_lone_surrogates": lambda: fastmap.without_lone_surrogates(rb"a\udc00"),
+    "without_lone_surrogates, none": lambda: fastmap.without_lone_surrogates(rb"a\n"),
 }
 
 
