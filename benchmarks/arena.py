@@ -31,6 +31,7 @@ class Setting:
 
     :param processes: of the load.
     :param connections: of the load, in all its processes together.
+    :param per_connection: requests on each before a new one takes its place; 0 for all.
     :param events: different ones in a load.
     :param workers: processes of the gateway, as ``server.workers`` has it.
     :param spool: folder for the gateway's spool; None for one of temporary files on a disk.
@@ -39,6 +40,7 @@ class Setting:
 
     processes: int = 2
     connections: int = 64
+    per_connection: int = 0
     gzip: Gzip = Gzip.SDK
     events: int = 20_000
     seed: int = corpus.SEED
@@ -105,6 +107,7 @@ class Arena:
                 len(requests),
                 processes=self._setting.processes,
                 connections=self._setting.connections,
+                per_connection=self._setting.per_connection,
                 directory=self._directory,
                 body=ACCEPTED,
                 seed=traffic.seed,

@@ -230,6 +230,23 @@ def test_load_reads_answers_that_come_in_pieces_and_reconnects_when_told_to() ->
     Seen([result]).check("it")
 
 
+@pytest.mark.parametrize("body", [BODY, b"another"])
+def test_load_comes_back_on_a_new_connection_as_often_as_it_is_asked_to(body: bytes) -> None:
+    """Also where an answer is not the usual one."""
+    opened = []
+
+    def respond(connection: socket.socket, number: int) -> bool:
+        opened.append(connection.getpeername())
+        connection.sendall(answer(body=body))
+        return True
+
+    with serving(respond) as port:
+        result = load_on(port, connections=1, per_connection=5, max_requests=17)
+    assert result.statuses == {200: 17}
+    assert [opened.count(each) for each in dict.fromkeys(opened)] == [5, 5, 5, 2]
+    assert result.unanswered == 0
+
+
 def test_connection_with_half_a_request_on_it_is_not_used_again() -> None:
     """Who answers early does not read the rest, which would be taken for the next request."""
     large = [Prepared(b"POST / HTTP/1.1\r\n\r\n" + b"x" * 20_000_000, 1, 1)]

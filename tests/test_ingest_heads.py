@@ -12,7 +12,7 @@ import pytest
 from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.ingest import IngestServer
-from gateway.ingest.heads import MAX_HEADS, Head, Heads, Known, head_of
+from gateway.ingest.heads import MAX_COMMON, MAX_HEADS, CommonHeads, Head, Heads, Known, head_of
 from gateway.ingest.intake import Intake
 from tests.support.serving import EVENT, KEY, Answer, message, serving
 from tests.test_ingest_answers import BrokenSpool
@@ -121,14 +121,41 @@ class TestHeads:
                 assert other == request or heads.find(other) is None
 
     def test_no_more_than_some_are_remembered(self) -> None:
-        requests = [b"%d" % number + self.HEAD % b"1" + b"x" for number in range(MAX_HEADS)]
-        heads = Heads()
-        for request in requests:
-            assert not heads.is_full
-            head = head_of(request)
-            assert head is not None
+        requests = [b"%d" % number + self.HEAD % b"1" + b"x" for number in range(MAX_HEADS + 1)]
+        heads = self.heads(*requests)
+        assert [heads.find(request) is not None for request in requests] == [
+            *(True for _ in range(MAX_HEADS)),
+            False,
+        ]
+
+
+class TestCommonHeads:
+    HEAD = TestHeads.HEAD
+    KNOWN = TestHeads.KNOWN._replace(client_ip="192.0.2.1")
+
+    def head(self, beginning: bytes) -> Head:
+        head = head_of(beginning + self.HEAD % b"1" + b"x")
+        assert head is not None
+        return head
+
+    def test_the_same_head_is_known_with_the_address_of_whoever_sends_it(self) -> None:
+        heads = CommonHeads(lambda peer: f"of {peer}")
+        heads.remember(self.head(b""), self.KNOWN)
+        assert heads.find(self.head(b""), "peer") == (
+            self.head(b""),
+            self.KNOWN._replace(client_ip="of peer"),
+        )
+        assert heads.find(self.head(b"G"), "peer") is None
+
+    def test_what_comes_again_stays_and_the_others_go(self) -> None:
+        heads = CommonHeads(lambda peer: peer)
+        several = [self.head(b"%d" % number) for number in range(3 * MAX_COMMON)]
+        for head in several:
             heads.remember(head, self.KNOWN)
-        assert heads.is_full
+            assert heads.find(several[0], "") is not None
+        known = sum(heads.find(head, "") is not None for head in reversed(several))
+        assert MAX_COMMON <= known <= 2 * MAX_COMMON
+        assert heads.find(several[1], "") is None
 
 
 async def test_later_requests_are_kept_and_answered_as_the_first(
@@ -209,11 +236,59 @@ async def test_wrong_key_is_never_known(tmp_path: Path, again: list[bytes]) -> N
         assert not again
 
 
-async def test_another_connection_knows_nothing(tmp_path: Path, again: list[bytes]) -> None:
+async def test_what_one_connection_knows_the_others_know(
+    tmp_path: Path, again: list[bytes]
+) -> None:
     async with serving(tmp_path) as served:
+        answers = [await served.exchange(REQUEST) for _ in range(3)]
+        assert len(again) == 2
+        assert len(await served.names()) == 3
+    assert {str(without_date(answer)) for answer in answers} == {str(without_date(answers[0]))}
+
+
+async def test_each_connection_has_its_own_address(tmp_path: Path, again: list[bytes]) -> None:
+    destination = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
+    request = message("/v1/t", EVENT, AUTH)
+    hosts = ("127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.4")
+    async with serving(tmp_path, destinations=[destination]) as served:
+        for host in hosts:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", served.ingest.port, local_addr=(host, 0)
+            )
+            for _ in range(2):
+                writer.write(request)
+                assert b" 200 " in await reader.readuntil(b"}")
+            writer.close()
+        records = await served.records()
+    assert len(again) == 7
+    assert [record["properties"]["ip"] for _, record in records] == [
+        host for host in hosts for _ in range(2)
+    ]
+
+
+async def test_where_proxies_tell_the_address_others_know_nothing(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    async with serving(tmp_path, trusted_proxies=("127.0.0.0/8",)) as served:
         for _ in range(3):
             assert (await served.exchange(REQUEST)).status == 200
         assert not again
+
+
+async def test_a_refused_head_is_not_known_by_the_request_behind_it(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    wrong = message("/v1/batch", EVENT, {"X-Write-Key": "wrong"})
+    async with serving(tmp_path) as served, served.connection() as connection:
+        await connection.send(wrong)
+        assert (await connection.answer()).status == 401
+        await connection.send(REQUEST + REQUEST)
+        for _ in range(2):
+            assert (await connection.answer()).status == 200
+        await connection.send(wrong)
+        assert (await connection.answer()).status == 401
+        assert (await served.exchange(wrong)).status == 401
+        assert len(again) == 0
 
 
 @pytest.mark.parametrize(
@@ -328,14 +403,59 @@ async def test_nothing_is_smuggled_behind_a_known_head(tmp_path: Path) -> None:
             assert len(await served.names()) == (3 if status == 200 else 2)
 
 
-async def test_a_connection_knows_few_heads(tmp_path: Path, again: list[bytes]) -> None:
-    async with serving(tmp_path) as served, served.connection() as connection:
+async def test_nobody_says_what_the_heads_of_others_mean(
+    tmp_path: Path, again: list[bytes]
+) -> None:
+    """The end of a request may look like a request of somebody else."""
+    sources = [
+        SourceConfig(name=name, write_key=Secret(name), destinations=(name,))
+        for name in ("mine", "theirs")
+    ]
+    destinations = [
+        DestinationConfig(name=name, settings=DestinationSettings(projectToken=name))
+        for name in ("mine", "theirs")
+    ]
+    request = message("/v1/batch", EVENT, {"X-Write-Key": "theirs"})
+    beginning = b"POST /v1/batch HTTP/1.1\r\nX-Write-Key: mine\r\nX-Junk: "
+    room = serving(tmp_path, sources=sources, destinations=destinations)
+    async with room as served:
+        async with served.connection() as connection:
+            for _ in range(3):
+                await connection.send(beginning)
+                await asyncio.sleep(0.02)
+                await connection.send(request)
+                assert (await connection.answer()).status == 200
+        assert not again
+        for _ in range(2):
+            assert (await served.exchange(request)).status == 200
+        assert len(again) == 1
+        ledgers = served.spool.ledger()
+    assert {name: ledger.accepted for name, ledger in ledgers.items()} == {"mine": 3, "theirs": 2}
+
+
+async def test_what_ends_its_connection_is_not_known(tmp_path: Path, again: list[bytes]) -> None:
+    last = message("/v1/batch", EVENT, {**AUTH, "Connection": "close"})
+    async with serving(tmp_path) as served:
+        for _ in range(2):
+            async with served.connection() as connection:
+                await connection.send(last)
+                assert (await connection.answer()).headers["Connection"] == "close"
+                assert await connection.ended() == b""
+    assert not again
+
+
+@pytest.mark.parametrize(("proxies", "known"), [((), 20), (("127.0.0.0/8",), 8)])
+async def test_a_connection_knows_few_heads(
+    tmp_path: Path, again: list[bytes], proxies: tuple[str, ...], known: int
+) -> None:
+    room = serving(tmp_path, trusted_proxies=proxies)
+    async with room as served, served.connection() as connection:
         for _ in range(2):
             for number in range(20):
                 request = message("/v1/batch", EVENT, {**AUTH, "X-Request-Id": str(number)})
                 await connection.send(request)
                 assert (await connection.answer()).status == 200
-        assert len(again) == 8
+        assert len(again) == known
         assert len(await served.names()) == 40
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "JsonFile",
     "OneBatch",
     "PeakSeconds",
+    "PerConnection",
     "Processes",
     "Seed",
     "Share",
@@ -77,6 +78,14 @@ GzipOption = Annotated[
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes of the load.")]
 Connections = Annotated[
     int, typer.Option(min=1, max=4096, help="Connections, of all these processes together.")
+]
+PerConnection = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Requests on each connection before a new one takes its place, as telephones come "
+        "and go; 0: all.",
+    ),
 ]
 Events = Annotated[int, typer.Option(min=1, help="Different events, before the first comes again.")]
 Seed = Annotated[int, typer.Option(help="Another seed gives another corpus.")]

@@ -16,6 +16,7 @@ from benchmarks.cli.common import (
     GzipOption,
     JsonFile,
     PeakSeconds,
+    PerConnection,
     Processes,
     Seed,
     Share,
@@ -43,6 +44,7 @@ def latency(
     peak_seconds: PeakSeconds = 5.0,
     processes: Processes = 2,
     connections: Connections = 256,
+    per_connection: PerConnection = 0,
     gzip: GzipOption = Gzip.SDK,
     events: Events = 20_000,
     seed: Seed = corpus.SEED,
@@ -59,6 +61,7 @@ def latency(
     setting = Setting(
         processes=processes,
         connections=connections,
+        per_connection=per_connection,
         gzip=gzip,
         events=events,
         seed=seed,

@@ -35,6 +35,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     :param first: the one to begin with.
     :param result: the file to write a ``Result`` to.
     :param connections: at most so many requests are under way.
+    :param per_connection: after so many answers a connection is closed, and another one takes its
+        place; 0 for never.
     :param rate: requests a second, of an open loop; None for a closed one, which sends as soon as
         there is an answer.
     :param max_requests: after these it ends, however much time is left.
@@ -54,6 +56,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     body: bytes
     grace_s: float = 30.0
+    per_connection: int = 0
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -91,17 +94,21 @@ class Result(msgspec.Struct, kw_only=True):
 
 
 class _Connection:
-    """A socket and the request that is under way on it."""
+    """A socket and the request that is under way on it.
 
-    __slots__ = ("answer", "due", "prepared", "recv", "rest", "send", "socket")
+    :param requests: that it is for; 0 for any number.
+    """
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    __slots__ = ("answer", "due", "left", "prepared", "recv", "rest", "send", "socket")
+
+    def __init__(self, address: tuple[str, int], requests: int) -> None:
         self.socket = socket.create_connection(address, timeout=_CONNECT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.socket.setblocking(False)
         self.send = self.socket.send
         self.recv = self.socket.recv
+        self.left = requests or -1  # never 0 again
         self.prepared: Prepared | None = None  # under way
         self.due = 0.0
         self.rest = memoryview(b"")  # of the request, still to be sent
@@ -130,7 +137,7 @@ class Client:
     def connect(self) -> None:
         """Open all connections."""
         for _ in range(self._task.connections):
-            self._add(_Connection((self._task.host, self._task.port)))
+            self._add(self._connect())
 
     def run(self) -> Result:
         """Send until the time or the requests are used up, and wait for the last answers."""
@@ -215,7 +222,10 @@ class Client:
                 self._statuses[200] += 1
                 record(now - connection.due)
                 connection.prepared = None
-                idle.append(connection)
+                if connection.left:
+                    idle.append(connection)
+                else:
+                    self._renew(connection)
             else:
                 self._read(connection, data, now)
                 length = self._length
@@ -237,9 +247,9 @@ class Client:
         if status == HTTPStatus.SERVICE_UNAVAILABLE and b"retry-after" not in headers:
             self._result.without_retry_after += 1
         self._take(connection, status, body, now)
-        if connection.rest or headers.get(b"connection", b"").lower() == b"close":
-            self._close(connection)
-            self._open()
+        is_last = not connection.left or headers.get(b"connection", b"").lower() == b"close"
+        if connection.rest or is_last:
+            self._renew(connection)
         else:
             self._idle.append(connection)
 
@@ -264,6 +274,7 @@ class Client:
         prepared = self._requests[self._next]
         self._next = (self._next + 1) % len(self._requests)
         connection.prepared = prepared
+        connection.left -= 1
         connection.due = due
         try:
             sent = connection.send(prepared.data)
@@ -296,9 +307,17 @@ class Client:
         self._idle.remove(connection)
         self._open()
 
+    def _renew(self, connection: _Connection) -> None:
+        self._close(connection)
+        self._open()
+
+    def _connect(self) -> _Connection:
+        task = self._task
+        return _Connection((task.host, task.port), task.per_connection)
+
     def _open(self) -> None:
         try:
-            connection = _Connection((self._task.host, self._task.port))
+            connection = self._connect()
         except OSError:
             self._result.unanswered += 1  # the load is not what it should be any more
             return

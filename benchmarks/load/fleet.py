@@ -106,6 +106,7 @@ class Fleet:
     :param count: how many requests it holds.
     :param processes: of each load.
     :param connections: of all of them together.
+    :param per_connection: requests on each, before another one takes its place; 0 for all.
     :param directory: for what they write.
     :param body: of an answer to a request that was taken.
     """
@@ -120,11 +121,13 @@ class Fleet:
         directory: Path,
         body: bytes,
         seed: int,
+        per_connection: int = 0,
     ) -> None:
         self._requests = requests
         self._count = count
         self._processes = processes
         self._connections = max(connections, processes)
+        self._per_connection = per_connection
         self._directory = directory
         self._body = body
         self._seeds = itertools.count(seed)
@@ -165,6 +168,7 @@ class Fleet:
             first=self._count * number // self._processes,
             result=str(self._directory / f"load-{number}.json"),
             connections=share + (number < left),
+            per_connection=self._per_connection,
             seconds=load.seconds,
             rate=load.rate and load.rate / self._processes,
             max_requests=max(1, load.max_requests // self._processes),

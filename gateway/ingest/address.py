@@ -66,6 +66,11 @@ class ClientAddress:
                 return str(address)
         return None if is_told else str(peer)
 
+    def of_peer(self, peer: str) -> str | None:
+        """Return the address of a connection as it is usually written; None when it is none."""
+        address = self._address_of(peer)
+        return None if address is None else str(address)
+
     def is_trusted(self, request: web.BaseRequest) -> bool:
         """Return whether a request comes from a proxy whose word counts."""
         peer = self._address_of(request.remote or "")

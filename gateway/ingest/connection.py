@@ -137,7 +137,7 @@ class Connection(ShortWay):
         self._take_requests()
         if not self._messages:
             return has_room
-        if self._is_free and self._prompt is None and self._begin_promptly(data):
+        if self._is_free and self._prompt is None and self._begin_promptly():
             return True
         if has_room or self._came.resize(len(data)):
             self._leave_to_task()

@@ -12,7 +12,7 @@ from gateway.ingest import replies
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Budget
 from gateway.ingest.connection import Connection
-from gateway.ingest.heads import Known
+from gateway.ingest.heads import CommonHeads, Known
 from gateway.ingest.refusals import too_many_connections
 from gateway.ingest.short_way import ShortWay
 from gateway.telemetry import Telemetry
@@ -52,6 +52,7 @@ class Connections(web.Server):
     :param is_prompt: tells which requests it can be asked for.
     :param respond_again: answers a body whose head is known, and tells whether its connection
         goes on.
+    :param common: the heads that are known on all connections; None where none are.
     :param max_connections: those beyond it are answered 503 and closed.
     :param header_timeout_s: time from the first byte of a request to the end of its headers.
     :param body_timeout_s: for the rest of a body that nobody reads.
@@ -64,6 +65,7 @@ class Connections(web.Server):
         respond: _Respond,
         respond_again: _RespondAgain,
         is_prompt: Callable[[RawRequestMessage], bool],
+        common: CommonHeads | None,
         budget: Budget,
         arrivals: Arrivals,
         max_connections: int,
@@ -85,6 +87,7 @@ class Connections(web.Server):
         self.respond = respond
         self.respond_again = respond_again
         self.is_prompt = is_prompt
+        self.common = common
         self.budget = budget
         self.header_timeout_s = header_timeout_s
         self.body_timeout_s = body_timeout_s

@@ -27,7 +27,7 @@ from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
 from gateway.ingest.descriptors import connections_allowed, raise_limit
-from gateway.ingest.heads import Known
+from gateway.ingest.heads import CommonHeads, Known
 from gateway.ingest.intake import Intake
 from gateway.ingest.projects import Projects
 from gateway.ingest.routes import Found, Handler, Routes, as_json
@@ -113,6 +113,7 @@ class IngestServer:
             respond=self._respond,
             respond_again=self._respond_again,
             is_prompt=self._is_prompt,
+            common=None if config.trusted_proxies else CommonHeads(self._services.address.of_peer),
             budget=self._budget,
             arrivals=self._arrivals,
             max_connections=self._max_connections,
@@ -287,7 +288,7 @@ class IngestServer:
         return RequestError(503, "internal_error", "try again later", retry_after_s=5)
 
     def _remember(self, call: Call, handle: Handler) -> None:
-        """Have a connection know the head of a request again."""
+        """Have the head of a request known again."""
         connection = call.request.protocol
         if isinstance(connection, Connection) and isinstance(handle, Intake) and call.told:
             encoding = encoding_of(call.request)

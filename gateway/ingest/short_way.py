@@ -13,7 +13,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage, StreamWriter
 
 from gateway.ingest.eager import Steps
-from gateway.ingest.heads import Head, Heads, Known, head_of
+from gateway.ingest.heads import Head, Heads, Known, body_behind, head_of
 
 if TYPE_CHECKING:
     from gateway.ingest.connections import Connections
@@ -38,7 +38,7 @@ class ShortWay(web.RequestHandler):
         super().__init__(hub, **options)
         self._hub = hub
         self._known = Heads()
-        self._head: Head | None = None  # of the request under way, while it could be remembered
+        self._head: Head | None = None  # of the one request that has come, and is handled here
         self._prompt: Steps | None = None  # of the request under way
         self._prompt_end: asyncio.Future[None] | None = None  # for the one behind it
         self._is_free = True  # aiohttp has answered all requests that were left to it
@@ -60,6 +60,8 @@ class ShortWay(web.RequestHandler):
     def _leave_to_task(self) -> None:
         """Leave the requests that have come to aiohttp, after the one under way."""
         self._is_free = False
+        if self._prompt is None:
+            self._head = None  # aiohttp may have more to do for it than is done here
         waiter = self._waiter
         if self._prompt is None and waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -80,24 +82,43 @@ class ShortWay(web.RequestHandler):
         return sent
 
     def remember(self, known: Known) -> None:
-        """Know the head of the request that is handled now again."""
+        """Know the head of the request that is handled now again, on other connections too."""
         if self._head is not None:
             self._known.remember(self._head, known)
+            if self._hub.common is not None:
+                self._hub.common.remember(self._head, known)
 
     def _begin_again(self, data: bytes) -> bool:
-        """Handle what has come if it is a request whose head is known; return whether it was."""
+        """Handle what has come if it is a request whose head is known; return whether it was.
+
+        :param data: all that has come since the last request.  What completes something that came
+            before is no request, even if it looks like one.
+        """
         found = self._known.find(data)
+        if found is None:
+            self._head = head_of(data)
+            found = self._adopt(data)
         if found is None or self._hub.draining:
             return False
         self._request_count += 1
         self._begin(self._answer_again(*found))
         return True
 
-    def _begin_promptly(self, data: bytes) -> bool:
-        """Handle the request that has come, if it is one of the usual; return whether it was.
+    def _adopt(self, data: bytes) -> tuple[Known, bytes] | None:
+        """Return what other connections know of a request, and its body; know it here as well."""
+        common, transport = self._hub.common, self.transport
+        if self._head is None or common is None or transport is None:
+            return None
+        peer = transport.get_extra_info("peername")  # None where the client has gone already
+        found = common.find(self._head, str(peer[0]) if peer else "")
+        if found is None:
+            return None
+        head, known = found
+        self._known.remember(head, known)
+        return known, body_behind(head, data)
 
-        :param data: with which it came to its end.
-        """
+    def _begin_promptly(self) -> bool:
+        """Handle the request that has come, if it is one of the usual; return whether it was."""
         message, body = self._messages[0]
         if (
             not isinstance(message, RawRequestMessage)
@@ -108,7 +129,6 @@ class ShortWay(web.RequestHandler):
             return False
         self._messages.popleft()
         self._parser.message_consumed()  # type: ignore[union-attr]  # the connection is open
-        self._head = None if self._known.is_full else head_of(data)
         writer = cast(StreamWriter, None)  # made where it is needed
         task = cast("asyncio.Task[None]", self._task_handler)
         request = web.BaseRequest(message, body, self, writer, task, self._loop)
@@ -160,6 +180,7 @@ class ShortWay(web.RequestHandler):
 
     def _end(self, *, goes_on: bool) -> None:
         self._prompt, self._request_in_progress = None, False
+        self._head = None  # it says nothing of what comes next
         if self._prompt_end is not None and not self._prompt_end.done():
             self._prompt_end.set_result(None)
         if self._handler_waiter is not None:
