@@ -178,6 +178,28 @@ async def test_a_chunk_above_the_batch_limit_is_cut(tmp_path: Path, sandbox: San
         assert sandbox.store.counts["/import"].requests == 3
 
 
+async def test_records_that_cannot_be_read_do_not_keep_the_others_back(
+    tmp_path: Path,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Memory may have been wrong when they were compressed: the checksum is right."""
+    async with delivering(tmp_path, destination(sandbox, batch_records=400)) as rig:
+        with monkeypatch.context() as patch:
+            patch.setattr("gateway.spool.chunks.igzip.compress", lambda data, *_, **__: data[:9])
+            await rig.append("import", *events(0, 1000))
+        await rig.append("import", *events(1000, 1010))
+        await until(lambda: rig.counts()[0] == 10)
+        await rig.append("import", *events(1010, 1020))
+        await until(lambda: rig.counts()[0] == 20)
+        assert rig.counts() == (20, 0, 1000)
+        assert ids(sandbox) == [f"id-{number}" for number in range(1000, 1020)]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 1
+    assert "main/import: 1000 records cannot be read, of chunks 1 to 1; they are kept" in told[0]
+
+
 async def test_server_errors_are_retried_until_it_works(
     tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

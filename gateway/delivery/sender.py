@@ -217,9 +217,19 @@ class Sender:
                 lease.end()
         if batch is None:
             return False
-        progress = Progress(
-            batch, max_records=self._config.batch_records, max_bytes=self._config.batch_bytes
-        )
+        try:
+            progress = Progress(
+                batch, max_records=self._config.batch_records, max_bytes=self._config.batch_bytes
+            )
+        except Exception:
+            # The other batches must not wait for what nobody can read.
+            lease.end()
+            _log.exception(
+                "%s: %d records cannot be read, of chunks %d to %d; they are kept, and tried again "
+                "at the next start",
+                *(self._name, batch.records, batch.chunk_ids[0], batch.chunk_ids[-1]),
+            )
+            return True
         self._under_way[progress] = lease
         self._account(progress)
         self._spawn(self._work(progress))
