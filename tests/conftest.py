@@ -1,10 +1,15 @@
 """What holds for every test."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
 import fastmap
+
+# The benchmarks are no part of what is installed; what is installed comes first.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 def pytest_report_header() -> str:

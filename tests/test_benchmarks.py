@@ -14,9 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-# The benchmarks are no part of what is installed; what is installed comes first.
-sys.path.append(str(Path(__file__).parents[1]))
-
 from benchmarks import corpus, page
 from benchmarks.adapter import new_gateway
 from benchmarks.answers import records_of, same, same_as_segment

@@ -5,18 +5,13 @@ import itertools
 import json
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-# The benchmarks are no part of what is installed; what is installed comes first.
-sys.path.append(str(Path(__file__).parents[1]))
 
 from benchmarks import corpus
 from benchmarks.load.client import Client, Result, Task

@@ -2,15 +2,10 @@
 
 import html.parser
 import re
-import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-# The benchmarks are no part of what is installed; what is installed comes first.
-sys.path.append(str(Path(__file__).parents[1]))
 
 from benchmarks import page
 from benchmarks.charts import bars, curves, stacks

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import pytest
 
-# The benchmarks are no part of what is installed; what is installed comes first.
-sys.path.append(str(Path(__file__).parents[1]))
-
 from benchmarks import machine, trial
 from benchmarks.arena import Arena, Setting
 from benchmarks.load.fleet import Load

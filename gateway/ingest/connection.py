@@ -16,7 +16,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.budget import Lease
-from gateway.ingest.refusals import no_room, slow_head
+from gateway.ingest.refusals import REST_S, no_room, slow_head
 from gateway.ingest.short_way import ShortWay
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ _LINGER_BYTES = 256 * 1024
 """What is read and forgotten after a refusal, so that clients that send first see the answer."""
 
 _POLL_S = 0.01
-
-_REST_S = 1.0
-"""How long nothing is read from a client that was sent away; at most a sweep longer."""
 
 _INVALID = RequestError(
     400,
@@ -258,8 +255,11 @@ class Connection(ShortWay):
         self._skip(body)
 
     def rest(self) -> None:
-        """Read nothing for a while: a client that tries again at once costs nothing meanwhile."""
-        self._rests_until = self._loop.time() + _REST_S
+        """Read nothing for a while: a client that tries again at once costs nothing meanwhile.
+
+        It is about as long as the client was told to stay away, and at most a sweep longer.
+        """
+        self._rests_until = self._loop.time() + REST_S
         self._pause_transport_reading()
 
     def _resume_transport_reading(self) -> None:

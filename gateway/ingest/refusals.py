@@ -4,9 +4,12 @@ from itertools import cycle
 
 from gateway.errors import RequestError
 
-__all__ = ["no_room", "slow_body", "slow_head", "too_many_connections"]
+__all__ = ["REST_S", "no_room", "slow_body", "slow_head", "too_many_connections"]
 
-_SECONDS = cycle((2, 3, 4, 5, 6))
+REST_S = 2
+"""How long clients that there is no room for are told to stay away, at least."""
+
+_SECONDS = cycle(range(REST_S, REST_S + 5))
 """Different ones, so that those sent away together do not come back together."""
 
 

@@ -157,7 +157,7 @@ class GroupCommit:
         # A request alone may exceed the bound: waiting would not make it smaller.
         if self._waiting_bytes and self._waiting_bytes + size > self._max_waiting_bytes:
             detail = f"overloaded: {self._waiting_bytes} bytes wait for the disk of {self._path}"
-            return _failed_future(SpoolUnavailable(detail, retry_after_s=1))
+            return _failed_future(SpoolUnavailable(detail, retry_after_s=2))
         return self.submit(work, size)
 
     def start(self) -> None:
