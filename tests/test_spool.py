@@ -740,7 +740,7 @@ async def test_overload_is_refused_at_once(bench: Bench) -> None:
     accepted = [asyncio.ensure_future(spool.append([entry(n)])) for n in range(9)]
     with pytest.raises(SpoolUnavailable, match="overloaded") as refused:
         await spool.append([entry("too many")])
-    assert refused.value.retry_after_s == 1
+    assert refused.value.retry_after_s == 2
     disk.gate.set()
     await asyncio.gather(*accepted)
     await spool.append([entry("welcome")])
