@@ -28,6 +28,10 @@ _COLLECT_S = 0.1
 _YOUNG_TO_OLD = 4
 """Of so many looks one is also at what those before have left."""
 
+_MUCH_S = 0.001
+"""After a look that took longer the next one is such a one: what is left of it is old then, and is
+not looked at again.  Where 2,000 connections a second came and went, a second look at those of the
+last 0.4 s took 14 ms."""
 _FULL_S = 60.0
 _FULL_SHARE = 0.0001
 """Full collections have a minute between them at least, and this share of all time at most."""
@@ -94,7 +98,7 @@ def collect_garbage_by_time() -> None:
     more holes all the time: under load a process grew by 2 MB a minute with nothing lost in it.
     """
     gc.freeze()  # what has been loaded stays
-    gc.set_threshold(_MOST_YOUNG, _YOUNG_TO_OLD, _FULL_NEVER)
+    gc.set_threshold(_MOST_YOUNG, _FULL_NEVER, _FULL_NEVER)
     loop = asyncio.get_running_loop()
     _collect(loop, 1, loop.time() + _FULL_S)
 
@@ -107,12 +111,14 @@ def _give_back() -> None:
 
 
 def _collect(loop: asyncio.AbstractEventLoop, count: int, full_at: float) -> None:
+    clock = SystemClock()  # the loop's stands still meanwhile
+    began = clock.monotonic()
     if loop.time() >= full_at:
-        clock = SystemClock()  # the loop's stands still meanwhile
-        began = clock.monotonic()
         gc.collect()
         _give_back()
         full_at = loop.time() + max(_FULL_S, (clock.monotonic() - began) / _FULL_SHARE)
     else:
-        gc.collect(int(count % _YOUNG_TO_OLD == 0))
-    loop.call_later(_COLLECT_S, _collect, loop, count + 1, full_at)
+        gc.collect(int(count >= _YOUNG_TO_OLD))
+        is_much = clock.monotonic() - began > _MUCH_S
+        count = _YOUNG_TO_OLD if is_much else count % _YOUNG_TO_OLD + 1
+    loop.call_later(_COLLECT_S, _collect, loop, count, full_at)

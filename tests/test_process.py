@@ -38,6 +38,29 @@ async def test_garbage_is_found_in_time_however_little_there_is() -> None:
     assert [each() for each in left] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("much_s", "expected"), [(3600.0, [0, 0, 0, 1, 0, 0, 0, 1]), (0.0, [0, 1, 1, 1, 1, 1, 1, 1])]
+)
+async def test_where_there_is_much_what_is_left_is_old_at_once(
+    monkeypatch: pytest.MonkeyPatch, much_s: float, expected: list[int]
+) -> None:
+    generations: list[int] = []
+
+    def seen(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            generations.append(info["generation"])
+
+    monkeypatch.setattr("gateway.process._MUCH_S", much_s)
+    collect_garbage_by_time()
+    gc.callbacks.append(seen)
+    try:
+        while len(generations) < len(expected):
+            await asyncio.sleep(0.02)
+    finally:
+        gc.callbacks.remove(seen)
+    assert generations == expected
+
+
 async def test_what_has_become_old_before_it_was_garbage_is_found_at_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
