@@ -45,17 +45,19 @@ async def test_where_there_is_much_what_is_left_is_old_at_once(
     monkeypatch: pytest.MonkeyPatch, much_s: float, expected: list[int]
 ) -> None:
     generations: list[int] = []
+    enough = asyncio.Event()
 
     def seen(phase: str, info: dict[str, int]) -> None:
         if phase == "start":
             generations.append(info["generation"])
+        if len(generations) == len(expected):
+            enough.set()
 
     monkeypatch.setattr("gateway.process._MUCH_S", much_s)
-    collect_garbage_by_time()
     gc.callbacks.append(seen)
     try:
-        while len(generations) < len(expected):
-            await asyncio.sleep(0.02)
+        collect_garbage_by_time()
+        await enough.wait()
     finally:
         gc.callbacks.remove(seen)
     assert generations == expected
