@@ -50,7 +50,7 @@ async def run(
     connections: int = 64,
     factor: int = 10,
     seconds: float = 8.0,
-    rounds: int = 3,
+    rounds: int = 5,
     loads: Sequence[str] = tuple(LOADS),
     least_share: float = 0.9,
 ) -> Figures:
