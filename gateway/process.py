@@ -31,7 +31,7 @@ _YOUNG_TO_OLD = 4
 _MUCH_S = 0.0005
 """After a look that took longer the next one comes in half the time, and is such a one: what is
 left of it is old then, and is not looked at again.  Where thousands of connections came and went, a
-second look at those of the last 0.4 s took 14 ms, and now none takes more than 2."""
+second look at those of the last 0.4 s took 14 ms."""
 _FULL_S = 60.0
 _FULL_SHARE = 0.0001
 """Full collections have a minute between them at least, and this share of all time at most."""
