@@ -124,18 +124,20 @@ class Bodies:
         length = request.content_length or 0
         parts: list[bytes] = []
         size = 0
-        is_late = not content.is_eof()
-        if is_late:
-            self._arrivals.begin(content, lease)
+        arrival = None if content.is_eof() else self._arrivals.begin(content, lease)
         try:
-            while part := await content.readany():
+            while True:
+                part = content.read_nowait()
                 size += len(part)
                 if size > self._max_bytes:
                     raise _too_large(self._max_bytes)
                 parts.append(part)
+                if arrival is None or content.at_eof():
+                    break
                 taken = size + _PART_BYTES * len(parts)
-                if taken > length and is_late:
+                if taken > length:
                     self._hold(lease, taken, arriving=True)
+                await arrival.piece_after(size)
         except (web.RequestPayloadError, ConnectionError) as error:
             error.__traceback__ = None  # the body keeps the error, and this would keep the body
             raise RequestError(
@@ -145,7 +147,7 @@ class Bodies:
                 close=True,
             ) from None
         finally:
-            if is_late:
+            if arrival is not None:
                 self._arrivals.end(content)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -107,12 +107,15 @@ class Connection(ShortWay):
         elif self._deaf:
             self._discard(len(data))
         else:
-            is_between = self._body.is_eof()
+            body = self._body
+            is_between = body.is_eof()
             has_room = self._skips_since > 0 or self._has_room_for(len(data), is_between=is_between)
             if has_room or self._is_at_rest:
                 has_room = self._take(data, has_room=has_room, is_between=is_between)
             if not has_room:
                 self._refuse(is_between=is_between)
+            if not is_between:
+                self._hub.arrivals.look(body)
 
     def _take(self, data: bytes, *, has_room: bool, is_between: bool) -> bool:
         """Have it parsed, and begin with a request; return whether there is room for it.
@@ -219,8 +222,9 @@ class Connection(ShortWay):
         self._end_head()
         self._came.release()
         self._stop_lingering()
-        self._body = EMPTY_PAYLOAD  # which knows nothing of this connection
+        body, self._body = self._body, EMPTY_PAYLOAD  # which knows nothing of this connection
         super().connection_lost(exc)
+        self._hub.arrivals.look(body)
 
     @property
     def _is_at_rest(self) -> bool:
@@ -262,6 +266,11 @@ class Connection(ShortWay):
         self._rests_until = self._loop.time() + REST_S
         self._pause_transport_reading()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on, and parse what is left, if that was stopped: each read of a body asks for it."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _resume_transport_reading(self) -> None:
         """Read on, but not before a rest is over: forgetting a body makes room in its buffer."""
         if not self._rests_until:
@@ -288,13 +297,13 @@ class Connection(ShortWay):
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; where the client may still be sending, let it see the answer."""
         sent = await super().finish_response(request, resp, start_time)
-        if not resp.keep_alive and (self._deaf or not self._body.is_eof()):
-            await self._linger()
+        if not resp.keep_alive:
+            await self._part()
         return sent
 
-    async def _linger(self) -> None:
+    async def _part(self) -> None:
         transport = self.transport
-        if transport is None:
+        if transport is None or not (self._deaf or not self._body.is_eof()):
             return
         self._deaf = True
         if transport.can_write_eof():

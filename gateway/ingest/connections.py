@@ -41,14 +41,17 @@ _ENDING_S = 0.001
 0.1 ms, and there may be thousands.  It is the shortest time that the event loop can wait."""
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-_Respond = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | bytes]]
+_Respond = Callable[
+    [web.BaseRequest], Awaitable[tuple[web.StreamResponse, None] | tuple[bytes, bool]]
+]
 _RespondAgain = Callable[[ShortWay, Known, bytes], Awaitable[tuple[bytes, bool]]]
 
 
 class Connections(web.Server):
     """The protocols of all connections, and what they share.
 
-    :param respond: does the same as ``handler`` without a task; bytes are the whole answer.
+    :param respond: does the same as ``handler`` without a task; bytes are the whole answer, and
+        come with whether the connection goes on.
     :param is_prompt: tells which requests it can be asked for.
     :param respond_again: answers a body whose head is known, and tells whether its connection
         goes on.
@@ -80,6 +83,7 @@ class Connections(web.Server):
             access_log=None,
             auto_decompress=False,
             lingering_time=0,  # see Connection
+            tcp_keepalive=False,  # they have it from the listening socket
             read_bufsize=_READ_BYTES,
             max_headers=_MAX_HEADERS,
             max_line_size=_MAX_LINE_BYTES,

@@ -7,6 +7,7 @@ anything else makes some SDK lose or resend events.
 import base64
 import json
 from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -113,7 +114,9 @@ def empty(status: int = 200) -> web.Response:
 
 def failed(error: RequestError) -> web.Response:
     """Answer with an error."""
-    response = web.Response(status=error.status, body=_body_of(error), content_type=_JSON)
+    response = web.Response(
+        status=error.status, body=_error_body(error.code, error.message), content_type=_JSON
+    )
     return marked(response, error)
 
 
@@ -136,7 +139,7 @@ def method_not_allowed(methods: Collection[str]) -> web.Response:
 
 def raw(error: RequestError) -> bytes:
     """Return an error as it is sent to a connection that is closed without a request."""
-    body = _body_of(error)
+    body = _error_body(error.code, error.message)
     head = (
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
         f"Content-Type: {_JSON}\r\nContent-Length: {len(body)}\r\n"
@@ -165,9 +168,9 @@ def wire(response: web.Response, origin: str | None) -> bytes:
     return _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers) + body
 
 
-def _body_of(error: RequestError) -> bytes:
-    body = {"success": False, "code": error.code, "message": error.message}
-    return json.dumps(body).encode()
+@lru_cache(maxsize=64)  # under attack thousands a second are the same
+def _error_body(code: str, message: str) -> bytes:
+    return json.dumps({"success": False, "code": code, "message": message}).encode()
 
 
 def preflight(request: web.BaseRequest) -> web.Response:

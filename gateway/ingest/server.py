@@ -198,16 +198,24 @@ class IngestServer:
         """Answer a request as aiohttp wants it."""
         return self._whole(request, await self._answer(request))
 
-    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse | bytes:
-        """Answer a request of which ``_is_prompt`` holds, in bytes if the connection goes on."""
+    async def _respond(
+        self, request: web.BaseRequest
+    ) -> tuple[web.StreamResponse, None] | tuple[bytes, bool]:
+        """Answer a request of which ``_is_prompt`` holds, in bytes where that can be.
+
+        With bytes goes whether the connection goes on.
+        """
         answer = await self._answer(request)
-        if not self._is_last(request):
-            origin = request.headers.get("Origin")
-            if isinstance(answer, replies.Constant):
-                return answer.wire(origin)
-            if type(answer) is web.Response and answer.keep_alive is not False:
-                return replies.wire(answer, origin)
-        return self._whole(request, answer)
+        is_last = self._is_last(request)
+        if isinstance(answer, replies.Constant) and not is_last:
+            return answer.wire(request.headers.get("Origin")), True
+        response = answer.response() if isinstance(answer, replies.Constant) else answer
+        if type(response) is not web.Response:
+            return self._whole(request, response), None
+        if is_last:
+            response.force_close()
+        goes_on = response.keep_alive is not False
+        return replies.wire(response, request.headers.get("Origin")), goes_on
 
     async def _respond_again(
         self, connection: ShortWay, known: Known, body: bytes

@@ -158,13 +158,16 @@ class ShortWay(web.RequestHandler):
         """Do what aiohttp does with a request, and end the connection where it has to end."""
         goes_on = False
         try:
-            answer = await self._hub.respond(request)
+            answer, goes_on_after = await self._hub.respond(request)
             self._current_request = None
             if isinstance(answer, bytes):
                 if self.transport is not None:
                     self.transport.write(answer)
-                self._let_go(request.content)
-                goes_on = True
+                if goes_on_after:
+                    self._let_go(request.content)
+                else:
+                    await self._part()
+                goes_on = bool(goes_on_after)
             else:
                 request._payload_writer = StreamWriter(self, self._loop)
                 await self.finish_response(request, answer, None)
@@ -176,6 +179,10 @@ class ShortWay(web.RequestHandler):
 
     def _let_go(self, body: StreamReader) -> None:
         """Do what is to be done with a body after the answer."""
+        raise NotImplementedError
+
+    async def _part(self) -> None:
+        """Do what is to be done after an answer that was the last one."""
         raise NotImplementedError
 
     def _end(self, *, goes_on: bool) -> None:

@@ -26,6 +26,8 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
                 socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
             )
             sockets[-1].setblocking(False)
+            # Connections inherit it, and each is spared the call.
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             port = int(sockets[-1].getsockname()[1])
     except OSError as error:
         for each in sockets:
