@@ -85,13 +85,11 @@ class Progress:
                 middle = len(piece) // 2
                 self._open += (piece[middle:], piece[:middle])
             case Partial(failed):
-                for index in piece:
-                    self._fates[index] = _Fate.DELIVERED
+                self._mark(piece, _Fate.DELIVERED)
                 for record in failed:
                     self._refuse(piece[record.index], _Refusal("refused", record.message))
             case Delivered():
-                for index in piece:
-                    self._fates[index] = _Fate.DELIVERED
+                self._mark(piece, _Fate.DELIVERED)
 
     def conclude(self) -> Settlement:
         """Return the end of the batch: what was refused becomes dead letters.
@@ -123,10 +121,17 @@ class Progress:
         """Begin a new round with everything that is not delivered: refusals are forgotten."""
         self._refusals.clear()
         rest = self._remaining()
-        for index in rest:
-            self._fates[index] = _Fate.OPEN
+        self._mark(rest, _Fate.OPEN)
         self.records = len(rest)
         self._open = self.batch.cut(rest, *self._limits)[::-1]
+
+    def _mark(self, piece: Piece, fate: _Fate) -> None:
+        if isinstance(piece, range):
+            # All at once: one by one, 2000 take the event loop 0.1 ms.
+            self._fates[piece.start : piece.stop] = bytes([fate]) * len(piece)
+            return
+        for index in piece:
+            self._fates[index] = fate
 
     def _refuse(self, index: int, refusal: _Refusal) -> None:
         self._fates[index] = _Fate.REFUSED
