@@ -23,18 +23,16 @@ __all__ = [
 _T = TypeVar("_T")
 
 _COLLECT_S = 0.1
-"""Between two looks at young objects; one takes 0.1 to 2 ms under load."""
+"""Between two looks at what is young.  What a look leaves is old, and is not looked at again: where
+thousands of connections came and went, a second look at those of the last 0.4 s took 14 ms."""
 
-_YOUNG_TO_OLD = 4
-"""Of so many looks one is also at what those before have left."""
-
-_MUCH_S = 0.0005
-"""After a look that took longer the next one comes in half the time, and is such a one: what is
-left of it is old then, and is not looked at again.  Where thousands of connections came and went, a
-second look at those of the last 0.4 s took 14 ms."""
+_MUCH_S = 0.001
+"""After a look that took longer the next one comes in half the time.  Under load most take less."""
 _FULL_S = 60.0
 _FULL_SHARE = 0.0001
 """Full collections have a minute between them at least, and this share of all time at most."""
+
+_GIVE_BACK_S = 60.0
 
 _MOST_YOUNG = 20_000
 _FULL_NEVER = 10_000
@@ -94,33 +92,31 @@ def collect_garbage_by_time() -> None:
     took 20 ms.  Here it looks at what the last moment has left, and counts only where the loop has
     no time.  A full collection takes 0.1 s with 10,000 connections, and the more rarely it is made.
 
-    After each of those the C library gives free pages back.  Bodies of all sizes leave it with
+    Once a minute the C library gives free pages back.  Bodies of all sizes leave it with
     more holes all the time: under load a process grew by 2 MB a minute with nothing lost in it.
     """
     gc.freeze()  # what has been loaded stays
     gc.set_threshold(_MOST_YOUNG, _FULL_NEVER, _FULL_NEVER)
     loop = asyncio.get_running_loop()
-    _collect(loop, 1, loop.time() + _FULL_S)
+    _collect(loop, loop.time() + _FULL_S)
+    _give_back(loop)
 
 
-def _give_back() -> None:
+def _give_back(loop: asyncio.AbstractEventLoop) -> None:
     """Give free memory back to the system (5 ms for 40 MB), where the C library can (glibc's)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+        loop.call_later(_GIVE_BACK_S, _give_back, loop)
 
 
-def _collect(loop: asyncio.AbstractEventLoop, count: int, full_at: float) -> None:
+def _collect(loop: asyncio.AbstractEventLoop, full_at: float) -> None:
     clock = SystemClock()  # the loop's stands still meanwhile
     began = clock.monotonic()
-    is_much = False
-    if loop.time() >= full_at:
-        gc.collect()
-        _give_back()
-        full_at = loop.time() + max(_FULL_S, (clock.monotonic() - began) / _FULL_SHARE)
-    else:
-        gc.collect(int(count >= _YOUNG_TO_OLD))
-        is_much = clock.monotonic() - began > _MUCH_S
-        count = _YOUNG_TO_OLD if is_much else count % _YOUNG_TO_OLD + 1
-    again_s = _COLLECT_S / 2 if is_much else _COLLECT_S
-    loop.call_later(again_s, _collect, loop, count, full_at)
+    is_full = loop.time() >= full_at
+    gc.collect(2 if is_full else 1)
+    took_s = clock.monotonic() - began
+    if is_full:
+        full_at = loop.time() + max(_FULL_S, took_s / _FULL_SHARE)
+    again_s = _COLLECT_S / 2 if took_s > _MUCH_S else _COLLECT_S
+    loop.call_later(again_s, _collect, loop, full_at)

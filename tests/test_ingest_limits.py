@@ -212,6 +212,50 @@ class TestRoom:
             assert {(await each).status for each in waiting} == {200}
             assert (await connection.answer()).status == 200
 
+    @pytest.mark.parametrize("size", [1000, 90_000])
+    async def test_others_behind_the_same_proxy_do_not_wait_for_whom_was_sent_away(
+        self, tmp_path: Path, size: int
+    ) -> None:
+        room = serving(
+            tmp_path,
+            max_body_bytes=BODY_BYTES,
+            max_bytes_in_flight=ROOM,
+            trusted_proxies=["127.0.0.0/8"],
+        )
+        async with room as served, served.connection() as connection:
+            others = served.ingest._budget.lease()
+            assert others.resize(ROOM - 1000)
+            refused = message("/v1/t", sized(size), AUTH)
+            await connection.send(refused[: size // 2])
+            if size > 1000:  # its head says that it has no room
+                assert_sent_away(await connection.answer())
+            await connection.send(refused[size // 2 :])
+            if size == 1000:
+                assert_sent_away(await connection.answer())
+            others.release()
+            await connection.send(message("/v1/t", EVENT, AUTH))
+            async with asyncio.timeout(0.5):
+                assert (await connection.answer()).status == 200
+            assert used(served) == 0
+
+    async def test_only_what_was_sent_away_is_read_and_forgotten(self, tmp_path: Path) -> None:
+        room = serving(
+            tmp_path,
+            max_body_bytes=BODY_BYTES,
+            max_bytes_in_flight=ROOM,
+            trusted_proxies=["127.0.0.0/8"],
+        )
+        async with room as served, served.connection() as connection:
+            others = served.ingest._budget.lease()
+            assert others.resize(ROOM - 1000)
+            await connection.send(message("/v1/t", EVENT, AUTH))
+            assert_sent_away(await connection.answer())
+            others.release()
+            await connection.send(message("/v1/t", sized(90_000), {"X-Write-Key": "wrong"})[:1000])
+            answer = await connection.answer()
+            assert (answer.status, answer.headers["Connection"]) == (401, "close")
+            assert await connection.rest() == b""
+
     async def test_refused_body_that_does_not_come_ends_its_connection(
         self, tmp_path: Path
     ) -> None:

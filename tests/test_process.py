@@ -28,39 +28,32 @@ def as_before() -> Iterator[None]:
 
 async def test_garbage_is_found_in_time_however_little_there_is() -> None:
     collect_garbage_by_time()
-    young, old = Circle(), Circle()
-    await asyncio.sleep(0.12)
-    left = [weakref.ref(young), weakref.ref(old)]
+    young = Circle()
+    left = weakref.ref(young)
     del young
-    gc.collect(0)
-    del old
-    await asyncio.sleep(0.5)
-    assert [each() for each in left] == [None, None]
+    await asyncio.sleep(0.3)
+    assert left() is None
 
 
-@pytest.mark.parametrize(
-    ("much_s", "expected"), [(3600.0, [0, 0, 0, 1, 0, 0, 0, 1]), (0.0, [0, 1, 1, 1, 1, 1, 1, 1])]
-)
-async def test_where_there_is_much_what_is_left_is_old_at_once(
-    monkeypatch: pytest.MonkeyPatch, much_s: float, expected: list[int]
+@pytest.mark.parametrize(("much_s", "expected"), [(3600.0, range(4, 7)), (0.0, range(8, 13))])
+async def test_what_a_look_leaves_is_old_and_where_there_is_much_the_next_comes_sooner(
+    monkeypatch: pytest.MonkeyPatch, much_s: float, expected: range
 ) -> None:
     generations: list[int] = []
-    enough = asyncio.Event()
 
     def seen(phase: str, info: dict[str, int]) -> None:
         if phase == "start":
             generations.append(info["generation"])
-        if len(generations) == len(expected):
-            enough.set()
 
     monkeypatch.setattr("gateway.process._MUCH_S", much_s)
     gc.callbacks.append(seen)
     try:
         collect_garbage_by_time()
-        await enough.wait()
+        await asyncio.sleep(0.55)
     finally:
         gc.callbacks.remove(seen)
-    assert generations == expected
+    assert set(generations) == {1}
+    assert len(generations) in expected
 
 
 async def test_what_has_become_old_before_it_was_garbage_is_found_at_last(
@@ -83,7 +76,7 @@ async def test_what_has_become_old_before_it_was_garbage_is_found_at_last(
 async def test_free_memory_between_what_is_kept_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.process._FULL_S", 0.2)
+    monkeypatch.setattr("gateway.process._GIVE_BACK_S", 0.2)
     blocks = [b"x" * 50_000 for _ in range(4000)]  # from the heap, one behind the other
     kept = blocks[::2]
     del blocks

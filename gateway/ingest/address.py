@@ -73,8 +73,12 @@ class ClientAddress:
 
     def is_trusted(self, request: web.BaseRequest) -> bool:
         """Return whether a request comes from a proxy whose word counts."""
-        peer = self._address_of(request.remote or "")
-        return peer is not None and self._believes(peer)
+        return self.is_proxy(request.remote or "")
+
+    def is_proxy(self, peer: str) -> bool:
+        """Return whether an address is that of a proxy whose word counts."""
+        address = self._address_of(peer)
+        return address is not None and self._believes(address)
 
     def _believes(self, peer: Address) -> bool:
         return bool(self._networks) and self._is_trusted(peer)

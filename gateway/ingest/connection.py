@@ -69,6 +69,7 @@ class Connection(ShortWay):
         "_head_since",
         "_head_taken",
         "_is_chunked",
+        "_is_sent_away",
         "_lingering",
         "_rests_until",
         "_skips_since",
@@ -84,6 +85,7 @@ class Connection(ShortWay):
         self._head_bytes = 0
         self._head_taken = 0
         self._head_lease: Lease | None = None
+        self._is_sent_away = False  # whoever sent the request under way
         self._rests_until = 0.0
         self._unread_since = 0.0
         self._skips_since = 0.0  # when a request was refused whose body is still coming
@@ -171,6 +173,7 @@ class Connection(ShortWay):
 
     def begin_request(self) -> None:
         """Leave what has come to the request that reads it now."""
+        self._is_sent_away = False
         if self._deaf or not self._messages:  # else it is also of those behind it
             self._came.release()
 
@@ -240,10 +243,10 @@ class Connection(ShortWay):
     def may_skip(self, request: web.BaseRequest) -> bool:
         """Return whether the rest of a body is to be read and forgotten, and the connection kept.
 
-        That of a client that was sent away for a while; a new connection would cost more.
+        That of a client that was sent away; a new connection would cost more.
         """
         length = request.content_length
-        return self._rests_until > 0 and self._prompt is not None and (length or 0) > 0
+        return self._is_sent_away and self._prompt is not None and (length or 0) > 0
 
     def _skip(self, body: StreamReader) -> None:
         """Forget what has come of a body that nobody reads."""
@@ -258,13 +261,16 @@ class Connection(ShortWay):
             self._skips_since = self._loop.time()
         self._skip(body)
 
-    def rest(self) -> None:
-        """Read nothing for a while: a client that tries again at once costs nothing meanwhile.
+    def send_away(self, *, rests: bool) -> None:
+        """Take note that the request under way is refused for want of room.
 
-        It is about as long as the client was told to stay away, and at most a sweep longer.
+        :param rests: whether to read nothing for about as long as the client was told to stay away,
+            and at most a sweep longer: one that tries again at once costs nothing meanwhile.
         """
-        self._rests_until = self._loop.time() + REST_S
-        self._pause_transport_reading()
+        self._is_sent_away = True
+        if rests:
+            self._rests_until = self._loop.time() + REST_S
+            self._pause_transport_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Read on, and parse what is left, if that was stopped: each read of a body asks for it."""

@@ -323,10 +323,13 @@ class IngestServer:
         return not (isinstance(connection, Connection) and connection.may_skip(request))
 
     def _send_away(self, connection: asyncio.BaseProtocol, reason: str) -> None:
-        """Count a refusal, and take nothing more from that client until a while has passed."""
+        """Count a refusal, and take nothing more from that client until a while has passed.
+
+        A proxy's connection is also that of other clients, who were not told to wait.
+        """
         self._telemetry.refusals.labels(reason).inc()
         if isinstance(connection, Connection):
-            connection.rest()
+            connection.send_away(rests=not self._services.address.is_proxy(connection.peer))
 
 
 def _unavailable(error: SpoolUnavailable) -> RequestError:

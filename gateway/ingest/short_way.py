@@ -48,6 +48,12 @@ class ShortWay(web.RequestHandler):
         """Whether a request is under way, on either way."""
         return self._prompt is not None or not self._is_free
 
+    @property
+    def peer(self) -> str:
+        """The address at the other end; "" where the client has gone already."""
+        peer = self.transport.get_extra_info("peername") if self.transport is not None else None
+        return str(peer[0]) if peer else ""
+
     def _feed(self, data: bytes) -> None:
         """Have aiohttp parse what has come.
 
@@ -106,11 +112,10 @@ class ShortWay(web.RequestHandler):
 
     def _adopt(self, data: bytes) -> tuple[Known, bytes] | None:
         """Return what other connections know of a request, and its body; know it here as well."""
-        common, transport = self._hub.common, self.transport
-        if self._head is None or common is None or transport is None:
+        common = self._hub.common
+        if self._head is None or common is None:
             return None
-        peer = transport.get_extra_info("peername")  # None where the client has gone already
-        found = common.find(self._head, str(peer[0]) if peer else "")
+        found = common.find(self._head, self.peer)
         if found is None:
             return None
         head, known = found

@@ -18,6 +18,8 @@ _HEADERS = {"Authorization": aiohttp.encode_basic_auth(WRITE_KEY, "")}
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 _PAUSE_S = 0.02
 
+_NOT_TAKEN, _CUT_OFF = 0, -1  # in place of a status
+
 
 class Answer(NamedTuple):
     """What became of one request, in seconds of the event loop's clock.
@@ -60,13 +62,8 @@ class Client:
         self._batch = batch
         self.cut_off = 0
         self._stopping = False
-        self._is_refused = False
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=_HEADERS, timeout=_TIMEOUT)
-        self._fresh = aiohttp.ClientSession(
-            headers=_HEADERS, timeout=_TIMEOUT, connector=aiohttp.TCPConnector(force_close=True)
-        )
         self._tasks = [asyncio.create_task(self._send_all()) for _ in range(self._number_of_tasks)]
         return self
 
@@ -77,8 +74,6 @@ class Client:
         finally:
             for task in self._tasks:
                 task.cancel()
-            await self._session.close()
-            await self._fresh.close()
 
     def has_answers(self, number: int) -> bool:
         """Whether at least that many requests have been answered 200."""
@@ -89,43 +84,43 @@ class Client:
         return list(self._waiting.values())
 
     async def _send_all(self) -> None:
+        events: list[Event] = []
         while not self._stopping:
-            events = [_complete(event) for event in islice(self._events, self._batch)]
-            self.sent.extend(events)
-            while not (await self._is_done(events) or self._stopping):
-                pass
+            # From a connection that it has refused, the gateway does not read for a while.
+            async with aiohttp.ClientSession(headers=_HEADERS, timeout=_TIMEOUT) as session:
+                status = 200
+                while not (status == 503 or self._stopping):
+                    if not events:
+                        events = [_complete(event) for event in islice(self._events, self._batch)]
+                        self.sent.extend(events)
+                    status = await self._send(session, events)
+                    if status == 200:
+                        self.acknowledged.extend(events)
+                        self.answered += 1
+                    if status == 200 or (status == _CUT_OFF and self.cut_off % 2 == 0):
+                        events = []
+                    elif status != _CUT_OFF:
+                        await asyncio.sleep(_PAUSE_S)
 
-    async def _is_done(self, events: list[Event]) -> bool:
-        """Send a batch once; return whether it needs no other time."""
+    async def _send(self, session: aiohttp.ClientSession, events: list[Event]) -> int:
+        """Send a batch once; return the status, or why there is none."""
         body: dict[str, Any] = {"batch": events, "sentAt": datetime.now(UTC).isoformat()}
         loop = asyncio.get_running_loop()
         sent, status, retry_after = loop.time(), 0, None
         self._waiting[id(events)] = sent
         try:
-            # From a connection that it has refused, the gateway does not read for a while.
-            session = self._fresh if self._is_refused else self._session
             async with session.post(self._url, json=body) as response:
                 assert response.status in (200, 503), await response.text()
                 status, retry_after = response.status, response.headers.get("Retry-After")
-                self._is_refused = status == 503
         except aiohttp.ClientConnectorError:
-            return await _later()
+            return _NOT_TAKEN
         except aiohttp.ClientError:
             self.cut_off += 1
-            return self.cut_off % 2 == 0
+            return _CUT_OFF
         finally:
             del self._waiting[id(events)]
             self.answers.append(Answer(sent, loop.time() - sent, status, retry_after))
-        if status == 503:
-            return await _later()
-        self.acknowledged.extend(events)
-        self.answered += 1
-        return True
-
-
-async def _later() -> bool:
-    await asyncio.sleep(_PAUSE_S)
-    return False
+        return status
 
 
 def _complete(event: Event) -> Event:

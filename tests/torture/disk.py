@@ -74,11 +74,6 @@ FAULTS = {
 }
 
 
-RESTS_S = 2.0
-"""How long nothing is read from a connection whose request was refused; what it sends meanwhile
-is answered late, and nearly always accepted by then."""
-
-
 async def run(
     directory: Path,
     *,
@@ -157,11 +152,7 @@ class _Seen(NamedTuple):
         """Fail unless every request was answered in time, and truly."""
         assert self.during, f"{self.name}: nobody was answered"
         answer_s += FAULTS[self.name].waits_s
-        late = [
-            answer
-            for answer in self.answers
-            if answer.seconds > answer_s + (0 if answer.status == 503 else RESTS_S)
-        ]
+        late = [answer for answer in self.answers if answer.seconds > answer_s]
         assert not late, f"{self.name}: {len(late)} of {len(self.answers)} late: {late[:3]}"
         vague = [a for a in self.answers if a.status == 503 and not (a.retry_after or "").isdigit()]
         assert not vague, f"{self.name}: without Retry-After: {vague[:3]}"
