@@ -92,8 +92,8 @@ def collect_garbage_by_time() -> None:
     took 20 ms.  Here it looks at what the last moment has left, and counts only where the loop has
     no time.  A full collection takes 0.1 s with 10,000 connections, and the more rarely it is made.
 
-    Once a minute the C library gives free pages back.  Bodies of all sizes leave it with
-    more holes all the time: under load a process grew by 2 MB a minute with nothing lost in it.
+    Once a minute the C library gives free pages back.  Bodies of all sizes leave it with more holes
+    all the time: under load a process grew by 2 MB a minute with nothing lost in it.
     """
     gc.freeze()  # what has been loaded stays
     gc.set_threshold(_MOST_YOUNG, _FULL_NEVER, _FULL_NEVER)

@@ -304,10 +304,10 @@ class Connection(ShortWay):
         """Send an answer; where the client may still be sending, let it see the answer."""
         sent = await super().finish_response(request, resp, start_time)
         if not resp.keep_alive:
-            await self._part()
+            await self._see_off()
         return sent
 
-    async def _part(self) -> None:
+    async def _see_off(self) -> None:
         transport = self.transport
         if transport is None or not (self._deaf or not self._body.is_eof()):
             return

@@ -41,9 +41,7 @@ _ENDING_S = 0.001
 0.1 ms, and there may be thousands.  It is the shortest time that the event loop can wait."""
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-_Respond = Callable[
-    [web.BaseRequest], Awaitable[tuple[web.StreamResponse, None] | tuple[bytes, bool]]
-]
+_Respond = Callable[[web.BaseRequest], Awaitable[tuple[web.StreamResponse | bytes, bool]]]
 _RespondAgain = Callable[[ShortWay, Known, bytes], Awaitable[tuple[bytes, bool]]]
 
 

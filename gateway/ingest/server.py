@@ -196,26 +196,23 @@ class IngestServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request as aiohttp wants it."""
-        return self._whole(request, await self._answer(request))
+        response = self._response(request, await self._answer(request))
+        replies.complete(response, request.headers.get("Origin"))
+        return response
 
-    async def _respond(
-        self, request: web.BaseRequest
-    ) -> tuple[web.StreamResponse, None] | tuple[bytes, bool]:
-        """Answer a request of which ``_is_prompt`` holds, in bytes where that can be.
+    async def _respond(self, request: web.BaseRequest) -> tuple[web.StreamResponse | bytes, bool]:
+        """Answer a request of which ``_is_prompt`` holds, in bytes where the whole answer is known.
 
         With bytes goes whether the connection goes on.
         """
         answer = await self._answer(request)
-        is_last = self._is_last(request)
-        if isinstance(answer, replies.Constant) and not is_last:
-            return answer.wire(request.headers.get("Origin")), True
-        response = answer.response() if isinstance(answer, replies.Constant) else answer
-        if type(response) is not web.Response:
-            return self._whole(request, response), None
-        if is_last:
-            response.force_close()
-        goes_on = response.keep_alive is not False
-        return replies.wire(response, request.headers.get("Origin")), goes_on
+        origin = request.headers.get("Origin")
+        if isinstance(answer, replies.Constant) and not self._is_last(request):
+            return answer.wire(origin), True
+        response = self._response(request, answer)
+        if type(response) is web.Response:
+            return replies.wire(response, origin), response.keep_alive is not False
+        return response, False  # a stream, whose headers are sent already
 
     async def _respond_again(
         self, connection: ShortWay, known: Known, body: bytes
@@ -244,11 +241,11 @@ class IngestServer:
         response = cast(web.Response, answer)
         return replies.wire(response, origin), response.keep_alive is not False
 
-    def _whole(self, request: web.BaseRequest, answer: replies.Answer) -> web.StreamResponse:
+    def _response(self, request: web.BaseRequest, answer: replies.Answer) -> web.StreamResponse:
+        """Return an answer for aiohttp, that ends the connection where it has to end."""
         response = answer.response() if isinstance(answer, replies.Constant) else answer
         if self._is_last(request):
             response.force_close()
-        replies.complete(response, request.headers.get("Origin"))
         return response
 
     async def _answer(self, request: web.BaseRequest) -> replies.Answer:

@@ -148,7 +148,6 @@ class ShortWay(web.RequestHandler):
         self._prompt.go_on()
 
     async def _answer_again(self, known: Known, body: bytes) -> None:
-        goes_on = False
         try:
             answering = self._hub.respond_again(self, known, body)
             del body
@@ -156,28 +155,28 @@ class ShortWay(web.RequestHandler):
             if self.transport is not None:
                 self.transport.write(answer)
         except Exception:
+            goes_on = False
             _log.exception("an answer failed; its connection is closed")
         self._end(goes_on=goes_on)
 
     async def _answer_promptly(self, request: web.BaseRequest) -> None:
         """Do what aiohttp does with a request, and end the connection where it has to end."""
-        goes_on = False
         try:
-            answer, goes_on_after = await self._hub.respond(request)
+            answer, goes_on = await self._hub.respond(request)
             self._current_request = None
             if isinstance(answer, bytes):
                 if self.transport is not None:
                     self.transport.write(answer)
-                if goes_on_after:
+                if goes_on:
                     self._let_go(request.content)
                 else:
-                    await self._part()
-                goes_on = bool(goes_on_after)
+                    await self._see_off()
             else:
                 request._payload_writer = StreamWriter(self, self._loop)
                 await self.finish_response(request, answer, None)
                 goes_on = bool(answer.keep_alive) and request.content.is_eof()
         except Exception:
+            goes_on = False
             _log.exception("an answer failed; its connection is closed")
         self._current_request = None
         self._end(goes_on=goes_on)
@@ -186,8 +185,8 @@ class ShortWay(web.RequestHandler):
         """Do what is to be done with a body after the answer."""
         raise NotImplementedError
 
-    async def _part(self) -> None:
-        """Do what is to be done after an answer that was the last one."""
+    async def _see_off(self) -> None:
+        """Let the client see an answer that was the last one, before the connection is closed."""
         raise NotImplementedError
 
     def _end(self, *, goes_on: bool) -> None:

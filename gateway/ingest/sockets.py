@@ -22,13 +22,14 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         ):
             address = (name, port, *scope)
-            sockets.append(
-                socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
+            listener = socket.create_server(
+                address, family=family, backlog=BACKLOG, reuse_port=shared
             )
-            sockets[-1].setblocking(False)
+            sockets.append(listener)
+            listener.setblocking(False)
             # Connections inherit it, and each is spared the call.
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            port = int(sockets[-1].getsockname()[1])
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            port = int(listener.getsockname()[1])
     except OSError as error:
         for each in sockets:
             each.close()
