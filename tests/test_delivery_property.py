@@ -69,6 +69,9 @@ class Service:
         self._moods = iter(moods)
         self._max_bytes = max_bytes
 
+    def is_quick(self, body: Body) -> bool:
+        return body.records % 2 == 1  # so that both ways are gone
+
     def prepare(self, body: Body) -> bytes:
         return body.plain()
 
@@ -185,7 +188,11 @@ class ModelSpool:
 class AtOnce(Executor):
     """No threads, so that a run can be repeated."""
 
+    def __init__(self) -> None:
+        self.calls = 0
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.calls += 1
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -201,6 +208,7 @@ class Run:
     service: Service
     spool: ModelSpool
     state: str
+    threads: AtOnce
 
 
 async def deliver(
@@ -220,6 +228,7 @@ async def deliver(
     held: Any = spool
     typed: Spool = held
     stopped = asyncio.Event()
+    threads = AtOnce()
 
     async def sleep(_: float) -> None:
         if requests is not None and service.requests >= requests:
@@ -235,7 +244,7 @@ async def deliver(
         limiter=ProjectLimiter(records_per_second=1e9, bytes_per_minute=1e12),
         hold=Hold(SystemClock()),
         memory=Memory(),
-        threads=AtOnce(),
+        threads=threads,
         clock=SystemClock(),
         telemetry=Telemetry(),
         rng=Random(1),
@@ -247,9 +256,21 @@ async def deliver(
             await (spool.empty if requests is None else stopped).wait()
             if requests is None:
                 await sender.drained()
-        return Run(service, spool, sender.status()["state"])
+        return Run(service, spool, sender.status()["state"], threads)
     finally:
         await sender.stop()
+
+
+async def test_only_what_takes_its_time_is_done_in_a_thread() -> None:
+    usual = await deliver(Model([3], [], []))
+    assert usual.threads.calls == 0
+    to_be_built = await deliver(Model([4], [], []))
+    assert to_be_built.threads.calls == 1
+    of_several_chunks = await deliver(Model([1, 2], [], []))
+    assert of_several_chunks.threads.calls == 1
+    refused = await deliver(Model([3], [1], []))
+    assert refused.threads.calls == 1  # a dead letter is text
+    assert refused.spool.dead == {1: "refused"}
 
 
 sizes = st.lists(st.integers(1, 30), min_size=1, max_size=8)

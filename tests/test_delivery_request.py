@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import DestinationSettings, Secret, ServiceAccount
 from gateway.delivery.batch import Body
-from gateway.delivery.mixpanel.request import build
+from gateway.delivery.mixpanel.request import build, is_quick
 
 LINES = b'{"n":1}\n{"n":2}\n'
 PLAIN = Body(LINES, False, 2, len(LINES))
@@ -23,6 +23,17 @@ def test_import_sends_the_stored_bytes_unchanged() -> None:
     assert request.path == "/import"
     assert request.headers["Content-Type"] == "application/x-ndjson"
     assert request.headers["Content-Encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "takes_stored"), [("import", True), ("engage", False), ("track", False)]
+)
+def test_what_is_quickly_built_needs_no_thread(endpoint: str, takes_stored: bool) -> None:
+    large = b"{}\n" * 10_000
+    body = Body(gzip.compress(large), True, 10_000, len(large))
+    assert is_quick(endpoint, body) is takes_stored  # a thread inflates it for the others
+    assert is_quick(endpoint, PLAIN)
+    assert not is_quick(endpoint, Body(large, False, 10_000, len(large)))
 
 
 def test_import_compresses_what_is_not_compressed() -> None:

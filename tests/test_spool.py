@@ -639,7 +639,7 @@ async def test_commit_that_worked_and_still_raised_is_counted_as_it_is_on_disk(
 
 async def test_disk_that_cannot_even_be_read_is_counted_again_when_it_can(bench: Bench) -> None:
     disk = Disk()
-    spool = await bench.open(connect=disk.connect)
+    spool = await bench.open(connect=disk.connect, fresh_bytes=0)
     await spool.append([entry(1)])
     disk.after = fail_at("COMMIT")
     disk.before = fail_at("PRAGMA", "SELECT")
@@ -766,6 +766,7 @@ async def test_space_is_given_back_after_a_backlog(
         await spool.append([Entry(QUEUE, line, 1)])
     path = bench.directory / "worker-0.db"
     while chunks := await spool.read(QUEUE):
+        bench.clock.ms += 100  # nobody looks for room all the time
         await spool.settle(Settlement(queue=QUEUE, chunk_ids=(chunks[0].id,), delivered=1))
     await spool.close()
     assert path.stat().st_size < 300_000
@@ -881,7 +882,7 @@ FOUND_WHEN_READ = [
 async def test_damaged_chunk_is_set_aside_and_counted(
     bench: Bench, statement: str, restart: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spool = await bench.open()
+    spool = await bench.open(fresh_bytes=0)
     for name in ("a", "b", "c"):
         await spool.append([entry(name, name)])
     await spool.append([entry("d", "d", queue=OTHER)])
@@ -904,7 +905,7 @@ async def test_damaged_chunk_is_set_aside_and_counted(
 
 
 async def test_queue_of_nothing_but_damage_is_emptied(bench: Bench) -> None:
-    spool = await bench.open()
+    spool = await bench.open(fresh_bytes=0)
     for name in range(300):
         await spool.append([entry(name)])
     bench.sql("UPDATE chunks SET checksum = checksum + 1")
@@ -915,7 +916,7 @@ async def test_queue_of_nothing_but_damage_is_emptied(bench: Bench) -> None:
 
 async def test_damage_found_while_the_disk_fails_is_set_aside_later(bench: Bench) -> None:
     disk = Disk()
-    spool = await bench.open(connect=disk.connect)
+    spool = await bench.open(connect=disk.connect, fresh_bytes=0)
     await spool.append([entry(1)])
     bench.sql("UPDATE chunks SET checksum = checksum + 1")
     disk.before = fail_at("COMMIT")
@@ -932,7 +933,7 @@ async def test_damaged_chunk_that_cannot_be_moved_makes_a_new_file(bench: Bench)
             raise sqlite3.DatabaseError("database disk image is malformed")
 
     disk = Disk(before=malformed)
-    spool = await bench.open(connect=disk.connect)
+    spool = await bench.open(connect=disk.connect, fresh_bytes=0)
     await spool.append([entry("a")])
     await spool.append([entry("b")])
     bench.sql("UPDATE chunks SET checksum = checksum + 1 WHERE id = 1")

@@ -31,8 +31,12 @@ class Endpoint(Protocol[T]):
         """Whether requests are uncompressed, and take as much memory as the records."""
         ...
 
+    def is_quick(self, body: Body) -> bool:
+        """Whether ``prepare`` takes less time than it would to have a thread do it."""
+        ...
+
     def prepare(self, body: Body) -> T:
-        """Build a request; takes its time, and belongs into a thread.
+        """Build a request; belongs into a thread, unless it is quick.
 
         :raises ValueError: the stored bytes are damaged.
         """

@@ -80,11 +80,16 @@ class Batch:
             raise ValueError(f"{self.queue}: {len(lines)} records instead of {self.records}")
         return lines
 
+    def stored(self, piece: Piece) -> Body | None:
+        """Return the records of ``piece`` where just these were stored together."""
+        is_chunk = len(piece) == self.records and len(self._bodies) == 1
+        return self._bodies[0] if is_chunk else None
+
     def body(self, piece: Piece) -> Body:
         """Return the records of ``piece``, as they are stored if that is possible."""
+        if (stored := self.stored(piece)) is not None:
+            return stored
         if len(piece) == self.records:
-            if len(self._bodies) == 1:
-                return self._bodies[0]
             data = b"".join(body.plain() for body in self._bodies)
         else:
             data = b"".join([self.lines[i] for i in piece])

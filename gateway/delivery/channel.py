@@ -8,7 +8,7 @@ from typing import Any
 from gateway.clock import Clock
 from gateway.config import DeliveryConfig
 from gateway.delivery.base import Endpoint
-from gateway.delivery.batch import Batch, Piece
+from gateway.delivery.batch import Batch, Body, Piece
 from gateway.delivery.concurrency import Concurrency, Result
 from gateway.delivery.gate import Gate, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
@@ -72,9 +72,13 @@ class Channel:
         loop = asyncio.get_running_loop()
         async with self.breaker.turn() as turn:
             await self._hold.wait(self._queue.endpoint)
-            request, records, size = await loop.run_in_executor(
-                self._threads, self._prepare, batch, piece
-            )
+            stored = batch.stored(piece)
+            if stored is not None and self._endpoint.is_quick(stored):
+                request, records, size = self._prepare(stored)
+            else:
+                request, records, size = await loop.run_in_executor(
+                    self._threads, lambda: self._prepare(batch.body(piece))
+                )
             await self._limiter.acquire(records, size)
             if not self.breaker.is_current(turn):
                 return None
@@ -82,8 +86,7 @@ class Channel:
             self._report(turn, outcome)
         return outcome
 
-    def _prepare(self, batch: Batch, piece: Piece) -> tuple[Any, int, int]:
-        body = batch.body(piece)
+    def _prepare(self, body: Body) -> tuple[Any, int, int]:
         return self._endpoint.prepare(body), body.records, body.size
 
     async def _exchange(self, request: object, size: int, created_ms: int) -> Outcome:

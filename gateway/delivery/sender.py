@@ -298,14 +298,14 @@ class Sender:
                 return
             if not is_wrong_setting(progress.refused, progress.records):
                 self._refusals.reopen(turn)
-                await self._settle(progress, progress.conclude)
+                await self._conclude(progress)
                 return
             self._refusals.pause(
                 turn,
                 f"{progress.refused} of {progress.records} records refused, which looks like a "
                 f"wrong setting; they are kept and tried again. For example: {progress.example}",
             )
-            await self._settle(progress, progress.keep)
+            await self._keep(progress)
             progress.restart()
 
     async def _send(self, progress: Progress) -> bool:
@@ -315,7 +315,7 @@ class Sender:
         """
         while (piece := self._next(progress)) is not None:
             if self._is_spare(progress):
-                await self._settle(progress, progress.keep)
+                await self._keep(progress)
                 return False
             outcome = await self._channel.request(progress.batch, piece)
             self._news.set()  # the way may be clear now, or the limit higher
@@ -323,7 +323,7 @@ class Sender:
                 progress.apply(outcome)
             elif outcome is not None:
                 # It may be long until the rest goes on: what is done must not be done again.
-                await self._settle(progress, progress.keep)
+                await self._keep(progress)
             self._account(progress)
             if is_wrong_setting(progress.refused, progress.records):
                 break
@@ -332,11 +332,18 @@ class Sender:
     def _next(self, progress: Progress) -> Piece | None:
         return progress.next(None if self._channel.breaker.is_open() else PROBE_RECORDS)
 
-    async def _settle(self, progress: Progress, what: Callable[[], Settlement | None]) -> None:
-        settlement = await self._in_thread(what)
-        if settlement is None:
-            return
+    async def _conclude(self, progress: Progress) -> None:
+        if progress.refused:  # which becomes text again, and may take its time
+            settlement = await self._in_thread(progress.conclude)
+        else:
+            settlement = progress.conclude()
+        await self._settle(progress, settlement)
 
+    async def _keep(self, progress: Progress) -> None:
+        if (settlement := await self._in_thread(progress.keep)) is not None:
+            await self._settle(progress, settlement)
+
+    async def _settle(self, progress: Progress, settlement: Settlement) -> None:
         async def settle() -> None:
             await self._backlog.settle(settlement)
             progress.settled(settlement)
@@ -348,8 +355,8 @@ class Sender:
         task.add_done_callback(self._settling.discard)
         await asyncio.shield(task)
 
-    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)

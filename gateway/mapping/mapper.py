@@ -136,7 +136,11 @@ class Mapper:
         return Mapped(entries, dead)
 
     def _count_skipped(self, destination: _Destination, left: list[tuple[Event, str]]) -> None:
-        for reason, count in Counter(reason for _, reason in left if reason in SKIPPED).items():
+        counts: dict[str, int] = {}
+        for _, reason in left:
+            if reason in SKIPPED:
+                counts[reason] = counts.get(reason, 0) + 1
+        for reason, count in counts.items():
             self._telemetry.events_skipped.labels(destination.name, reason).inc(count)
 
     def dropped_fields(self) -> dict[tuple[str, str], int]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from isal import igzip, isal_zlib
 
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Entry, Queue
+from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk, Entry, Queue
 
 __all__ = ["Encoded", "Encoding", "checksum", "decode", "encode", "group"]
 
@@ -45,6 +45,18 @@ class Encoded:
     def columns(self) -> tuple[int, int, str, int, bytes]:
         """Return records, raw_bytes, encoding, checksum and payload: the columns, in order."""
         return self.records, self.raw_bytes, self.encoding, self.checksum, self.payload
+
+    def chunk(self, chunk_id: int, created_ms: int) -> Chunk:
+        """Return what is read of it."""
+        return Chunk(
+            id=chunk_id,
+            queue=self.queue,
+            records=self.records,
+            raw_bytes=self.raw_bytes,
+            created_ms=created_ms,
+            encoding=self.encoding,
+            payload=self.payload,
+        )
 
 
 def group(entries: Iterable[Entry]) -> list[Entry]:

@@ -104,7 +104,7 @@ class Contents:
                 except SpoolError as error:
                     outcome.refused[index] = error
         # After settlements, which make room.
-        outcome.problem = self._room.lack(has_freed=bool(others))
+        outcome.problem = self._room.lack()
         if outcome.problem:
             for index, each in enumerate(works):
                 if isinstance(each, Append | Replay):
@@ -150,17 +150,15 @@ class Contents:
         for chunk in group(entries):
             stored = encode(chunk)
             queue_id = self._queue_id(chunk.queue, changes)
-            self._memory.last_id = (
-                self._database.execute(
-                    "INSERT INTO chunks (queue_id, created_ms, records, raw_bytes, encoding,"
-                    " checksum, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (queue_id, now_ms, *stored.columns()),
-                ).lastrowid
-                or 0
+            inserted = self._database.execute(
+                "INSERT INTO chunks (queue_id, created_ms, records, raw_bytes, encoding,"
+                " checksum, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (queue_id, now_ms, *stored.columns()),
             )
+            chunk_id = self._memory.last_id = inserted.lastrowid or 0
             if not self._memory.first_ids.get(queue_id):
-                self._memory.first_ids[queue_id] = self._memory.last_id
-                self._oldest[queue_id] = now_ms
+                self._memory.first_ids[queue_id], self._oldest[queue_id] = chunk_id, now_ms
+            outcome.fresh.append(stored.chunk(chunk_id, now_ms))
             changes.count(chunk.queue.destination, Ledger(accepted=chunk.records))
             changes.move(chunk.queue, chunks=1, records=chunk.records)
             changes.grown.add(chunk.queue)

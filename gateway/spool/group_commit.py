@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.errors import SpoolUnavailable
 from gateway.spool.base import Queue
+from gateway.spool.fresh import Fresh
 from gateway.spool.work import Append, Outcome, Totals, Work
 from gateway.spool.writer import Writer
 
@@ -76,6 +77,7 @@ class GroupCommit:
     :param max_waiting_bytes: raw bytes in memory that may wait for a commit.
     :param max_wait_s: how long an append may wait for its commit to begin.  When a commit itself
         takes longer, the appends that wait are refused, and new ones at once, until it ends.
+    :param fresh: is told what each commit has added.
     :ivar is_open: whether requests are taken.
     :ivar problem: why the next commit is likely to fail, "" when it is not.
     """
@@ -88,10 +90,12 @@ class GroupCommit:
         name: str,
         max_waiting_bytes: int,
         max_wait_s: float,
+        fresh: Fresh,
     ) -> None:
         self.is_open = False
         self.problem = ""
         self.totals = Totals()
+        self._fresh = fresh
         self._path = path
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -250,8 +254,10 @@ class GroupCommit:
         if outcome.totals is None:
             self.totals.apply(outcome.changes)
         else:
+            self._fresh.forget()
             self.totals = outcome.totals
             grown = frozenset(q for q, state in outcome.totals.queues.items() if state.chunks)
+        self._fresh.add(outcome.fresh)
         if outcome.problem:
             self._try_again_later(TRY_AGAIN_S if self.problem else TRY_AT_ONCE_S)
         if outcome.problem and not self.problem:

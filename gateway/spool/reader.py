@@ -27,16 +27,18 @@ class Reader(Database):
         damaged: list[SetAside] = []
         records = raw_bytes = 0
         ids = self.execute(
-            "SELECT id FROM chunks WHERE id > ? AND queue_id ="
+            "SELECT id, records FROM chunks WHERE id > ? AND queue_id ="
             " (SELECT id FROM queues NOT INDEXED WHERE destination = ? AND endpoint = ?)"
             " ORDER BY id",
             (after, *queue),
         )
         # Rows are loaded one by one, so that an unreadable one is known by its id.  They belong
         # to the snapshot of `ids` for as long as that is open.
-        for (chunk_id,) in ids:
+        for chunk_id, indexed in ids:
             if chunk_id in skip:
                 continue
+            if chunks and isinstance(indexed, int) and records + indexed > max_records:
+                break  # its payload need not be read to know that
             chunk = self._load(queue, chunk_id)
             if isinstance(chunk, SetAside):
                 damaged.append(chunk)

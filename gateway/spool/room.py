@@ -48,15 +48,14 @@ class Room:
         self._min_free_bytes = min_free_bytes
         self._look_again = 0.0  # when, on a clock that never goes back
 
-    def lack(self, *, has_freed: bool) -> str:
+    def lack(self) -> str:
         """Give a step of what is free back; return why nothing may be stored, "" when it may.
 
-        What an earlier transaction saw stays true for ``LOOK_EVERY_S`` where there is plenty.
-
-        :param has_freed: whether this transaction has deleted something.
+        What an earlier transaction saw stays true for ``LOOK_EVERY_S`` where there is plenty, and
+        nothing to be given back.
         """
         now = self._clock.monotonic()
-        if now < self._look_again and not (has_freed or self._reserve.is_given_up):
+        if now < self._look_again and not self._reserve.is_given_up:
             return ""
         self._look_again = 0.0
         free = self._pragma("freelist_count")
@@ -83,7 +82,7 @@ class Room:
                 f"{self._min_free_bytes} have to stay so; make room on it"
             )
         left = min(self._max_bytes - used, disk_free - self._min_free_bytes)
-        if left >= PLENTY_BYTES:
+        if left >= PLENTY_BYTES and free <= KEPT_FREE_PAGES:
             self._look_again = now + LOOK_EVERY_S
         return ""
 

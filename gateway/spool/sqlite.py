@@ -31,6 +31,7 @@ from gateway.spool.base import (
 )
 from gateway.spool.database import connect
 from gateway.spool.dead_letters import Filter, Limits
+from gateway.spool.fresh import MAX_FRESH_BYTES, Fresh
 from gateway.spool.group_commit import GroupCommit
 from gateway.spool.letter_reader import LetterReader
 from gateway.spool.reader import Reader
@@ -67,6 +68,7 @@ class SqliteSpool:
         most, so that they never keep new records out.
     :param max_wait_s: when a commit takes longer, the appends that wait are refused, and new ones
         at once, until it ends.
+    :param fresh_bytes: of what was committed last, kept in memory for delivery.
     :param connect: opens the database; tests give one that fails.
     """
 
@@ -82,6 +84,7 @@ class SqliteSpool:
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         letter_limits: Limits = _DEFAULT_LIMITS,
         max_wait_s: float = MAX_WAIT_S,
+        fresh_bytes: int = MAX_FRESH_BYTES,
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         self.path = path = directory / f"{name}.db"
@@ -97,12 +100,14 @@ class SqliteSpool:
             letter_limits=self.letter_limits,
             on_replaced=self._release_readers,
         )
+        self._fresh = Fresh(fresh_bytes)
         self._commits = GroupCommit(
             path,
             writer,
             name=f"spool-write-{name}",
             max_waiting_bytes=max_waiting_bytes,
             max_wait_s=max_wait_s,
+            fresh=self._fresh,
         )
         self._reader = Reader(path, connect)
         self._reading = ReadingThread(path, self._reader, self._commits, name=f"spool-read-{name}")
@@ -159,6 +164,7 @@ class SqliteSpool:
         :raises SpoolError: the chunks do not hold the records that it names; nothing changed.
         """
         remaining = settlement.remaining
+        self._fresh.note_read(settlement.queue, max(settlement.chunk_ids, default=0))
         await self._commits.submit(settlement, len(remaining.lines) if remaining else 0)
 
     async def read(
@@ -175,12 +181,17 @@ class SqliteSpool:
 
         :raises SpoolUnavailable: the file cannot be read now.
         """
+        fresh = self._fresh.take(queue, after=after, max_records=max_records, max_bytes=max_bytes)
+        if fresh is not None and self._commits.is_open:
+            return fresh
         chunks: list[Chunk] = []
         for _ in range(2):
             skip = frozenset(self._skipped)
             chunks, damaged = await self._reading.call(
                 partial(self._reader.read, queue, after, max_records, max_bytes, skip)
             )
+            seen = (*(chunk.id for chunk in chunks), *(each.chunk_id for each in damaged))
+            self._fresh.note_read(queue, max(seen, default=after))
             if not damaged or await self._set_aside(damaged):
                 break
             # They could not be moved: the file is seen to, and what it has then may be more.

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.errors import SpoolError
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
+from gateway.spool.base import Chunk, DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
 from gateway.spool.dead_letters import Kept, Replacement
 
 __all__ = [
@@ -138,6 +138,7 @@ class Outcome:
 
     :param refused: by position, why a request was not kept; all others are on disk.
     :param results: by position, what those that have one resulted in.
+    :param fresh: the chunks that were added, in order.
     :param totals: replaces the counters, in place of adding ``changes`` to them.
     :param problem: why the next append is likely to fail, "" when it is not.
     :param is_disk_full: whether that is because the disk has no room at all.
@@ -146,6 +147,7 @@ class Outcome:
     refused: dict[int, SpoolError] = field(default_factory=dict)
     results: dict[int, object] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+    fresh: list[Chunk] = field(default_factory=list)
     totals: Totals | None = None
     problem: str = ""
     is_disk_full: bool = False

@@ -9,7 +9,7 @@ import aiohttp
 from gateway import __version__
 from gateway.config import DestinationConfig
 from gateway.delivery.batch import Body
-from gateway.delivery.mixpanel.request import ORDERED, Request, build
+from gateway.delivery.mixpanel.request import ORDERED, Request, build, is_quick
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.resolver import Resolver
@@ -57,6 +57,10 @@ class MixpanelEndpoint:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def is_quick(self, body: Body) -> bool:
+        """Whether nothing large is to be inflated or compressed for a request."""
+        return is_quick(self.name, body)
 
     def prepare(self, body: Body) -> Request:
         """Build the request for these records; inflates and compresses megabytes.
