@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import corpus
 from benchmarks.load.client import Client, Result, Task
-from benchmarks.load.fleet import Seen
+from benchmarks.load.fleet import Seen, processes_for
 from benchmarks.load.histogram import Histogram
 from benchmarks.load.schedule import arrivals
 from benchmarks.load.traffic import Gzip, Prepared, Traffic, prepare
@@ -359,3 +359,12 @@ def test_load_that_cannot_be_kept_up_with_is_told() -> None:
     result.under_way = 0
     with pytest.raises(Broken, match="could not keep up"):
         Seen([result]).check("it")
+
+
+@pytest.mark.parametrize(
+    ("rate", "processes"), [(None, 4), (0.5, 1), (10_000, 1), (10_001, 2), (1e6, 4)]
+)
+def test_an_open_loop_has_no_more_processes_than_its_rate_needs(
+    rate: float | None, processes: int
+) -> None:
+    assert processes_for(rate, 4) == processes

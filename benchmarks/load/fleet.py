@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import msgspec
@@ -17,10 +18,15 @@ from benchmarks.load.client import Result, Task
 from benchmarks.load.histogram import Histogram
 from benchmarks.processes import ROOT, Broken, python
 
-__all__ = ["Fleet", "Load", "Seen"]
+__all__ = ["Fleet", "Load", "Seen", "processes_for"]
 
 _TICK_S = 0.1
 _MAX_REQUESTS = 100_000_000
+
+_RATE_OF_ONE = 10_000
+"""Requests a second that an open loop has one process send, which could send three times as many.
+Where there are few cores, a second one only takes turns with what is measured, and that counts as
+latency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +105,20 @@ class Seen:
             raise Broken(f"{name} took no request: {dict(self.statuses())}")
 
 
+def processes_for(rate: float | None, at_most: int) -> int:
+    """Return how many processes send a load.
+
+    :param rate: requests a second of an open loop; None for a closed one.
+    """
+    return at_most if rate is None else min(at_most, ceil(rate / _RATE_OF_ONE))
+
+
 class Fleet:
     """Starts processes for each load.
 
     :param requests: a file of prepared requests.
     :param count: how many requests it holds.
-    :param processes: of each load.
+    :param processes: of each load; an open loop has no more of them than its rate needs.
     :param connections: of all of them together.
     :param per_connection: requests on each, before another one takes its place; 0 for all.
     :param directory: for what they write.
@@ -146,7 +160,8 @@ class Fleet:
         :param watch: called again and again meanwhile; what it raises ends the load.
         :raises Broken: a process of the load failed.
         """
-        tasks = [self._task(address, load, number) for number in range(self._processes)]
+        count = processes_for(load.rate, self._processes)
+        tasks = [self._task(address, load, number, count) for number in range(count)]
         with ExitStack() as stack:
             running = [stack.enter_context(_Sender(task)) for task in tasks]
             for sender in running:
@@ -159,19 +174,19 @@ class Fleet:
                 time.sleep(_TICK_S)
             return Seen([sender.result() for sender in running])
 
-    def _task(self, address: tuple[str, int], load: Load, number: int) -> Task:
-        share, left = divmod(self._connections, self._processes)
+    def _task(self, address: tuple[str, int], load: Load, number: int, processes: int) -> Task:
+        share, left = divmod(self._connections, processes)
         return Task(
             host=address[0],
             port=address[1],
             requests=str(self._requests),
-            first=self._count * number // self._processes,
+            first=self._count * number // processes,
             result=str(self._directory / f"load-{number}.json"),
             connections=share + (number < left),
             per_connection=self._per_connection,
             seconds=load.seconds,
-            rate=load.rate and load.rate / self._processes,
-            max_requests=max(1, load.max_requests // self._processes),
+            rate=load.rate and load.rate / processes,
+            max_requests=max(1, load.max_requests // processes),
             seed=next(self._seeds),
             body=self._body,
             grace_s=load.grace_s,
