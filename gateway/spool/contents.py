@@ -161,7 +161,6 @@ class Contents:
             outcome.fresh.append(stored.chunk(chunk_id, now_ms))
             changes.count(chunk.queue.destination, Ledger(accepted=chunk.records))
             changes.move(chunk.queue, chunks=1, records=chunk.records)
-            changes.grown.add(chunk.queue)
         for destination, count in self._keep(letters, now_ms, changes).items():
             changes.count(destination, Ledger(accepted=count, dead_lettered=count))
 

@@ -13,7 +13,10 @@ from gateway.spool.base import Chunk, Queue
 __all__ = ["MAX_FRESH_BYTES", "Fresh"]
 
 MAX_FRESH_BYTES = 4 * 1024 * 1024
-"""As they are stored: about ten full chunks.  Where delivery is further behind, it reads files."""
+"""As they are stored, which is about ten full chunks.
+
+Where delivery is further behind, it reads the file.
+"""
 
 
 @dataclass(slots=True)

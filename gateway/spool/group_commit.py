@@ -250,7 +250,7 @@ class GroupCommit:
 
     def _publish(self, requests: Sequence[_Request], outcome: Outcome) -> None:
         """Bring the counters up to date, then answer, then tell the listeners."""
-        grown = frozenset(outcome.changes.grown)
+        grown = frozenset(chunk.queue for chunk in outcome.fresh)
         if outcome.totals is None:
             self.totals.apply(outcome.changes)
         else:

@@ -83,7 +83,6 @@ class Changes:
 
     ledger: dict[str, Ledger] = field(default_factory=dict)
     queues: dict[Queue, QueueState] = field(default_factory=dict)  # differences, except oldest_ms
-    grown: set[Queue] = field(default_factory=set)
     damaged: list[SetAside] = field(default_factory=list)
     damaged_letters: list[int] = field(default_factory=list)
     kept: dict[str, Kept] = field(default_factory=dict)
