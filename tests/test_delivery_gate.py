@@ -191,3 +191,33 @@ async def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
 
     await asyncio.gather(send(1000), send(100), send(1), send(2))
     assert order == [1000, 100, 1, 2]
+
+
+async def test_a_hurried_gate_lets_the_one_that_waits_try_at_once() -> None:
+    gate = Gate("the service", clock=SystemClock(), rng=Random(1), sleep=asyncio.sleep)
+    async with gate.turn() as turn:
+        gate.pause(turn, "credentials refused")
+
+    async def visit() -> None:
+        async with gate.turn() as turn:
+            gate.pause(turn, "still refused")
+
+    visiting = asyncio.create_task(visit())
+    await asyncio.sleep(0.01)
+    assert not visiting.done()
+    gate.hurry()
+    async with asyncio.timeout(1):
+        await visiting
+    # It was one attempt: what it found is waited for as ever.
+    assert (gate.state, gate.detail, gate.failures) == ("paused", "still refused", 2)
+    assert gate.wait_s() > 100
+
+
+async def test_a_hurried_gate_without_visitors_lets_the_next_one_try_at_once() -> None:
+    gate = Gate("the service", clock=SystemClock(), rng=Random(1), sleep=asyncio.sleep)
+    async with gate.turn() as turn:
+        gate.pause(turn, "credentials refused")
+    gate.hurry()
+    async with asyncio.timeout(1), gate.turn() as turn:
+        gate.reopen(turn)
+    assert gate.is_open()

@@ -1,5 +1,6 @@
 """One queue of the spool, the way its sender reads and settles it."""
 
+import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Callable
@@ -50,6 +51,8 @@ class Backlog:
         self._cursor = 0
         self._has_new = True
         self._given_back: list[tuple[int, int]] = []  # a heap of ranges, both ends included
+        self.taking = asyncio.Lock()
+        """Who holds it has what nobody works on to himself: nothing is taken meanwhile."""
 
     @property
     def has_more(self) -> bool:
@@ -72,6 +75,10 @@ class Backlog:
 
     async def take(self) -> Batch | None:
         """Return the next batch; None when there is nothing left to take."""
+        async with self.taking:
+            return await self._take()
+
+    async def _take(self) -> Batch | None:
         while self._given_back:
             first, last = heapq.heappop(self._given_back)
             chunks = [chunk for chunk in await self._read(first - 1) if chunk.id <= last]

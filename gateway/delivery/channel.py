@@ -55,6 +55,7 @@ class Channel:
         self.breaker = Gate(name, clock=clock, rng=rng, sleep=sleep)
         self.concurrency = Concurrency(1 if endpoint.is_ordered else config.connections)
         self.sends_plain = endpoint.sends_plain
+        self._sending: set[Batch] = set()
         self.last_success_ms: int | None = None
         self._gauge = telemetry.delivery_concurrency.labels(*queue)
         self._gauge.set(self.concurrency.limit)
@@ -62,6 +63,10 @@ class Channel:
     def is_clear(self) -> bool:
         """Whether nothing is known that stands in the way."""
         return self.breaker.is_open() and self._hold.reason_for(self._queue.endpoint) is None
+
+    def is_sending(self, batch: Batch) -> bool:
+        """Whether a request with records of a batch has no answer yet."""
+        return batch in self._sending
 
     async def close(self) -> None:
         """Close the connections."""
@@ -82,7 +87,11 @@ class Channel:
             await self._limiter.acquire(records, size)
             if not self.breaker.is_current(turn):
                 return None
-            outcome = await self._exchange(request, size, batch.created_ms)
+            self._sending.add(batch)
+            try:
+                outcome = await self._exchange(request, size, batch.created_ms)
+            finally:
+                self._sending.discard(batch)
             self._report(turn, outcome)
         return outcome
 

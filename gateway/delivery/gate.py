@@ -38,6 +38,7 @@ class Gate:
         self._rng = rng
         self._sleep = sleep
         self._line = asyncio.Lock()
+        self._hurried = asyncio.Event()
         self._changes = 0
         self._until = 0.0
         self.state: GateState = "ok"
@@ -60,10 +61,15 @@ class Gate:
             async with self._line:
                 if self.is_open():
                     continue
-                await self._sleep(self.wait_s())
+                await self._wait()
                 yield self._changes
                 return
         yield self._changes
+
+    def hurry(self) -> None:
+        """Let the next visitor try now instead of when the wait is over."""
+        self._until = 0.0
+        self._hurried.set()
 
     def is_current(self, turn: int) -> bool:
         """Whether nothing has changed since that turn began."""
@@ -87,6 +93,19 @@ class Gate:
             _log.info("%s: works again", self._name)
             self._change("ok", "")
             self.failures = 0
+
+    async def _wait(self) -> None:
+        """Wait until somebody may try."""
+        self._hurried.clear()
+        waits = [
+            asyncio.ensure_future(wait)
+            for wait in (self._sleep(self.wait_s()), self._hurried.wait())
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _close(self, state: GateState, wait_s: float, detail: str) -> None:
         if state != self.state:
@@ -126,6 +145,10 @@ class Hold:
             self._free.clear()
         elif self._reasons.pop(endpoint, None) is not None and not self._reasons:
             self._free.set()
+
+    def is_held_by(self, endpoint: str) -> bool:
+        """Whether ``endpoint`` stops the others."""
+        return endpoint in self._reasons
 
     def reason_for(self, endpoint: str) -> str | None:
         """Return why ``endpoint`` has to wait; None when it need not."""

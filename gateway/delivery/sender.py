@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, TypedDict, TypeVar
 
@@ -118,13 +119,15 @@ class Sender:
         self._linger = Linger(self._news.set)
         self._idle = asyncio.Event()
         self._under_way: dict[Progress, Lease] = {}
+        self._workers: dict[Progress, asyncio.Task[None]] = {}
+        self._feeder: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: dict[asyncio.Task[None], Progress] = {}
         self._disagreements = 0  # with the spool, in a row
 
     def start(self) -> None:
         """Begin to deliver."""
-        self._spawn(self._feed())
+        self._feeder = self._spawn(self._feed())
 
     def wake(self) -> None:
         """Take note that the queue has new chunks."""
@@ -133,6 +136,48 @@ class Sender:
         self._linger.begin()
         if self._may_take():  # else the feeder would wake up at each commit for nothing
             self._news.set()
+
+    def holds_others(self) -> bool:
+        """Whether the other endpoints of the destination wait for this one."""
+        return self._hold.is_held_by(self.queue.endpoint)
+
+    def hurry(self) -> None:
+        """Make the next attempt now; one that waits for another endpoint needs that one's."""
+        self._channel.breaker.hurry()
+        self._refusals.hurry()
+
+    @asynccontextmanager
+    async def withheld(self) -> AsyncIterator[frozenset[int]]:
+        """Leave the queue to the caller, who may change what is in the spool until it is done.
+
+        Gives the ids of the chunks that are in requests now: they stay with the sender, since
+        nobody knows yet what has become of them.  What only waits for its turn is given back.
+        """
+        async with self._backlog.taking:
+            await self._recall()
+            yield frozenset(
+                chunk_id for progress in self._under_way for chunk_id in progress.batch.chunk_ids
+            )
+        self._news.set()
+
+    async def _recall(self) -> None:
+        """Give back the batches that are in no request, but for what is delivered of them."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=_STOP_S)
+        settling = frozenset(self._settling.values())
+        waiting = [
+            progress
+            for progress in self._under_way
+            if progress not in settling and not self._channel.is_sending(progress.batch)
+        ]
+        tasks = [self._workers[progress] for progress in waiting]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for progress in waiting:
+            if progress in self._under_way:  # else it had just come to its end
+                await self._settle_at_last(progress)
+                self._let_go(progress)
 
     async def drained(self) -> None:
         """Deliver what is left without delay, and wait until that is done."""
@@ -232,7 +277,7 @@ class Sender:
             return True
         self._under_way[progress] = lease
         self._account(progress)
-        self._spawn(self._work(progress))
+        self._workers[progress] = self._spawn(self._work(progress))
         return True
 
     def _account(self, progress: Progress) -> None:
@@ -276,6 +321,11 @@ class Sender:
                 failures += 1
                 _log.exception("%s: unexpected error; its records are kept", self._name)
                 await self._sleep(backoff_s(failures, None, self._rng))
+        self._let_go(progress)
+
+    def _let_go(self, progress: Progress) -> None:
+        """Take note that nobody works on a batch any more."""
+        del self._workers[progress]
         self._under_way.pop(progress).end()
         if not progress.is_over:
             self._backlog.give_back(progress.batch)
@@ -351,14 +401,15 @@ class Sender:
 
         # Shielded, so that stopping never leaves in doubt whether it was applied.
         task = asyncio.create_task(settle())
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._settling[task] = progress
+        task.add_done_callback(self._settling.pop)
         await asyncio.shield(task)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

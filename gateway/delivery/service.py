@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from random import Random
 
 from gateway.clock import Clock
@@ -95,6 +96,26 @@ class Delivery:
         for queue, sender in self._senders.items():
             status.setdefault(queue.destination, {})[queue.endpoint] = sender.status()
         return status
+
+    def hurry(self, queue: Queue) -> None:
+        """Make the next attempt of an endpoint now.
+
+        Where it waits for another endpoint of its destination, it is that one's attempt.
+        """
+        for each, sender in self._senders.items():
+            is_it = each == queue
+            if is_it or (each.destination == queue.destination and sender.holds_others()):
+                sender.hurry()
+
+    @asynccontextmanager
+    async def withheld(self, queue: Queue) -> AsyncIterator[frozenset[int]]:
+        """Leave a queue to the caller; gives the chunks that are in requests, as of a sender."""
+        sender = self._senders.get(queue)
+        if sender is None:
+            yield frozenset()
+            return
+        async with sender.withheld() as chunk_ids:
+            yield chunk_ids
 
     def _add(self, destination: DestinationConfig, limiter: ProjectLimiter) -> None:
         hold = Hold(self._clock)
