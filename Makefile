@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 STAMP := $(VENV)/.built
 SANITIZED := $(filter-out %_leaks.py, $(wildcard tests/test_fastmap_*.py)) tests/test_fuzz.py
 FUZZ_SECONDS ?= 60
@@ -14,35 +14,57 @@ SDK_TOOLS := npm go java mvn chromium
 has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build run test test-sdks torture sanitize fuzz lint format sdks bench bench-soak bench-peers clean
+.PHONY: build dev run test test-sdks torture sanitize fuzz lint format sdks bench bench-soak bench-peers clean
 
-build: $(STAMP)  ## Create .venv with everything compiled and installed.
+build: $(STAMP)  ## Create .venv with the gateway compiled and installed: all that running it needs.
 
-$(VENV)/.tools: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing dependencies into $(VENV) ..."
-	@$(PIP) --upgrade "pip>=25.1" "setuptools>=77.0.3" "Cython>=3.1,<4"
-	@$(PIP) --group dev
+# Said before anything is downloaded; a .venv works only with the Python that made it.
+.PHONY: preflight
+preflight:
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON); install Python 3.11 or newer, or name yours: make PYTHON=..."; exit 1; }
+	@$(PYTHON) setup.py preflight
+	@test ! -e $(VENV) || { \
+	  wanted=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  found=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo "a Python that is gone"); \
+	  made=$$(sed -n 's/^version = \([0-9]*\.[0-9]*\).*/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null); \
+	  test "$$found" = "$$wanted" -a "$$made" = "$$wanted" || { \
+	    echo "$(VENV) was made by another Python ($${made:-unknown}, runs $$found; $(PYTHON) is $$wanted):"; \
+	    echo "remove it with make clean and try again, or keep it with make PYTHON=python$$made"; exit 1; }; }
+
+$(VENV)/.tools: pyproject.toml | preflight
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@echo "1/3 what building needs, into $(VENV)"
+	@$(PIP) --upgrade "setuptools>=77.0.3" "Cython>=3.1,<4"
 	@touch $@
 
 $(STAMP): $(VENV)/.tools setup.py $(CORE)
-	@echo "compiling ..."
+	@echo "2/3 translating and compiling the core"
+	@PYTHONWARNINGS=ignore $(BIN)/python setup.py -q build_ext --inplace
+	@echo "3/3 what running needs"
 	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable .
+	@touch $@
+
+dev: $(VENV)/.dev  ## Add what testing, linting and measuring need.
+
+$(VENV)/.dev: $(STAMP) pyproject.toml
+	@echo "what developing needs, into $(VENV)"
+	@$(PIP) --upgrade "pip>=25.1"  # the first that knows groups
+	@$(PIP) --group dev
 	@touch $@
 
 run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine plays Mixpanel.
 	@exec $(BIN)/gateway run $(if $(MIXPANEL_PROJECT_TOKEN),,--sandbox)
 
-test: build  ## Run all tests but those with SDKs.
+test: dev  ## Run all tests but those with SDKs.
 	@$(BIN)/pytest
 
-test-sdks: build  ## Test with real SDKs; those that are not installed skip (see sdks).
+test-sdks: dev  ## Test with real SDKs; those that are not installed skip (see sdks).
 	@$(BIN)/pytest -n 4 tests/sdks
 
-torture: build  ## Break everything that can break, at full scale, and print what held; takes a while.
+torture: dev  ## Break everything that can break, at full scale, and print what held; takes a while.
 	@$(BIN)/python -m tests.torture
 
-sdks: build $(call has,npm,$(NODE_SDKS)) $(call has,go,$(GO_SDKS)) $(call has,mvn,$(JVM_SDKS))  ## Install the SDKs that test-sdks needs.
+sdks: dev $(call has,npm,$(NODE_SDKS)) $(call has,go,$(GO_SDKS)) $(call has,mvn,$(JVM_SDKS))  ## Install the SDKs that test-sdks needs.
 	@for tool in $(SDK_TOOLS); do \
 	  command -v $$tool >/dev/null || echo "$$tool is missing: the tests that need it will skip"; \
 	done
@@ -58,20 +80,20 @@ $(JVM_SDKS): tests/sdks/jvm/pom.xml $(wildcard tests/sdks/jvm/src/main/*/*)
 	cd tests/sdks/jvm && mvn --batch-mode --quiet compile
 	@touch $@
 
-lint: build  ## Check style and types.
+lint: dev  ## Check style and types.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint --max-line-length 110 fastmap
 
-format: build  ## Rewrite the sources in the project's style.
+format: dev  ## Rewrite the sources in the project's style.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: build  ## Measure everything beside its peers, in some minutes, as figures and as a page.
+bench: dev  ## Measure everything beside its peers, in some minutes, as figures and as a page.
 	@$(BIN)/python -m benchmarks report
 
-bench-soak: build  ## Load the gateway for ten minutes; watch memory, descriptors and ledger.
+bench-soak: dev  ## Load the gateway for ten minutes; watch memory, descriptors and ledger.
 	@$(BIN)/python -m benchmarks soak --json build/benchmarks/soak.json
 
 bench-peers: $(NODE_PEERS)  ## Install what bench compares with from npm; nginx is used where it is.
@@ -80,7 +102,7 @@ $(NODE_PEERS): benchmarks/peers/node/package.json
 	npm install --no-audit --no-fund --no-package-lock --loglevel=error --prefix benchmarks/peers/node
 	@touch $@
 
-sanitize: build  ## Test the core built with address and undefined-behaviour sanitizers.
+sanitize: dev  ## Test the core built with address and undefined-behaviour sanitizers.
 	@FASTMAP_BUILD=sanitize PYTHONWARNINGS=ignore $(BIN)/python setup.py -q build --build-lib build/sanitize --build-temp build/sanitize-temp
 	@FASTMAP_BUILD=sanitize PYTHONPATH=build/sanitize PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
@@ -90,7 +112,7 @@ fuzz: $(VENV)/.fuzz  ## Feed bytes of all kinds to the decoder and the core for 
 	@$(BIN)/python -m tests.fuzz.fuzz_events -max_total_time=$(FUZZ_SECONDS) -dict=tests/fuzz/json.dict -max_len=4096 -timeout=10
 	@$(BIN)/python -m tests.fuzz.fuzz_plan -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=10
 
-$(VENV)/.fuzz: $(STAMP)
+$(VENV)/.fuzz: $(VENV)/.dev
 	@$(PIP) --group fuzz
 	@touch $@
 
