@@ -100,7 +100,8 @@ def _gateway(arguments: tuple[str, ...]) -> tuple[str, ...]:
 
 def _clean(extra: Mapping[str, str] | None) -> dict[str, str]:
     """Return an environment that configures nothing but what the test says."""
-    return {"PATH": os.environ.get("PATH", os.defpath), **(extra or {})}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return {"PATH": os.defpath, **kept, **(extra or {})}
 
 
 class Running:
@@ -232,7 +233,7 @@ class GatewayProcess:
         self._batch_records = batch_records
         self._shutdown_timeout_s = shutdown_timeout_s
         self._program = program
-        self._ports = (lasting_port(), lasting_port())
+        self.ports = (lasting_port(), lasting_port())
         self._starts = 0
         self._running: Running | None = None
 
@@ -355,8 +356,8 @@ class GatewayProcess:
         path = self.directory / "gateway.toml"
         path.write_text(
             _CONFIG.format(
-                port=self._ports[0],
-                admin_port=self._ports[1],
+                port=self.ports[0],
+                admin_port=self.ports[1],
                 spool=self.directory / "spool",
                 shutdown_timeout_s=self._shutdown_timeout_s,
                 server="\n".join(f"{key} = {value}" for key, value in self._server.items()),
