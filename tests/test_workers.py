@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+import pytest
 from msgspec.structs import replace
 
 from gateway.config import (
@@ -240,6 +242,26 @@ async def test_spool_in_use_is_a_reason_not_to_start(tmp_path: Path) -> None:
         assert "is in use" in other.output()
         assert "Traceback" not in other.output()
         assert len(await pids(gateway)) == 2
+
+
+@pytest.mark.parametrize("taken", [0, 1], ids=["port of SDKs", "port of operators"])
+@pytest.mark.parametrize(("first", "second"), [(2, 2), (2, 1), (1, 2)])
+async def test_second_gateway_on_a_port_says_so_and_ends(
+    tmp_path: Path, first: int, second: int, taken: int
+) -> None:
+    (tmp_path / "other").mkdir()
+    url = "http://127.0.0.1:9"
+    async with GatewayProcess(tmp_path, url, server={"workers": first}) as gateway:
+        other = GatewayProcess(tmp_path / "other", url, server={"workers": second})
+        port = gateway.ports[taken]
+        other.ports = (port, other.ports[1]) if taken == 0 else (other.ports[0], port)
+        running = await other.launch()
+        assert await running.ended() == 1
+        assert re.search(rf"cannot start: .*{port}.*in use", other.output())
+        assert "Traceback" not in other.output()
+        for page in (f"{gateway.url}/health", f"{gateway.admin_url}/livez"):
+            async with aiohttp.request("GET", page) as answer:
+                assert answer.status == 200
 
 
 def test_dead_worker_is_started_at_once_and_then_after_longer_and_longer() -> None:

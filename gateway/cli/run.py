@@ -24,7 +24,7 @@ from gateway.process import (
     until_told,
 )
 from gateway.sandbox import Sandbox
-from gateway.workers import CannotStart, Supervisor, left_behind, usual_workers
+from gateway.workers import CannotStart, Supervisor, left_behind, usable_cores
 
 __all__ = ["run"]
 
@@ -86,7 +86,7 @@ async def _serve(config: Config, read: Callable[[], Config], sandbox_port: int |
         sandbox = Sandbox()
         await sandbox.start("127.0.0.1", sandbox_port)
         config = _towards(sandbox, config)
-    workers = config.server.workers or usual_workers()
+    workers = config.server.workers or usable_cores()
     try:
         if workers == 1 and not left_behind(config, workers):
             await _serve_alone(config, sandbox)

@@ -1,9 +1,10 @@
 """Where SDKs connect to, before anybody accepts."""
 
+import errno
 import os
 import socket
 
-__all__ = ["BACKLOG", "listen"]
+__all__ = ["BACKLOG", "listen", "listen_together"]
 
 BACKLOG = 512
 """Connections that may wait; more would be accepted in one go, and everybody waits meanwhile."""
@@ -13,7 +14,8 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
     """Return a listening socket, that does not block, for each address of a host.
 
     :param port: 0 for any that is free; the same one for all addresses.
-    :param shared: whether other sockets may share the port; the kernel spreads connections.
+    :param shared: whether it shares the port with others that may be shared; see
+        ``listen_together``.
     :raises OSError: an address cannot be used.
     """
     sockets: list[socket.socket] = []
@@ -35,5 +37,31 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
             each.close()
         number = error.errno or 0  # negative where the host has no address
         reason = os.strerror(number) if number > 0 else error.strerror
+        if number == errno.EADDRINUSE:
+            reason = f"{reason} by another process, which may be a gateway that runs already"
         raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
     return sockets
+
+
+def listen_together(host: str, port: int, count: int) -> list[list[socket.socket]]:
+    """Return so many sets of sockets that share a port; the kernel spreads connections.
+
+    The first one takes the port for itself alone, which only one process can do at a time, and
+    opens it to the others afterwards: a second gateway is refused, whenever it comes.  A set that
+    was closed may come back (``shared``) as long as another one listens.
+
+    :param port: as for ``listen``.
+    :raises OSError: likewise, also where somebody else listens there, shared or not.
+    """
+    sets = [listen(host, port)]
+    try:
+        for each in sets[0]:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        port = int(sets[0][0].getsockname()[1])
+        while len(sets) < count:
+            sets.append(listen(host, port, shared=True))
+    except OSError:
+        for each in (each for one in sets for each in one):
+            each.close()
+        raise
+    return sets

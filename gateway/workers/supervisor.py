@@ -6,7 +6,6 @@ They stay open while a worker is being replaced, so clients that connect meanwhi
 
 import asyncio
 import logging
-import os
 import pickle
 import shutil
 import signal
@@ -20,7 +19,7 @@ from gateway.admin.fleet import FleetAdmin, Member
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import GatewayError
-from gateway.ingest.sockets import listen
+from gateway.ingest.sockets import listen, listen_together
 from gateway.spool.files import numbers_in, spool_name
 from gateway.workers.job import READY, Job
 from gateway.workers.restarts import Restarts
@@ -163,9 +162,9 @@ class Supervisor:
         server = self.config.server
         try:
             await self.admin.start()
-            for number in range(self._count):
-                listeners = listen(server.host, self.port, shared=True)
-                self.port = int(listeners[0].getsockname()[1])  # the configuration may say 0
+            sets = listen_together(server.host, self.port, self._count)
+            self.port = int(sets[0][0].getsockname()[1])  # the configuration may say 0
+            for number, listeners in enumerate(sets):
                 self._workers.append(_Worker(number, self._directory, listeners))
             for number in left_behind(self.config, self._count):
                 _log.warning("worker-%d no longer serves; what it left is delivered", number)
@@ -264,8 +263,3 @@ class Supervisor:
 
 def _how(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def usual_workers() -> int:
-    """Return one for each core that this process may use."""
-    return len(os.sched_getaffinity(0))

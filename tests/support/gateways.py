@@ -64,7 +64,7 @@ class ConfiguredGateway(GatewayProcess):
     def config(self) -> Path:
         """Write the configuration; return its path."""
         config: dict[str, Any] = {name: dict(each) for name, each in self._sections.items()}
-        config["server"]["port"], config["admin"]["port"] = self._ports
+        config["server"]["port"], config["admin"]["port"] = self.ports
         config["spool"]["path"] = str(self.spool)
         path = self.directory / "gateway.json"
         path.write_text(json.dumps({**config, **self._lists}))
