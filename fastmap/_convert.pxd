@@ -19,6 +19,7 @@ cdef enum Flag:
     KEEP_EMPTY = 1    # an empty string is a value
     SKIP_NULL = 2     # null is no value
     SKIP_FALSY = 4    # null, false, 0 and "" are no values
+    TAKES_JSON = 8    # a derivation is of the JSON of any value
 
 cdef struct Word:
     const char* text
@@ -57,6 +58,7 @@ cdef inline int put_json_text(Buffer out, const Slot* slot) except -1:
 
 
 cdef bint is_blank(const Slot* slot) noexcept nogil
+cdef bint is_hollow(const Slot* slot) noexcept nogil
 cdef bint is_truthy(const Slot* slot) except -1
 cdef double number_of(const Slot* slot) except? -1
 cdef double numeric_value(const Slot* slot) except? -1

@@ -37,6 +37,15 @@ cdef bint is_blank(const Slot* slot) noexcept nogil:
     )
 
 
+cdef bint is_hollow(const Slot* slot) noexcept nogil:
+    """Whether a value is blank, or an object or list with nothing in it."""
+    cdef const char* p
+    if slot.kind != JSON or (slot.first != c"{" and slot.first != c"["):
+        return is_blank(slot)
+    p = skip_space(slot.ptr + 1, slot.ptr + slot.len)
+    return p < slot.ptr + slot.len and (p[0] == c"}" or p[0] == c"]")
+
+
 cdef int unwrap_list(const Slot* slot, Slot* inner) noexcept nogil:
     cdef const char* p
     cdef const char* end

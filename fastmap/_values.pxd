@@ -43,6 +43,7 @@ cdef class Values:
     cdef int _put_value(self, const Node* node, Buffer out) except -1
     cdef int _convert(self, const Node* node, const Slot* slot, Buffer out) except -1
     cdef int _put_derived(self, const Node* node, const Slot* slot, Buffer out) except -1
+    cdef bytes _json_of(self, const Slot* slot)
     cdef tuple _derive(self, int number, bytes text)
     cdef int _put_join(self, const Node* node, Buffer out) except -1
     cdef int _strip_quotes(self, Buffer out, Py_ssize_t start) except -1

@@ -12,8 +12,8 @@ from fastmap._code cimport (
 )
 from fastmap._compare cimport compares
 from fastmap._convert cimport (
-    TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, is_blank,
-    is_json_text, is_string, put_boolean, put_ip, put_json, put_json_text, put_number,
+    TAKES_JSON, TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, is_blank,
+    is_hollow, is_json_text, is_string, put_boolean, put_ip, put_json, put_json_text, put_number,
     put_string, put_unique_id, text_of,
 )
 from fastmap._members cimport Members, value_of
@@ -157,14 +157,14 @@ cdef class Values:
         cdef bytes text
         cdef tuple outputs
         cdef bytes output
-        if is_blank(slot) or (slot.kind == JSON and slot.first != c'"'):
+        if is_hollow(slot) or not (is_string(slot) or node.flags & TAKES_JSON):
             return 0
         if node.slot >= 0 and self.derived_slot == node.slot \
                 and self.derived_by == node.derivation:
             outputs = self.derived
         else:
             memory = <dict>self.memories[node.derivation]
-            text = text_of(slot)
+            text = self._json_of(slot) if node.flags & TAKES_JSON else text_of(slot)
             outputs = <tuple>memory.get(text)
             if outputs is None:
                 outputs = self._derive(node.derivation, text)
@@ -180,6 +180,15 @@ cdef class Values:
         out.put_escaped(output, len(output))
         out.put_byte(c'"')
         return 1
+
+    cdef bytes _json_of(self, const Slot* slot):
+        """Return the JSON of a value."""
+        cdef Py_ssize_t mark = self.scratch.size
+        cdef bytes text
+        put_json(self.scratch, slot, 0)
+        text = self.scratch.data[mark:self.scratch.size]
+        self.scratch.size = mark
+        return text
 
     cdef tuple _derive(self, int number, bytes text):
         derivation = self.derivations[number]

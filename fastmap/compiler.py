@@ -505,6 +505,8 @@ def _flags(convert: Conversion) -> int:
             return (0 if null else Flag.SKIP_NULL) | (0 if falsy else Flag.SKIP_FALSY)
         case String(empty=True):
             return Flag.KEEP_EMPTY
+        case Derived(derivation) if derivation.takes_json:
+            return Flag.TAKES_JSON
         case _:
             return 0
 

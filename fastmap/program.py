@@ -59,6 +59,7 @@ class Flag(IntEnum):
     KEEP_EMPTY = 1
     SKIP_NULL = 2
     SKIP_FALSY = 4
+    TAKES_JSON = 8
 
 
 class OpKind(IntEnum):

@@ -155,9 +155,11 @@ class Derivation:
     :param function: text to a tuple of ``outputs`` strings; None for one that has no value.
     :param outputs: how many strings it gives.
     :param remembered: how many inputs are kept; the memory is emptied when it is full.
+    :param takes_json: whether the function takes the JSON of any value, and not only strings.  Only
+        what the JSON means may matter to it, not how it is written.
     """
 
-    __slots__ = ("function", "outputs", "remembered")
+    __slots__ = ("function", "outputs", "remembered", "takes_json")
 
     def __init__(
         self,
@@ -165,15 +167,17 @@ class Derivation:
         *,
         outputs: int,
         remembered: int = 4096,
+        takes_json: bool = False,
     ) -> None:
         self.function = function
         self.outputs = outputs
         self.remembered = remembered
+        self.takes_json = takes_json
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """One output of a derivation of a non-empty string."""
+    """One output of a derivation of a value that is not null, "", {} or []."""
 
     derivation: Derivation
     output: int

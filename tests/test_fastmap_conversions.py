@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,7 @@ class Counted:
         return text.upper(), None if text == "none" else f'{len(text)} "letters"'
 
 
-def derived(counted: Counted, **options: int) -> tuple[fastmap.Plan, fastmap.Buffer]:
+def derived(counted: Counted, **options: Any) -> tuple[fastmap.Plan, fastmap.Buffer]:
     derivation = spec.Derivation(counted, outputs=2, **options)
     fields = {
         name: value("raw.k", spec.Derived(derivation, output))
@@ -297,3 +298,26 @@ def test_derivation_that_fails_writes_nothing() -> None:
     with pytest.raises(LookupError):
         plan.run(SimpleNamespace(t="x"), [out], 0)
     assert (len(out), out.records) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("token", "seen"),
+    [
+        ('"a\\u0062"', ['"a\\u0062"']),
+        ('{"a": [1.50]}', ['{"a": [1.50]}']),
+        ("false", ["false"]),
+        ("0", ["0"]),
+        ("null", []),
+        ('""', []),
+        ("{ }", []),
+        ("[\t]", []),
+    ],
+)
+def test_derivation_of_json_takes_any_value_that_holds_something(
+    token: str, seen: list[str]
+) -> None:
+    counted = Counted()
+    plan, out = derived(counted, takes_json=True)
+    for _ in range(2):
+        derive(plan, out, token)
+    assert counted.calls == seen

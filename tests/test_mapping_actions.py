@@ -7,6 +7,7 @@ import pytest
 from gateway.config import DestinationConfig, DestinationSettings, SubscriptionConfig
 from gateway.events import decode
 from gateway.mapping import Mapper, prepare
+from gateway.mapping.integrations import keeper
 from gateway.sandbox.contract import validate_event, validate_tracked
 from gateway.telemetry import Telemetry
 
@@ -301,9 +302,42 @@ def test_original_identity_still_sends_identify() -> None:
         ({"All": False, "mp": True}, True),
         ({"All": False, "Mixpanel": "yes"}, False),
         ({"Mixpanel": False, "mp": True}, True),
-        ({"All": "false"}, True),
+        ({"all": False}, False),
+        ({"ALL": False, "Mixpanel": True}, True),
+        ({" All ": False}, False),
+        ({"all": False, "All": True}, False),
+        ({"All": "false"}, False),
+        ({"All": " False\n"}, False),
+        ({"All": "no"}, False),
+        ({"All": 0}, False),
+        ({"All": 0.0}, False),
+        ({"All": None}, False),
+        ({"All": ""}, False),
+        ({"All": "true"}, True),
+        ({"All": "yes"}, True),
+        ({"All": 1}, True),
+        ({"All": []}, True),
+        ({"All": {}}, True),
+        ({"All": "whatever"}, False),
+        ({"mixpanel": False}, False),
+        ({"MIXPANEL": "false"}, False),
+        ({"mixpanel_actions": 0}, False),
+        ({"Actions Mixpanel": None}, False),
+        ({"Mixpanel (Legacy)": False}, False),
+        ({"all": "false", "mixpanel": "True"}, True),
+        ({"all": "false", "mixpanel": 1}, True),
+        ({"all": False, "mixpanel": []}, False),
+        ({"all": False, "mixpanels": True}, False),
+        ({"mixpanel": []}, True),
+        ({"Allowed": False}, True),
         ([], True),
         ("none", True),
+        ("", True),
+        (False, False),
+        ("false", False),
+        (0, False),
+        (True, True),
+        ({"All": {"a": [[[]]]}}, True),
     ],
 )
 def test_integrations_decide_whether_an_event_is_sent(integrations: Any, *, is_sent: bool) -> None:
@@ -311,6 +345,25 @@ def test_integrations_decide_whether_an_event_is_sent(integrations: Any, *, is_s
     assert len(outcome.records) == is_sent
     assert outcome.rejected == []
     assert outcome.skipped == ({} if is_sent else {"integrations": 1})
+
+
+@pytest.mark.parametrize("given", [{"all": False}, {"mixpanel": "false"}])
+@pytest.mark.parametrize("kind", ["track", "identify", "page", "group"])
+def test_integrations_in_the_context_keep_an_event_away(given: Any, kind: str) -> None:
+    members = {"event": "E", "groupId": "g", "traits": {"a": 1}, **BOTH}
+    sent = event(type=kind, context={"integrations": given}, integrations={"All": True}, **members)
+    assert Outcome(destination(), sent).skipped == {"integrations": 1}
+
+
+def test_name_of_the_destination_is_compared_without_case_and_punctuation() -> None:
+    says = keeper(["Mixpanel EU"])
+    for given in ('{"mixpanel_eu": false}', '{"MIXPANEL-EU": "0"}', '{"MixpanelEU": null}'):
+        assert says(given) == ("kept",)
+    assert says('{"all": false, "mixpanel eu": {}}') == (None,)
+
+
+def test_integrations_too_deep_to_be_read_keep_an_event_away() -> None:
+    assert keeper(["mp"])('{"All":' + "[" * 100_000 + "]" * 100_000 + "}") == ("kept",)
 
 
 def test_event_that_is_kept_away_is_not_rejected() -> None:

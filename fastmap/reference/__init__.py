@@ -7,6 +7,6 @@ times slower.
 """
 
 from fastmap.reference.engine import Note, Result, Source, run
-from fastmap.reference.values import JsonValue, Numeral, decode
+from fastmap.reference.values import JsonValue, Numeral, decode, encode
 
-__all__ = ["JsonValue", "Note", "Numeral", "Result", "Source", "decode", "run"]
+__all__ = ["JsonValue", "Note", "Numeral", "Result", "Source", "decode", "encode", "run"]

@@ -13,6 +13,8 @@ from fastmap.reference.values import (
     JsonValue,
     Nothing,
     Numeral,
+    encode,
+    is_blank,
     is_falsy,
     is_number,
     text_of,
@@ -131,9 +133,15 @@ def _to_ip(value: JsonValue) -> JsonValue | Nothing:
 
 
 def _to_derived(value: JsonValue, to: spec.Derived) -> JsonValue | Nothing:
-    if not isinstance(value, str) or not value:
+    if is_blank(value) or value in ({}, []):
+        return Nothing("empty")
+    if to.derivation.takes_json:
+        text = encode(value)
+    elif isinstance(value, str):
+        text = value
+    else:
         return Nothing("not a text")
-    found = to.derivation.function(value)[to.output]
+    found = to.derivation.function(text)[to.output]
     return Nothing("nothing to derive from it") if found is None else found
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Nothing",
     "Numeral",
     "decode",
+    "encode",
     "is_blank",
     "is_falsy",
     "is_number",
@@ -60,6 +61,18 @@ def decode(text: bytes) -> JsonValue:
         text.decode(), parse_int=Numeral, parse_float=Numeral, parse_constant=_refuse
     )
     return value
+
+
+def encode(value: JsonValue) -> str:
+    """Return the JSON text of a value, with the digits that were sent."""
+    if isinstance(value, Numeral):
+        return value.digits
+    if isinstance(value, dict):
+        members = (f"{encode(key)}: {encode(one)}" for key, one in value.items())
+        return f"{{{', '.join(members)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(encode, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _refuse(name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 
 from fastmap import spec
-from fastmap.reference import JsonValue, Note, Numeral, Result, Source
+from fastmap.reference import JsonValue, Note, Numeral, Result, Source, encode
 from gateway.events import Event
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.paths import ROOTS
@@ -161,17 +161,5 @@ def _directives(source: Source) -> Iterator[str]:
 
 
 def _shown(value: JsonValue) -> str:
-    text = _json(value)
+    text = encode(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
-
-
-def _json(value: JsonValue) -> str:
-    """Return JSON with the digits that were sent."""
-    if isinstance(value, Numeral):
-        return value.digits
-    if isinstance(value, dict):
-        members = (f"{_json(key)}: {_json(one)}" for key, one in value.items())
-        return f"{{{', '.join(members)}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_json, value))}]"
-    return json.dumps(value, ensure_ascii=False)

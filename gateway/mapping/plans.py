@@ -11,6 +11,7 @@ from fastmap import spec
 from gateway.config import DestinationConfig
 from gateway.events import Event
 from gateway.mapping.fql import simplify, types_named
+from gateway.mapping.integrations import NAMES, keeper
 from gateway.mapping.subscriptions import Subscription, subscriptions_of
 
 __all__ = ["EMPTY", "MALFORMED", "SKIPPED", "UNMATCHED", "Plans", "choices", "compile_plans"]
@@ -20,9 +21,6 @@ EMPTY = "empty"
 MALFORMED = "malformed"
 SKIPPED = frozenset({"integrations", "simplified_identity", UNMATCHED, EMPTY})
 """Reasons for which nothing is made of an event although nothing is wrong with it."""
-
-_NAMES = ("Mixpanel", "Mixpanel (Actions)", "actions-mixpanel", "MP")
-"""What ``integrations`` may call a destination, beside its configured name."""
 
 
 class Plans:
@@ -125,23 +123,10 @@ def _ignored(
 
 
 def _kept_away(name: str) -> spec.Condition:
-    """Whether an event's ``integrations`` keeps it from the destination."""
-    names = dict.fromkeys((*_NAMES, name))
-    all_of_them = _is("All", False)
-    denied = spec.Some((all_of_them, *(_is(each, False) for each in names)))
-    allowed = [
-        condition
-        for each in names
-        for condition in (_is(each, True), spec.IsObject(_integration(each)))
-    ]
-    # Most events say nothing, which the first condition finds out cheaply.
-    is_given = spec.NotEmpty(spec.Path("integrations"))
-    return spec.Every((is_given, denied, spec.Not(spec.Some(tuple(allowed)))))
+    """Whether an event's ``integrations`` keeps it from the destination.
 
-
-def _integration(name: str) -> spec.Path:
-    return spec.Path("integrations", (name,))
-
-
-def _is(name: str, value: bool) -> spec.Condition:
-    return spec.Equals(spec.Value(_integration(name), spec.Json()), value)
+    Some libraries for servers put them into the context.
+    """
+    says = spec.Derived(spec.Derivation(keeper((*NAMES, name)), outputs=1, takes_json=True), 0)
+    places = (spec.Path("integrations"), spec.Path("context", ("integrations",)))
+    return spec.Some(tuple(spec.Has(spec.Value(place, says)) for place in places))

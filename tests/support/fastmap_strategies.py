@@ -196,7 +196,13 @@ def _derive(text: str) -> tuple[str | None, str | None]:
     return text[::-1] or None, None if "a" in text else text + '"\n'
 
 
+def _describe(text: str) -> tuple[str | None]:
+    value = json.loads(text)
+    return (None if value is False else f"{type(value).__name__} {value!r:.9}",)
+
+
 _DERIVATION = spec.Derivation(_derive, outputs=2, remembered=3)
+_DESCRIPTION = spec.Derivation(_describe, outputs=1, remembered=3, takes_json=True)
 _STRINGS = (
     spec.String(),
     spec.String(empty=True),
@@ -215,6 +221,7 @@ _CONVERSIONS: tuple[spec.Conversion, ...] = (
     spec.Ip(),
     spec.Derived(_DERIVATION, 0),
     spec.Derived(_DERIVATION, 1),
+    spec.Derived(_DESCRIPTION, 0),
 )
 
 
