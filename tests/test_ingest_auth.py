@@ -3,7 +3,7 @@
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +84,45 @@ class TestWays:
         assert (await served.post("/v1/batch", batch(), basic(text))).status == 200
         assert source(served) == "jitsu"
 
+    @pytest.mark.parametrize(
+        ("text", "name"),
+        [
+            (f"{KEY}:x", "one"),
+            (f"{KEY}:x:y", "one"),
+            (f"{KEY}::", "one"),
+            (f"{KEY}:\n", "one"),
+            (f"{KEY}\r\n", "one"),
+            (f"{JITSU}:x", "jitsu"),
+            (f"{JITSU}:\n", "jitsu"),
+            ("clé-😀:clé-😀", "accents"),
+        ],
+    )
+    async def test_password_behind_a_key_means_nothing(
+        self, served: Serving, text: str, name: str
+    ) -> None:
+        assert (await served.post("/v1/batch", batch(), basic(text))).status == 200
+        assert source(served) == name
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            lambda text: f"Basic {text.rstrip('=')}",
+            lambda text: f"Basic {text.rstrip('=')}===",
+            lambda text: f"Basic   {text}  ",
+            lambda text: f"basic\t{text}",
+            lambda text: f"BASIC {text[:9]} {text[9:]}",
+            lambda text: f"Basic {text.translate(str.maketrans('+/', '-_'))}",
+        ],
+    )
+    @pytest.mark.parametrize("user", ["clé-😀", "clé-😀:", "clé-😀:?>?>~~", "clé-😀:>>?"])
+    async def test_credentials_may_be_written_by_hand(
+        self, served: Serving, header: Callable[[str], str], user: str
+    ) -> None:
+        text = base64.b64encode(user.encode()).decode()
+        headers = {"Authorization": header(text)}
+        assert (await served.post("/v1/batch", batch(), headers)).status == 200
+        assert source(served) == "accents"
+
     async def test_key_may_hold_any_characters(self, served: Serving) -> None:
         assert (await served.post("/v1/batch", batch(), basic("clé-😀:"))).status == 200
         assert source(served) == "accents"
@@ -114,6 +153,9 @@ class TestOrder:
             {"Authorization": "Basic ###"},
             {"Authorization": "Basic /w=="},
             {"Authorization": ""},
+            {"Authorization": " "},
+            {"Authorization": "Basic"},
+            {"Authorization": "Basic a"},
         ],
     )
     async def test_header_without_a_key_leaves_it_to_the_next_place(
@@ -134,7 +176,9 @@ class TestRefusals:
         [
             (batch(), {"X-Write-Key": "canary-wrong"}),
             (batch(), basic("canary-wrong:")),
-            (batch(), basic(f"{KEY}:password")),
+            (batch(), basic("canary-wrong:password")),
+            (batch(), basic(f"x:{KEY}")),
+            (batch(), {"Authorization": f"Bearer {KEY}", "X-Write-Key": "canary-wrong"}),
             (batch(), {"X-Write-Key": KEY.upper()}),
             (batch(), {"X-Write-Key": KEY[:-1]}),
             (batch(), {"X-Write-Key": "\udcff\udcfe"}),

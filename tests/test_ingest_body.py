@@ -5,7 +5,7 @@ import gzip
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,11 @@ def sized(size: int) -> bytes:
     return event % (b"y" * (size - len(event) + 2))
 
 
+def raw_deflate(body: bytes, level: int = 6) -> bytes:
+    stream = zlib.compressobj(level, wbits=-15)
+    return stream.compress(body) + stream.flush()
+
+
 def chunked(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
 
@@ -50,9 +55,29 @@ class TestEncodings:
             (" gzip ", gzip.compress(EVENT, 9)),
             ("x-gzip", gzip.compress(EVENT)),
             ("gzip", gzip.compress(EVENT[:10]) + gzip.compress(b"") + gzip.compress(EVENT[10:])),
+            ("gzip", gzip.compress(EVENT) + bytes(512)),
+            ("gzip", gzip.compress(EVENT[:9]) + bytes(7) + gzip.compress(EVENT[9:]) + b"\r\n"),
+            ("gzip, identity", gzip.compress(EVENT)),
+            ("identity,x-gzip", gzip.compress(EVENT)),
+            ("utf-8, GZip", gzip.compress(EVENT)),
+            ('"gzip"', gzip.compress(EVENT)),
             ("deflate", zlib.compress(EVENT)),
+            ("Deflate", zlib.compress(EVENT, 0) + bytes(3)),
+            ("deflate", raw_deflate(EVENT)),
+            ("deflate", raw_deflate(EVENT, 0)),
+            ("deflate, identity", raw_deflate(EVENT) + bytes(3)),
             ("identity", EVENT),
+            *((name, EVENT) for name in ("UTF-8", "utf8", "none", "identity, none", "binary", ",")),
             ("", EVENT),
+            # The bytes count, and not what is said of them.
+            ("", gzip.compress(EVENT)),
+            ("none", gzip.compress(EVENT[:9]) + gzip.compress(EVENT[9:])),
+            ("deflate", gzip.compress(EVENT)),
+            ("", zlib.compress(EVENT, 1)),
+            ("UTF-8", zlib.compress(EVENT, 9)),
+            ("gzip", zlib.compress(EVENT)),
+            ("gzip", EVENT),
+            ("x-gzip", b"\n [" + EVENT + b"]"),
         ],
     )
     async def test_encoded_body_is_read(self, served: Serving, encoding: str, body: bytes) -> None:
@@ -96,7 +121,42 @@ class TestEncodings:
         assert answer.status == 200
         assert await served.names() == ["E"]
 
-    @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress", "gzip;q=1"])
+    async def test_raw_deflate_that_begins_like_a_header_is_read(self, served: Serving) -> None:
+        """The first byte of a stored block has spare bits, and its length follows."""
+        text = EVENT + b" " * (0x0101 - len(EVENT))
+        starts = [bytes([first, 1]) for first in range(8, 256, 16)]
+        [start] = [each for each in starts if int.from_bytes(each, "big") % 31 == 0]
+        body = start + b"\x01\xfe\xfe" + text + raw_deflate(b"")
+        answer = await served.post("/v1/t", body, AUTH | {"Content-Encoding": "deflate"})
+
+        assert answer.status == 200
+        assert await served.names() == ["E"]
+
+    async def test_compression_without_the_header_is_read_on_a_connection_that_is_known(
+        self, served: Serving
+    ) -> None:
+        async with served.connection() as connection:
+            for body in (EVENT, gzip.compress(EVENT), EVENT, raw_deflate(EVENT)):
+                await connection.send(message("/v1/t", body, AUTH))
+                status = (await connection.answer()).status
+                assert status == (400 if body == raw_deflate(EVENT) else 200)
+        assert await served.names() == ["E"] * 3
+
+    @pytest.mark.parametrize("encoding", ["", "none", "deflate", "gzip"])
+    @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, raw_deflate])
+    async def test_bound_of_inflating_holds_whatever_is_said(
+        self, served: Serving, encoding: str, compress: Callable[[bytes], bytes]
+    ) -> None:
+        body = compress(b" " * 1_000_000)
+        answer = await served.post("/v1/t", body, AUTH | {"Content-Encoding": encoding})
+
+        assert answer.status == 400
+        if compress is not raw_deflate or encoding == "deflate":
+            assert answer.code == "body_too_large"
+
+    @pytest.mark.parametrize(
+        "encoding", ["br", "zstd", "gzip, gzip", "compress", "gzip;q=1", "gzip, br", "\udce9"]
+    )
     async def test_other_encodings_are_refused(self, served: Serving, encoding: str) -> None:
         answer = await served.post("/v1/t", EVENT, AUTH | {"Content-Encoding": encoding})
 
@@ -105,7 +165,7 @@ class TestEncodings:
 
 class TestDamage:
     @pytest.mark.parametrize(
-        "body", [b"", b"{", EVENT[:-1], b"a=1&b=2", b"\xff\xfe", gzip.compress(EVENT)]
+        "body", [b"", b"{", EVENT[:-1], b"a=1&b=2", b"\xff\xfe", b"x", b"\x1f", b"x=1"]
     )
     async def test_body_that_is_no_json_is_refused(self, served: Serving, body: bytes) -> None:
         await assert_refused(served, await served.post("/v1/t", body), 400, "invalid_json")
@@ -114,9 +174,14 @@ class TestDamage:
         ("encoding", "body"),
         [
             ("gzip", b"not gzip"),
-            ("gzip", EVENT),
-            ("gzip", zlib.compress(EVENT)),
-            ("deflate", gzip.compress(EVENT)),
+            ("gzip", b"data=e30"),
+            ("deflate", b"x"),
+            ("deflate", b"\x1f"),
+            ("deflate", EVENT),
+            ("deflate", raw_deflate(EVENT)[:-2]),
+            ("deflate", zlib.compress(EVENT)[:-5] + bytes(5)),
+            ("", gzip.compress(EVENT)[:-1]),
+            ("", zlib.compress(EVENT)[:-1]),
             ("gzip", gzip.compress(EVENT)[:-1]),
             ("gzip", gzip.compress(EVENT)[:-9]),
             ("gzip", gzip.compress(EVENT)[:12]),
@@ -132,6 +197,14 @@ class TestDamage:
         answer = await served.post("/v1/t", body, AUTH | {"Content-Encoding": encoding})
 
         await assert_refused(served, answer, 400, "invalid_encoding")
+
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+    async def test_empty_body_is_no_json_in_any_encoding(
+        self, served: Serving, encoding: str
+    ) -> None:
+        answer = await served.post("/v1/t", b"", AUTH | {"Content-Encoding": encoding})
+
+        await assert_refused(served, answer, 400, "invalid_json")
 
     async def test_client_that_leaves_is_no_error_of_ours(
         self, served: Serving, caplog: pytest.LogCaptureFixture

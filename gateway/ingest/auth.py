@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -21,15 +21,19 @@ from gateway.policy import is_origin_allowed
 __all__ = ["Sources", "check_origin", "key_in_body", "key_in_request"]
 
 
-def key_in_request(request: web.BaseRequest) -> str | None:
+_TO_STANDARD = str.maketrans("-_", "+/")
+
+
+def key_in_request(request: web.BaseRequest, is_known: Callable[[str], bool]) -> str | None:
     """Return the write key of the headers or the query, None when there is none.
 
     The order is Basic authentication, ``X-Write-Key``, then ``writeKey`` in the query.
+
+    :param is_known: tells whether a key is that of a source.
     """
-    authorization = request.headers.get("Authorization", "")
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() == "basic":
-        key = _basic_user(credentials)
+    authorization = request.headers.get("Authorization")
+    if authorization and not authorization.isspace():
+        key = _key_in_basic(authorization, is_known)
         if key:
             return key
     header = request.headers.get("X-Write-Key")
@@ -49,14 +53,22 @@ def key_in_body(received: Received) -> str | None:
     return key or None
 
 
-def _basic_user(credentials: str) -> str | None:
+def _key_in_basic(authorization: str, is_known: Callable[[str], bool]) -> str | None:
+    """Return the key of Basic credentials, however they were made by hand."""
+    scheme, *words = authorization.split()
+    if scheme.lower() != "basic":
+        return None
+    encoded = "".join(words).translate(_TO_STANDARD).rstrip("=")
     try:
-        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
+        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
         return None
-    # Some SDKs leave out the colon; the key of others holds one, as in "id:secret", and then the
-    # password is what follows the last.
-    return decoded[:-1] if decoded.endswith(":") else decoded
+    key = decoded.strip("\r\n").removesuffix(":")  # a shell's echo ends with a line break
+    # Some SDKs leave out the colon; the key of others holds one, as in "id:secret".  So what stands
+    # behind one is a password, which means nothing, only where the whole is no key.
+    if ":" in key and not is_known(key):
+        return next(filter(is_known, (key.rpartition(":")[0], key.partition(":")[0])), key)
+    return key
 
 
 def check_origin(source: SourceConfig, origin: str | None) -> None:

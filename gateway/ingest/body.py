@@ -15,9 +15,23 @@ from gateway.ingest.refusals import no_room
 __all__ = ["Bodies", "check_density", "encoding_of", "inflated"]
 
 _BAD_STREAM: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub errs
-_GZIP = 31  # window bits that make zlib expect a gzip header
-_DEFLATE = 15
-_WINDOW_BITS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+"""Window bits, by which zlib is told what to expect."""
+
+_COMPRESSIONS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+_NO_COMPRESSIONS = frozenset(
+    {"", "identity", "none", "null", "binary", "7bit", "8bit", "plain", "text", "json"}
+    | {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "application/json"}
+)
+"""What senders write into ``Content-Encoding`` where nothing is compressed."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZLIB_MAGIC = frozenset({b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"})
+_MAGIC = frozenset({b"\x1f", b"x"})
+"""Their first bytes, with which no JSON begins."""
+
+_PADDING = b"\0\r\n"  # behind a compressed body: of block devices and of shells
+
 _MAX_MEMBERS = 100  # of a gzip body; each one costs a copy of what follows it
 
 _SLICE_BYTES = 128 * 1024
@@ -58,11 +72,11 @@ class Bodies:
         :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
         """
         encoding = encoding_of(request)
-        if encoding not in ("", "identity") and encoding not in _WINDOW_BITS:
+        if encoding and encoding not in _COMPRESSIONS:
             raise RequestError(
                 400,
                 "unsupported_encoding",
-                "Content-Encoding must be gzip, deflate or absent",
+                "Content-Encoding must be gzip, deflate or absent; others cannot be read here",
                 close=True,
             )
         length = request.content_length or 0  # chunked bodies tell none
@@ -87,8 +101,10 @@ class Bodies:
         if len(body) > self._max_bytes:
             raise _too_large(self._max_bytes)
         self._hold(lease, len(body))
-        if encoding in _WINDOW_BITS:
-            body = await self._inflate(body, encoding, lease)
+        if encoding or body[:1] in _MAGIC:
+            encoding = _encoding_in_fact(body, encoding)
+            if encoding:
+                body = await self._inflate(body, encoding, lease)
         check_density(body)
         return body
 
@@ -153,8 +169,28 @@ class Bodies:
 
 
 def encoding_of(request: web.BaseRequest) -> str:
-    """Return what a body is compressed with, "" for nothing that is known."""
-    return request.headers.get("Content-Encoding", "").strip().lower()
+    """Return what a body is said to be compressed with, "" for nothing."""
+    lines = request.headers.getall("Content-Encoding", ())
+    if not lines:
+        return ""
+    words = [word.strip(" \t\"'").lower() for line in lines for word in line.split(",")]
+    said = [_COMPRESSIONS.get(word, word) for word in words if word not in _NO_COMPRESSIONS]
+    return ", ".join(said)
+
+
+def _encoding_in_fact(body: bytes, encoding: str) -> str:
+    """Return what a body is compressed with, whatever is said of it; "" for nothing.
+
+    Some senders compress and do not say so; proxies inflate bodies and go on saying so.
+    """
+    start = body[:2]
+    if start == _GZIP_MAGIC:
+        return "gzip"
+    if start in _ZLIB_MAGIC:
+        return "deflate"
+    if encoding == "gzip" and body[:64].lstrip()[:1] in (b"{", b"["):
+        return ""
+    return encoding
 
 
 def check_density(body: bytes) -> None:
@@ -183,34 +219,57 @@ def _has_more(body: bytes, byte: bytes, limit: int) -> bool:
 def inflated(body: bytes, encoding: str, max_bytes: int) -> Iterator[bytes]:
     """Inflate a compressed body, part by part; several gzip members count as one.
 
+    :param encoding: gzip, or deflate with or without the header that it should have.
     :raises RequestError: (400) it is damaged, or larger than ``max_bytes``.
     """
-    left = max_bytes
-    members = 0
+    bits = _GZIP if encoding == "gzip" else _ZLIB if _is_zlib(body) else _RAW
+    parts = _inflated(body, bits, max_bytes)
     try:
-        while body:
-            if members == _MAX_MEMBERS:
-                raise RequestError(
-                    400, "invalid_encoding", f"the body has more than {_MAX_MEMBERS} gzip members"
-                )
-            members += 1
-            stream = isal_zlib.decompressobj(_WINDOW_BITS[encoding])
-            while not stream.eof:
-                # One byte more than allowed tells too large from just large enough.
-                part = stream.decompress(body, min(left + 1, _SLICE_BYTES))
-                body = stream.unconsumed_tail
-                left -= len(part)
-                if left < 0:
-                    raise _too_large(max_bytes)
-                if part:
-                    yield part
-                elif not (body or stream.eof):
-                    raise RequestError(400, "invalid_encoding", f"the {encoding} body is cut off")
-            body = stream.unused_data
+        try:
+            first = next(parts, b"")
+        except _BAD_STREAM:
+            if bits != _ZLIB:
+                raise
+            # Its first two bytes are a header by chance.
+            parts = _inflated(body, _RAW, max_bytes)
+            first = next(parts, b"")
+        yield first
+        yield from parts
     except _BAD_STREAM:
         raise RequestError(
             400, "invalid_encoding", f"the body is not what Content-Encoding says ({encoding})"
         ) from None
+
+
+def _is_zlib(body: bytes) -> bool:
+    """Tell whether the first two bytes are those of RFC 1950."""
+    return len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+
+
+def _inflated(body: bytes, bits: int, max_bytes: int) -> Iterator[bytes]:
+    left = max_bytes
+    members = 0
+    while body:
+        if members == _MAX_MEMBERS:
+            raise RequestError(
+                400, "invalid_encoding", f"the body has more than {_MAX_MEMBERS} gzip members"
+            )
+        members += 1
+        stream = isal_zlib.decompressobj(bits)
+        while not stream.eof:
+            # One byte more than allowed tells too large from just large enough.
+            part = stream.decompress(body, min(left + 1, _SLICE_BYTES))
+            body = stream.unconsumed_tail
+            left -= len(part)
+            if left < 0:
+                raise _too_large(max_bytes)
+            if part:
+                yield part
+            elif not (body or stream.eof):
+                raise RequestError(400, "invalid_encoding", "the compressed body is cut off")
+        body = stream.unused_data
+        if body[:1] in _PADDING:
+            body = body.lstrip(_PADDING)
 
 
 def _too_large(max_bytes: int) -> RequestError:

@@ -107,7 +107,7 @@ class Call:
 
     def key(self) -> str | None:
         """Return the write key of the headers or the query, None when there is none."""
-        return key_in_request(self.request)
+        return key_in_request(self.request, self.services.sources.know)
 
     async def body(self) -> bytes:
         """Read the body, inflated where the client compressed it.  Only once.
