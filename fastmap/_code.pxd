@@ -85,7 +85,8 @@ cdef struct Part:
     int output
     int shape
     int when  # a test, or -1
-    int each
+    int each     # a slot, or -1
+    int each_of  # a node, or -1
 
 cdef struct Test:
     TestKind kind

@@ -198,6 +198,7 @@ cdef class Code:
                 self.parts[self.part_count].shape = part.shape
                 self.parts[self.part_count].when = part.when
                 self.parts[self.part_count].each = part.each
+                self.parts[self.part_count].each_of = part.each_of
                 self.part_count += 1
         return 0
 

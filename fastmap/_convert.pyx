@@ -10,11 +10,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport NAN
 from libc.stdio cimport snprintf
 from libc.stdlib cimport strtod
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memmove
 
 from fastmap._scan cimport (
     JSON, TEXT, fm_is_id_text, fm_must_escape, skip_space, skip_value, slot_of_token, unescape,
 )
+
+from fastmap.texts import plain_number
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char* text, void* address)
@@ -171,6 +173,59 @@ cdef int put_string(
             return 0
     put_text_quoted(out, &scalar)
     return 1
+
+
+cdef int put_id(Buffer out, const Slot* slot, int flags, const Words* none_of) except -1:
+    """Write an id as a string, several of a list as a list of strings."""
+    cdef Slot item
+    cdef const char* p
+    cdef const char* end = slot.ptr + slot.len
+    cdef const char* start
+    cdef Py_ssize_t mark = out.size
+    cdef int ids = 0
+    if slot.kind != JSON or slot.first != c"[":
+        return put_one_id(out, slot, none_of)
+    if not flags & SEVERAL:
+        return unwrap(slot, &item) and put_one_id(out, &item, none_of)
+    out.put_byte(c"[")
+    p = skip_space(slot.ptr + 1, end)
+    while p < end and p[0] != c"]":
+        start = p
+        p = skip_value(start, end)
+        if p == NULL:
+            break
+        slot_of_token(&item, start, p)
+        if ids:
+            out.put_byte(c",")
+        if put_one_id(out, &item, none_of):
+            ids += 1
+        elif ids:
+            out.size -= 1
+        p = skip_space(p, end)
+        if p < end and p[0] == c",":
+            p = skip_space(p + 1, end)
+    if ids > 1:
+        out.put_byte(c"]")
+    elif ids:
+        out.size -= 1
+        memmove(out.data + mark, out.data + mark + 1, out.size - mark)
+    else:
+        out.size = mark
+    return ids > 0
+
+
+cdef int put_one_id(Buffer out, const Slot* slot, const Words* none_of) except -1:
+    cdef Slot number
+    cdef bytes text
+    if is_string(slot):
+        return put_string(out, slot, 0, none_of, NULL)
+    if not is_number(slot):
+        return 0
+    text = plain_number(slot.ptr[:slot.len].decode()).encode()
+    number = slot[0]
+    number.ptr = PyBytes_AS_STRING(text)
+    number.len = PyBytes_GET_SIZE(text)
+    return put_string(out, &number, 0, none_of, NULL)
 
 
 cdef bint is_json_number(const char* p, Py_ssize_t length) noexcept nogil:

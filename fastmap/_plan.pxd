@@ -23,6 +23,12 @@ cdef class Plan:
     cdef str _write_branch(self, const Branch* branch, Outputs outputs, int* records)
     cdef int _put_record(self, Buffer out, int shape) except -1
     cdef bint _put_items(self, Buffer out, const Part* part, int* records) except -1
+    cdef bint _put_values(self, Buffer out, const Part* part, int* records) except -1
+    cdef bint _put_array(
+        self, Buffer out, const Part* part, const char* p, const char* end, int* records
+    ) except -1
+    cdef bint _is_numbered(self, int slot) except -1
+    cdef bint _put_numbered(self, Buffer out, const Part* part, int* records) except -1
     cdef const char* _put_item(
-        self, Buffer out, const Part* part, int item, const char* p, const char* end
+        self, Buffer out, const Part* part, int item, const char* p, const char* end, int* records
     ) except? NULL

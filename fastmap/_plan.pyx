@@ -6,6 +6,7 @@ from libc.string cimport memchr
 
 from fastmap._buffer cimport Buffer
 from fastmap._code cimport Branch, Code, Part
+from fastmap._members cimport Members, value_of
 from fastmap._objects cimport Objects
 from fastmap._outputs cimport Outputs
 from fastmap._paths cimport Paths
@@ -108,10 +109,14 @@ cdef class Plan:
             part = self.code.parts + i
             if part.when >= 0 and not self.values.holds(self.code.tests + part.when):
                 continue
-            if part.each < 0:
+            if part.each >= 0:
+                if not self._put_items(outputs.buffer(part.output), part, records):
+                    return "too_many_items"
+            elif part.each_of >= 0:
+                if not self._put_values(outputs.buffer(part.output), part, records):
+                    return "too_many_items"
+            else:
                 records[0] += self._put_record(outputs.buffer(part.output), part.shape)
-            elif not self._put_items(outputs.buffer(part.output), part, records):
-                return "too_many_items"
         return None
 
     cdef int _put_record(self, Buffer out, int shape) except -1:
@@ -129,44 +134,89 @@ cdef class Plan:
         return 1
 
     cdef bint _put_items(self, Buffer out, const Part* part, int* records) except -1:
-        """Write a record for each object of an array; an object alone is an array of one.
+        """Write a record for each object of an array; returns False when they are too many or too large.
 
-        Returns False when they would be too many or too large.
+        An object alone is an array of one.
         """
         cdef Slot array = self.paths.slots[part.each]
-        cdef const char* p = array.ptr
-        cdef const char* end = array.ptr + array.len
-        cdef const char* start
-        cdef int item = 0
         if array.kind != JSON or (array.first != c"[" and array.first != c"{"):
             return True
         if array.first == c"[":
-            p = skip_space(p + 1, end)
+            return self._put_array(out, part, array.ptr, array.ptr + array.len, records)
+        if self._is_numbered(part.each):
+            return self._put_numbered(out, part, records)
+        return self._put_item(out, part, 0, array.ptr, array.ptr + array.len, records) != NULL
+
+    cdef bint _put_values(self, Buffer out, const Part* part, int* records) except -1:
+        """Write a record for each item of the list that an expression gives, or for its one value."""
+        cdef bytes text = self.values.json_of(self.code.nodes + part.each_of)
+        cdef const char* p = text
+        cdef const char* end = p + len(text)
+        if p < end and p[0] == c"[":
+            return self._put_array(out, part, p, end, records)
+        return p == end or self._put_item(out, part, 0, p, end, records) != NULL
+
+    cdef bint _put_array(
+        self, Buffer out, const Part* part, const char* p, const char* end, int* records
+    ) except -1:
+        """Write a record for each item, or only for those that are objects."""
+        cdef const char* start
+        cdef int item = 0
+        p = skip_space(p + 1, end)
         while p < end and p[0] != c"]":
             start = p
-            if p[0] == c"{":
-                if item >= MAX_ITEMS or out.size > MAX_EXPANDED:
+            if p[0] == c"{" or part.each_of >= 0:
+                p = self._put_item(out, part, item, p, end, records)
+                if p == NULL:
                     return False
-                p = self._put_item(out, part, item, p, end)
-                records[0] += 1
             else:
                 p = skip_value(start, end)
-            if p == NULL:
-                raise MalformedInput("an array that is expanded is not JSON")
+                if p == NULL:
+                    raise MalformedInput("an array that is expanded is not JSON")
             item += 1
             p = skip_space(p, end)
             if p < end and p[0] == c",":
                 p = skip_space(p + 1, end)
         return True
 
+    cdef bint _is_numbered(self, int slot) except -1:
+        """Whether an object is what PHP writes for an array with gaps: all its keys are numbers."""
+        cdef Members members = self.paths.members_of(slot)
+        cdef Py_ssize_t i, j
+        for i in range(members.count):
+            for j in range(members.items[i].key_len):
+                if not c"0" <= members.items[i].key[j] <= c"9":
+                    return False
+            if not members.items[i].key_len:
+                return False
+        return members.count > 0
+
+    cdef bint _put_numbered(self, Buffer out, const Part* part, int* records) except -1:
+        """Write a record for each object that an object with numbers for keys holds."""
+        cdef Members members = self.paths.members_of(part.each)
+        cdef Slot value
+        cdef Py_ssize_t i
+        members.skip_repeated()
+        for i in range(members.count):
+            value_of(members.items + i, &value)
+            if value.first != c"{" or members.items[i].is_repeated:
+                continue
+            if self._put_item(out, part, <int>i, value.ptr, members.items[i].end, records) == NULL:
+                return False
+        return True
+
     cdef const char* _put_item(
-        self, Buffer out, const Part* part, int item, const char* p, const char* end
+        self, Buffer out, const Part* part, int item, const char* p, const char* end, int* records
     ) except? NULL:
-        cdef const char* stop = self.paths.load_item(p, end)
-        if stop == NULL:
+        """Write the record of one item; returns the place past it, NULL when there are too many."""
+        cdef const char* stop
+        if item >= MAX_ITEMS or out.size > MAX_EXPANDED:
             return NULL
+        stop = self.paths.load_item(p, end)
+        if stop == NULL:
+            raise MalformedInput("an array that is expanded is not JSON")
         self.values.begin_item(item)
-        self._put_record(out, part.shape)
+        records[0] += self._put_record(out, part.shape)
         self.values.end_items()
         self.paths.forget_item()
         return stop

@@ -48,6 +48,7 @@ cdef class Values:
     cdef int _put_join(self, const Node* node, Buffer out) except -1
     cdef int _strip_quotes(self, Buffer out, Py_ssize_t start) except -1
     cdef int _put_lookup(self, const Node* node, Buffer out) except -1
+    cdef bytes json_of(self, const Node* node)
     cdef bint has(self, const Node* node) except -1
     cdef bint holds(self, const Test* test) except -1
     cdef bint _has_members(self, const Test* test) except -1

@@ -12,8 +12,8 @@ from fastmap._code cimport (
 )
 from fastmap._compare cimport compares
 from fastmap._convert cimport (
-    TAKES_JSON, TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, is_blank,
-    is_hollow, is_json_text, is_string, put_boolean, put_ip, put_json, put_json_text, put_number,
+    TAKES_JSON, TO_BOOLEAN, TO_ID, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, is_blank,
+    is_hollow, is_json_text, is_string, put_boolean, put_id, put_ip, put_json, put_json_text, put_number,
     put_string, put_unique_id, text_of,
 )
 from fastmap._members cimport Members, value_of
@@ -133,6 +133,8 @@ cdef class Values:
             done = put_string(out, slot, node.flags, node.none_of, node.one_of)
         elif node.convert == TO_JSON:
             return put_json(out, slot, node.flags)
+        elif node.convert == TO_ID:
+            done = put_id(out, slot, node.flags, node.none_of)
         elif node.convert == TO_NUMBER:
             done = put_number(out, slot)
         elif node.convert == TO_BOOLEAN:
@@ -245,6 +247,15 @@ cdef class Values:
                     and memcmp(members.items[i].key, <const char*>wanted, len(wanted)) == 0:
                 value_of(&members.items[i], &found)
         return put_json(out, &found, node.flags)
+
+    cdef bytes json_of(self, const Node* node):
+        """Return the JSON of an expression's value, "" when it has none."""
+        cdef Py_ssize_t mark = self.scratch.size
+        cdef bytes text = b""
+        if self.put(node, self.scratch):
+            text = self.scratch.data[mark:self.scratch.size]
+        self.scratch.size = mark
+        return text
 
     cdef bint has(self, const Node* node) except -1:
         cdef Py_ssize_t mark = self.scratch.size

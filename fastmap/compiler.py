@@ -50,6 +50,7 @@ from fastmap.spec import (
     Filled,
     First,
     Has,
+    Id,
     If,
     Ip,
     IsObject,
@@ -217,7 +218,8 @@ class _Compiler:
             output=record.output,
             shape=self._shape(record.body),
             when=when,
-            each=-1 if record.each is None else self._slot(record.each),
+            each=self._listed(record.each) if isinstance(record.each, Path) else -1,
+            each_of=-1 if isinstance(record.each, Path | None) else self._node(record.each),
         )
 
     def _test(self, condition: Condition) -> int:
@@ -380,7 +382,7 @@ class _Compiler:
 
     def _join_part(self, part: str | Value) -> int:
         if isinstance(part, Value):
-            if not isinstance(part.convert, String):
+            if not isinstance(part.convert, String | Id) or part.convert == Id(several=True):
                 raise SpecError("the values of a Join must be strings")
             return self._node(part)
         inside = _json(part)[1:-1]
@@ -505,6 +507,8 @@ def _flags(convert: Conversion) -> int:
             return (0 if null else Flag.SKIP_NULL) | (0 if falsy else Flag.SKIP_FALSY)
         case String(empty=True):
             return Flag.KEEP_EMPTY
+        case Id(several=True):
+            return Flag.SEVERAL
         case Derived(derivation) if derivation.takes_json:
             return Flag.TAKES_JSON
         case _:
@@ -520,4 +524,5 @@ _CONVERSIONS: dict[type, Convert] = {
     UniqueId: Convert.UNIQUE_ID,
     Ip: Convert.IP,
     Derived: Convert.DERIVED,
+    Id: Convert.ID,
 }

@@ -51,6 +51,7 @@ class Convert(IntEnum):
     UNIQUE_ID = 5
     IP = 6
     DERIVED = 7
+    ID = 8
 
 
 class Flag(IntEnum):
@@ -60,6 +61,7 @@ class Flag(IntEnum):
     SKIP_NULL = 2
     SKIP_FALSY = 4
     TAKES_JSON = 8
+    SEVERAL = 16
 
 
 class OpKind(IntEnum):
@@ -173,12 +175,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One record: where it goes, what it is, when, and for each item of which slot."""
+    """One record: where it goes, what it is, when, and for each item of which slot or node."""
 
     output: int
     shape: int
     when: int
     each: int
+    each_of: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ out.
                  reject   (condition, reason): where it holds, the event is rejected
                  records  Record
                             when  conditions under which it is written
-                            each  an array: one record for each object in it
+                            each  an array: one record for each object in it, or for each value
                             body  Object
                                     layers  Fields (key -> expression or Object)
                                             | Spread (an object's members)
@@ -49,6 +49,7 @@ __all__ = [
     "Filled",
     "First",
     "Has",
+    "Id",
     "If",
     "Ip",
     "IsObject",
@@ -114,6 +115,21 @@ class String:
     empty: bool = False
     none_of: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """Who or what something is, as a string; a number becomes its shortest digits.
+
+    So 55520.0 and 5.552E4 are 55520.  True, false and objects are no ids; a list of one item is
+    that item.
+
+    :param none_of: as in ``String``.
+    :param several: whether a list may be several ids: the list of those in it.
+    """
+
+    none_of: tuple[str, ...] = ()
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +199,7 @@ class Derived:
     output: int
 
 
-Conversion: TypeAlias = Json | String | Number | Boolean | Time | UniqueId | Ip | Derived
+Conversion: TypeAlias = Json | String | Id | Number | Boolean | Time | UniqueId | Ip | Derived
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,15 +446,18 @@ Condition: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record, or one for each object of an array.
+    """One record, or several.
 
     :param output: index of the buffer it is written to.
+    :param each: a path to an array: one record for each object in it.  An object alone is an array
+        of one, unless all its keys are numbers: so PHP writes an array with gaps.  Or an
+        expression: one record for each item of the list that it gives, or for its one value.
     """
 
     output: int
     body: Object
     when: tuple[Condition, ...] = ()
-    each: Path | None = None
+    each: "Path | Expression | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fastmap import MalformedInput, fold, is_utf8, parts, without_lone_surrogates
+from fastmap.texts import plain_number
 from gateway.errors import RequestError
 
 __all__ = [
@@ -22,12 +23,15 @@ __all__ = [
     "decode",
     "decode_event",
     "encode",
+    "id_text",
     "merge_objects",
     "plain_text",
 ]
 
 MAX_EVENTS = 10_000
 """Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
+
+_NUMERIC = [bytes([byte]) for byte in b"-0123456789"]
 
 NOTHING = msgspec.Raw(b"")
 """A raw member that is absent; only this very object is left out when an event is encoded."""
@@ -190,6 +194,20 @@ def plain_text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else None
+
+
+def id_text(value: object) -> str | None:
+    """Return the text of an id, as mappings read it: 55520.0 is 55520; true and false are none."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, msgspec.Raw):
+        try:
+            given = _decode_list(value) if bytes(value)[:1] == b"[" else [value]
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if len(given) == 1 and bytes(given[0])[:1] in _NUMERIC:
+            return plain_number(bytes(given[0]).decode())
+    return None if isinstance(value, bool) else plain_text(value)
 
 
 def _decode(body: bytes) -> Received:

@@ -127,6 +127,10 @@ class Pipeline:
         counts += [
             (self._telemetry.events_rejected.labels("", fault), 1) for fault in mapped.nobodys
         ]
+        counts += [
+            (self._telemetry.events_skipped.labels(*left_out), amount)
+            for left_out, amount in mapped.skipped.items()
+        ]
         del records
         await self._keep(mapped.entries, mapped.dead, hold, counts)
         return mapped.verdict

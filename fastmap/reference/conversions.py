@@ -19,6 +19,7 @@ from fastmap.reference.values import (
     is_number,
     text_of,
 )
+from fastmap.texts import plain_number
 
 __all__ = ["Moment", "convert"]
 
@@ -49,6 +50,8 @@ def convert(value: JsonValue, to: spec.Conversion, moment: Moment) -> JsonValue 
             return _to_ip(value)
         case spec.Derived():
             return _to_derived(value, to)
+        case spec.Id():
+            return _to_id(value, to)
         case _:
             return _from_scalar(value, to, moment)
 
@@ -97,6 +100,25 @@ def _to_string(value: JsonValue, to: spec.String) -> JsonValue | Nothing:
     if to.one_of and text not in to.one_of:
         return Nothing("none of the texts that are values")
     return text
+
+
+def _to_id(value: JsonValue, to: spec.Id) -> JsonValue | Nothing:
+    items = value if isinstance(value, list) else [value]
+    if len(items) > 1 and not to.several:
+        return Nothing("a list")
+    read = [_to_one_id(item, to) for item in items]
+    ids = [one for one in read if not isinstance(one, Nothing)]
+    if len(ids) > 1:
+        return ids
+    return ids[0] if ids else (read[0] if len(read) == 1 else Nothing("a list without an id"))
+
+
+def _to_one_id(value: JsonValue, to: spec.Id) -> JsonValue | Nothing:
+    if isinstance(value, Numeral):
+        value = plain_number(value.digits)
+    if not isinstance(value, str):
+        return Nothing("neither a text nor a number")
+    return _to_string(value, spec.String(none_of=to.none_of))
 
 
 def _is_word(text: str, words: tuple[str, ...]) -> bool:

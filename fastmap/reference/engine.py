@@ -1,7 +1,9 @@
 """Running a mapping over decoded inputs, noting what becomes of each value."""
 
 import json
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -74,6 +76,14 @@ def run(
     return _Run(roots, Moment(received_ms, skew_ms)).choose(choice)
 
 
+def _objects_of(value: JsonValue | Nothing) -> Sequence[JsonValue | Nothing]:
+    """Return the items of an array that are objects, ``Nothing`` in place of the others."""
+    items = value if isinstance(value, list) else [value]
+    if isinstance(value, dict) and value and all(re.fullmatch("[0-9]+", key) for key in value):
+        items = list(value.values())
+    return [item if isinstance(item, dict) else ABSENT for item in items]
+
+
 class _Rejected(Exception):
     """Carries the reason."""
 
@@ -129,14 +139,18 @@ class _Run:
                 continue
             if record.each is None:
                 self.write(record)
+            elif isinstance(record.each, spec.Path):
+                self.write_each(record, _objects_of(self.at(record.each)))
             else:
-                self.write_each(record, self.at(record.each))
+                found = self.evaluate(record.each)
+                items = [] if isinstance(found, Nothing) else found
+                self.write_each(record, items if isinstance(items, list) else [items])
 
-    def write_each(self, record: spec.Record, array: JsonValue | Nothing) -> None:
-        """Write a record for each object of an array; an object alone is an array of one."""
+    def write_each(self, record: spec.Record, items: Sequence[JsonValue | Nothing]) -> None:
+        """Write a record for each item that is something."""
         of_event = self.moment, self.counted
-        for number, item in enumerate(array if isinstance(array, list) else [array]):
-            if not isinstance(item, dict):
+        for number, item in enumerate(items):
+            if isinstance(item, Nothing):
                 continue
             if number >= _MAX_ITEMS:
                 raise _Rejected("too_many_items")

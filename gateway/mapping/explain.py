@@ -16,6 +16,7 @@ _MAX_SHOWN = 60  # characters of a value
 _NAMES = {root: name for name, root in ROOTS.items()}
 _CONVERSIONS: dict[type[object], str] = {
     spec.String: "as a text",
+    spec.Id: "as a text",
     spec.Number: "as a number",
     spec.Boolean: "as true or false",
     spec.UniqueId: "as a unique id",
@@ -127,6 +128,8 @@ def _place(note: Note) -> str:
 def _path(path: spec.Path) -> str:
     if path.root == "client_ip":
         return "the client's address"
+    if path == spec.Path(spec.ITEM):
+        return "the value that the record is for"
     root = "item" if path.root == spec.ITEM else f"$.{_NAMES.get(path.root, path.root)}"
     return root + "".join(map(_step, path.keys))
 

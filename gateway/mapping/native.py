@@ -5,7 +5,8 @@ which it refuses.  In return it asks for a time, an id and somebody's id, and lo
 address by the sender's, which is the gateway's.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import fastmap
@@ -13,6 +14,7 @@ from fastmap import spec
 from gateway.config import DestinationConfig, IpPolicy
 from gateway.mapping.actions.common import ENDPOINTS, ENGAGE, GROUPS, IMPORT, forbidden
 from gateway.mapping.objects import Members
+from gateway.mapping.plans import SIMPLIFIED, SKIPPED
 from gateway.policy.addresses import limited
 from gateway.records import (
     FAULTS,
@@ -148,15 +150,25 @@ def _update(output: int, ids: Sequence[str], reason: str, policy: IpPolicy) -> s
     )
 
 
+def _left_out(config: DestinationConfig) -> Iterator[tuple[spec.Condition, str]]:
+    """Give the conditions for leaving out events that the project takes no notice of.
+
+    /import refuses them, and Mixpanel links ids by the other events, which have both.
+    """
+    if config.identity == "simplified":
+        yield spec.Some(tuple(map(_is_event, _COMMANDS))), SIMPLIFIED
+
+
 class _Plans:
     """How the records of one endpoint are completed.
 
     :param mapping: what is compiled; without its demands it completes what is rejected as well.
+    :param skip: conditions for leaving a record out, each with its reason.
     """
 
-    def __init__(self, mapping: spec.Mapping) -> None:
+    def __init__(self, mapping: spec.Mapping, *skip: tuple[spec.Condition, str]) -> None:
         self.output = mapping.records[0].output
-        self.complete = fastmap.compile(mapping)
+        self.complete = fastmap.compile(spec.Choice(((None, mapping),), skip))
         self.anything = fastmap.compile(spec.Mapping(mapping.inputs, mapping.records))
 
 
@@ -169,7 +181,7 @@ class _Project:
         self.name = config.name
         self.ip = ip = config.mixpanel_sdks.ip
         self.plans: dict[Endpoint, _Plans] = {
-            "import": _Plans(_event(ip)),
+            "import": _Plans(_event(ip), *_left_out(config)),
             "engage": _Plans(_update(ENGAGE, ("$distinct_id",), "missing_distinct_id", ip)),
             "groups": _Plans(_update(GROUPS, ("$group_key", "$group_id"), "missing_group", ip)),
         }
@@ -187,11 +199,14 @@ class NativeMapped(NamedTuple):
     """What is to be made durable for one request, and what is said of it.
 
     :param nobodys: what is wrong with the records that no destination is known of.
+    :param skipped: how many records are left out, by destination and reason, although nothing is
+        wrong with them; whoever sent them is told that they were taken.
     """
 
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
     nobodys: Sequence[str]
+    skipped: Mapping[tuple[str, str], int]
     verdict: Verdict
 
 
@@ -230,6 +245,7 @@ class NativeMapper:
         dead: list[DeadLetter] = []
         nobodys: list[str] = []
         problems: list[Problem] = []
+        skipped: Counter[tuple[str, str]] = Counter()
         forced = None if destination is None else self._projects[destination]
         project: _Project | None
         for index, record in enumerate(records):
@@ -245,7 +261,9 @@ class NativeMapper:
             record.client_ip = project.client_ip
             plans = project.plans[endpoint]
             fault = record.fault or _complete(plans, record, project.buffers, received_ms)
-            if fault:
+            if fault in SKIPPED:
+                skipped[project.name, fault] += 1
+            elif fault:
                 problems.append(Problem(index, fault, insert_id_of(record)))
                 letter = self._as_sent(plans, record, received_ms)
                 dead.append(_letter(Queue(project.name, endpoint), fault, letter))
@@ -256,7 +274,7 @@ class NativeMapper:
             if (count := buffer.records)
         ]
         verdict = Verdict(len(records) - len(problems), problems)
-        return NativeMapped(entries, dead, nobodys, verdict)
+        return NativeMapped(entries, dead, nobodys, skipped, verdict)
 
     def _as_sent(self, plans: _Plans, record: Record, received_ms: int) -> bytes:
         """Return a record as it would be sent once what is wrong with it is mended."""
@@ -274,7 +292,7 @@ class NativeMapper:
 def _complete(
     plans: _Plans, record: Record, buffers: Sequence[fastmap.Buffer], received_ms: int
 ) -> str:
-    """Write a record; return what is wrong with it, "" when nothing is."""
+    """Write a record; return why it is not written, "" when it is."""
     if len(memoryview(record.text)) >= MAX_RECORD_BYTES:
         return "too_large"
     try:

@@ -14,12 +14,22 @@ from gateway.mapping.fql import simplify, types_named
 from gateway.mapping.integrations import NAMES, keeper
 from gateway.mapping.subscriptions import Subscription, subscriptions_of
 
-__all__ = ["EMPTY", "MALFORMED", "SKIPPED", "UNMATCHED", "Plans", "choices", "compile_plans"]
+__all__ = [
+    "EMPTY",
+    "MALFORMED",
+    "SIMPLIFIED",
+    "SKIPPED",
+    "UNMATCHED",
+    "Plans",
+    "choices",
+    "compile_plans",
+]
 
 UNMATCHED = "no_subscription"
 EMPTY = "empty"
 MALFORMED = "malformed"
-SKIPPED = frozenset({"integrations", "simplified_identity", UNMATCHED, EMPTY})
+SIMPLIFIED = "simplified_identity"
+SKIPPED = frozenset({"integrations", SIMPLIFIED, UNMATCHED, EMPTY})
 """Reasons for which nothing is made of an event although nothing is wrong with it."""
 
 
@@ -119,7 +129,7 @@ def _ignored(
         return []
     matched = spec.Some(tuple(condition or every for condition, _ in cases))
     only = spec.Every((matched, spec.Not(spec.Some(tuple(active)))))
-    return [(only, "simplified_identity")]
+    return [(only, SIMPLIFIED)]
 
 
 def _kept_away(name: str) -> spec.Condition:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from gateway.config import IpPolicy, SourceConfig
-from gateway.events import MEMBERS, NOTHING, Event, Received, plain_text
+from gateway.events import MEMBERS, NOTHING, Event, Received, id_text, plain_text
 from gateway.policy.addresses import limited, stricter
 from gateway.policy.members import (
     Removal,
@@ -111,7 +111,7 @@ class SourcePolicy:
 
     def _id(self, value: object) -> str | None:
         """Return an id as the mapping reads it."""
-        text = plain_text(value)
+        text = id_text(value)
         return None if text is None or text.strip().lower() in self._nobody else text
 
     def reason_against_name(self, name: str | None) -> str | None:
@@ -177,7 +177,7 @@ class SourcePolicy:
 
 def _forget_user(event: Event, removals: list[Removal]) -> None:
     if event.user_id is not None:
-        if plain_text(event.anonymous_id) == plain_text(event.user_id):
+        if id_text(event.anonymous_id) == id_text(event.user_id):
             event.anonymous_id = None
         event.user_id = None
         removals.append(Removal("userId", "identifying"))

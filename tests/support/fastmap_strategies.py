@@ -213,6 +213,9 @@ _JSONS = (spec.Json(), spec.Json(null=False), spec.Json(falsy=False))
 _CONVERSIONS: tuple[spec.Conversion, ...] = (
     *_JSONS,
     *_STRINGS,
+    spec.Id(),
+    spec.Id(none_of=_WORDS),
+    spec.Id(several=True),
     spec.Number(),
     spec.Boolean(),
     spec.Time(),
@@ -256,7 +259,9 @@ def _record(dice: Dice) -> spec.Record:
         dice.roll(OUTPUTS),
         _body(dice, 1, is_each=is_each),
         tuple(_condition(dice, 1) for _ in range(conditions)),
-        _path(dice, is_each=False) if is_each else None,
+        (_expression(dice, 1) if dice.chance(30) else _path(dice, is_each=False))
+        if is_each
+        else None,
     )
 
 

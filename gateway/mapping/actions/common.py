@@ -63,7 +63,7 @@ def forbidden() -> tuple[str, ...]:
 
 def id_of(fields: Fields, name: str) -> spec.Expression:
     """Return a user's or device's id."""
-    return fields.value(name, spec.String(none_of=forbidden()))
+    return fields.value(name, spec.Id(none_of=forbidden()))
 
 
 def distinct_id(fields: Fields, settings: Settings) -> spec.Expression:

@@ -112,6 +112,8 @@ def _typed(fields: Fields, name: str, rule: FieldRule, settings: Settings) -> Me
             value = insert_id(fields)
         case "id":
             value = id_of(fields, name)
+        case "ids":
+            value = fields.value(name, spec.Id(several=True))
         case simple if "." in name:
             field, _, member = name.partition(".")
             value = fields.object(field).member(member, _SIMPLE[simple], name)

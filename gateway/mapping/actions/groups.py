@@ -8,14 +8,18 @@ from gateway.mapping.profile import load_fields
 
 __all__ = ["group_identify_user"]
 
+_IDS = spec.Id(several=True)
+
 
 def group_identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
-    """Map the traits of a group to properties of its profile."""
+    """Map the traits of a group to properties of its profile, or of each of several groups."""
     reserved = load_fields().reserved
     traits = fields.object("traits")
-    group_id = fields.value("group_id", spec.String())
     default_key = spec.Const(settings.group_key or "$group_id")
     key = spec.First((fields.value("group_key", spec.String()), default_key))
+    # A trait named like the group key is the id, unless it is empty or can be none.
+    trait_id = spec.Converted(traits.member_called(key), _IDS, "group_id")
+    ids = spec.First((trait_id, fields.value("group_id", _IDS)))
     omit = reserved["group"]
     mapped: Members = (("$name", trait(fields, "name")),)
     if settings.constants.group_created:
@@ -25,14 +29,13 @@ def group_identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
     members: Members = (
         ("$token", spec.Const(settings.token)),
         ("$group_key", key),
-        # A trait named like the group key is the id, unless it is empty.
-        ("$group_id", spec.First((traits.member_called(key), group_id))),
+        ("$group_id", spec.Value(spec.Path(spec.ITEM), spec.Id())),
         ("$set", properties),
     )
     return spec.Mapping(
         inputs=INPUTS,
-        require=((group_id, "missing_group_id"),),
+        require=((ids, "missing_group_id"),),
         records=(
-            spec.Record(GROUPS, spec.Object((spec.Fields(members),)), when=(traits.exists(),)),
+            spec.Record(GROUPS, spec.Object((spec.Fields(members),)), (traits.exists(),), each=ids),
         ),
     )
