@@ -1,11 +1,14 @@
 """How dead letters look at a terminal."""
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from gateway.dead_letters.model import Letter, Problem, Replayed
 from gateway.spool.dead_letters import Group
@@ -17,29 +20,30 @@ _EXAMPLES = 10
 
 def show_groups(groups: Iterable[Group], *, to_stderr: bool = False) -> None:
     """Print counts by cause."""
-    table = _table("destination", "endpoint", "kind", "reason", "letters", "size", "oldest")
-    table.columns[4].justify = table.columns[5].justify = "right"
-    for each in ("newest", "example"):
-        table.add_column(each, overflow="fold")
+    file = sys.stderr if to_stderr else sys.stdout
+    rows = [("letters", "reason", "kind", "destination/endpoint", "size")]
+    notes = [""]
     for group in groups:
-        table.add_row(
-            *(group.destination, group.endpoint or "-", group.kind, group.reason),
-            *(str(group.letters), _size(group.bytes), _time(group.oldest_ms)),
-            *(_time(group.newest_ms), _plain(group.example)),
-        )
-    _console(to_stderr=to_stderr).print(table)
+        place = f"{group.destination}/{group.endpoint or '-'}"
+        count, size = str(group.letters), _size(group.bytes)
+        rows.append((count, group.reason, group.kind, place, size))
+        span = f"{_time(group.oldest_ms)} to {_time(group.newest_ms)}"
+        notes.append(f"{span}  {_plain(group.example)}")
+    for row, note in zip(_aligned(rows, right=1), notes, strict=True):
+        print(row, file=file)
+        if note:
+            print(_folded(note, file), file=file)
 
 
-def show_letters(letters: Iterable[Letter], *, has_header: bool) -> None:
+def show_letters(letters: Sequence[Letter], *, has_header: bool) -> None:
     """Print one line a letter, without what it holds."""
-    if has_header:
-        print(f"{'id':>8}  {'created':24}  destination/endpoint  kind  reason  detail")
+    rows = [("id", "created", "destination/endpoint", "kind", "reason", "detail")]
     for letter in letters:
         place = f"{letter.destination}/{letter.endpoint or '-'}"
-        print(
-            f"{letter.id:>8}  {letter.created:24}  {place}  {letter.kind}  {letter.reason}  "
-            f"{_plain(letter.detail)}"
-        )
+        about = (letter.kind, letter.reason, _plain(letter.detail))
+        rows.append((str(letter.id), letter.created, place, *about))
+    for row in _aligned(rows, right=1)[0 if has_header else 1 :]:
+        print(row)
 
 
 def show_problems(problems: Sequence[Problem]) -> None:
@@ -47,13 +51,17 @@ def show_problems(problems: Sequence[Problem]) -> None:
     by_reason: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
         by_reason.setdefault((problem.destination, problem.reason), []).append(problem)
-    table = _table("stays", "destination", "reason", "why", "ids")
-    for (destination, reason), same in by_reason.items():
+    if not by_reason:
+        return
+    rows = [("stays", "reason", "destination")]
+    rows += [(str(len(same)), reason, name) for (name, reason), same in by_reason.items()]
+    header, *lines = _aligned(rows, right=1)
+    print(header, file=sys.stderr)
+    for line, same in zip(lines, by_reason.values(), strict=True):
         ids = ", ".join(str(each.id) for each in same[:_EXAMPLES])
         more = ", ..." if len(same) > _EXAMPLES else ""
-        table.add_row(str(len(same)), destination, reason, _plain(same[0].detail), ids + more)
-    if by_reason:
-        _console(to_stderr=True).print(table)
+        print(line, file=sys.stderr)
+        print(_folded(f"{_plain(same[0].detail)} ({ids}{more})", sys.stderr), file=sys.stderr)
 
 
 def show_would(would: Sequence[Replayed], total: int) -> None:
@@ -73,22 +81,31 @@ def progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=_console(to_stderr=True),
+        console=Console(stderr=True, markup=False, highlight=False),
     )
 
 
-def _console(*, to_stderr: bool) -> Console:
-    console = Console(stderr=to_stderr, markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # nothing is cut or folded in a file
-    return console
+def _aligned(rows: Sequence[Sequence[str]], *, right: int) -> list[str]:
+    """Return a line for each row; nothing is ever cut, however narrow the terminal is.
+
+    :param right: so many columns, the first ones, hold numbers.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i < right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table
+def _folded(text: str, file: TextIO) -> str:
+    """Return what belongs to the line above: indented, and folded where a terminal ends."""
+    if not file.isatty():
+        return f"    {text}"
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    ")
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,151 @@
+"""What all commands have in common: help, completion, mistyped names, and how soon they answer."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gateway.cli import COMMANDS
+from gateway.cli.dead_letters.tables import show_groups, show_letters
+from gateway.dead_letters.model import Letter
+from gateway.spool.dead_letters import Group
+
+_WITH_COMMANDS = {"dead-letters": ("list", "show", "replay", "export", "purge")}
+
+EVERY_COMMAND = [
+    *[(name,) for name in COMMANDS],
+    *[(name, inner) for name, inners in _WITH_COMMANDS.items() for inner in inners],
+]
+
+
+def _gateway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80", **environ},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [(), *EVERY_COMMAND], ids=" ".join)
+def test_help_of_every_command_fits_a_terminal(command: tuple[str, ...], option: str) -> None:
+    shown = _gateway(*command, option)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    assert lines[0].startswith(" ".join(["Usage: gateway", *command]))
+    assert all(len(line) <= 80 for line in lines)
+    assert not any("…" in line or "..." in line.replace("[ARGS]...", "") for line in lines)
+
+
+def test_paragraphs_of_help_are_folded_once() -> None:
+    lines = _gateway("map", "--help").stdout.splitlines()
+    paragraph = lines[lines.index("") + 1 :]
+    paragraph = paragraph[: paragraph.index("Arguments:")]
+    followed = [
+        (line, after.split()[0])
+        for line, after in zip(paragraph, paragraph[1:], strict=False)
+        if line and after
+    ]
+    assert all(len(f"{line} {word}") > 78 for line, word in followed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("rum",), "'run'"),
+        (("chekc",), "'check'"),
+        (("dead-leters",), "'dead-letters'"),
+        (("dead-letters", "lst"), "'list'"),
+        (("run", "--sandbx"), "--sandbox"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_what_may_be_meant(
+    typed: tuple[str, ...], meant: str
+) -> None:
+    shown = _gateway(*typed)
+    assert shown.returncode == 2
+    assert meant in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("gateway dead", {"dead-letters"}),
+        ("gateway dead-letters ", set(_WITH_COMMANDS["dead-letters"])),
+        ("gateway run --san", {"--sandbox", "--sandbox-port"}),
+        ("gateway dead-letters list --kind ", {"event", "record"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_values(words: str, found: set[str]) -> None:
+    shown = _gateway(
+        _GATEWAY_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
+    )
+    assert found <= set(shown.stdout.split())
+
+
+def test_completion_can_be_shown() -> None:
+    shown = _gateway("--show-completion", "bash")
+    assert "complete -o default -F" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["chekc"]])
+def test_what_needs_no_command_imports_none(arguments: list[str]) -> None:
+    program = (
+        "import sys; from gateway import cli; sys.argv = ['gateway', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'aiohttp', 'prometheus_client', 'fastmap', 'gateway.app'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert shown.stderr.splitlines()[-1] == "[]"
+
+
+def test_counts_of_dead_letters_are_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    example = "an event without a name; " * 10
+    group = Group(
+        destination="d" * 64,
+        endpoint="",
+        kind="event",
+        reason="missing_event_name_or_another_long_reason",
+        letters=1_234_567,
+        bytes=5 * 1024**3,
+        oldest_ms=1_700_000_000_000,
+        newest_ms=1_800_000_000_000,
+        example=example,
+    )
+    show_groups([group])
+    shown = capsys.readouterr().out
+    for part in (group.reason, group.destination, "1234567", "5.0 GiB", example.strip()):
+        assert part in shown
+    assert "2023-11-14 22:13:20Z to 2027-01-15 08:00:00Z" in shown
+
+
+def test_header_of_single_dead_letters_stands_above_their_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    letters = [
+        Letter(
+            id=number,
+            created="2026-01-31T12:00:00.000Z",
+            destination=destination,
+            endpoint="import",
+            kind="record",
+            reason="refused",
+            detail="why",
+        )
+        for number, destination in ((7, "a"), (1_000_000_000_007, "a-long-name"))
+    ]
+    show_letters(letters, has_header=True)
+    header, *rows = capsys.readouterr().out.splitlines()
+    for row in rows:
+        for title, value in (("kind", "record"), ("reason", "refused"), ("detail", "why")):
+            assert row.index(value) == header.index(title)
