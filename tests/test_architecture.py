@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-LEAVES = frozenset({"", "errors", "events", "config", "clock", "policy", "resolver", "telemetry"})
+LEAVES = frozenset(
+    {"", "errors", "events", "config", "clock", "policy", "readable", "resolver", "telemetry"}
+)
 """What every layer may import; "" is the package itself."""
 
 HELPERS = {"config_file": "config", "originals": "events", "records": "events"}

@@ -1,5 +1,6 @@
 """What all commands have in common: help, completion, mistyped names, and how soon they answer."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -45,9 +46,7 @@ def test_paragraphs_of_help_are_folded_once() -> None:
     paragraph = lines[lines.index("") + 1 :]
     paragraph = paragraph[: paragraph.index("Arguments:")]
     followed = [
-        (line, after.split()[0])
-        for line, after in zip(paragraph, paragraph[1:], strict=False)
-        if line and after
+        (line, after.split()[0]) for line, after in itertools.pairwise(paragraph) if line and after
     ]
     assert all(len(f"{line} {word}") > 78 for line, word in followed)
 

@@ -44,7 +44,7 @@ async def running_with_sandbox(directory: Path) -> AsyncIterator[Running]:
     log = directory / "run.log"
     command = ("run", "--sandbox", "--sandbox-port", "0")
     async with Running(*command, log=log, cwd=directory, env=FREE_PORTS) as running:
-        await running.printed(r"/records\n")
+        await running.printed(r"/records\?pretty'\n")
         yield running
 
 

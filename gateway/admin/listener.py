@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.config import AdminConfig
+from gateway.readable import readable_json
 
 __all__ = ["AdminListener", "problem"]
 
@@ -36,7 +37,9 @@ class AdminListener:
     ) -> None:
         self._config = config
         self._served = served
-        self._app = web.Application(middlewares=[self._authorize], client_max_size=max_body_bytes)
+        self._app = web.Application(
+            middlewares=[readable_json, self._authorize], client_max_size=max_body_bytes
+        )
         self._app.router.add_routes(routes)
         self._runner: web.AppRunner | None = None
 

@@ -11,6 +11,7 @@ from functools import partial
 from aiohttp import web
 
 from gateway.clock import Clock, SystemClock
+from gateway.readable import readable_json
 from gateway.sandbox import replies
 from gateway.sandbox.auth import Credentials
 from gateway.sandbox.body import (
@@ -138,7 +139,7 @@ class Sandbox:
         return self._address
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[readable_json])
         for endpoint in ENDPOINTS:
             methods = ("POST",) if endpoint == "/import" else ("POST", "GET")
             for method in methods:
