@@ -14,6 +14,8 @@ from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
 from gateway.mapping import Mapper, Remap, policies_of
+from gateway.pending import Pending
+from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import DeadLetterStore, Limits
@@ -110,6 +112,16 @@ class App:
             config.admin,
             spool=self.spool,
             dead_letters=dead_letters_of(config, letters, self.spool.letter_limits),
+            pending=Pending(
+                {place.number: self.spool.pending},
+                clock,
+                Hands(
+                    state="not_configured",
+                    status=self.delivery.status,
+                    withheld=self.delivery.withheld,
+                    hurry=self.delivery.hurry,
+                ),
+            ),
             delivery_status=self.delivery.status,
             ingest_status=self.ingest.status,
             clock=clock,

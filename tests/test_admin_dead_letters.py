@@ -15,6 +15,7 @@ from gateway.clock import SystemClock
 from gateway.config import AdminConfig, DestinationConfig, DestinationSettings, Secret
 from gateway.dead_letters import DeadLetters
 from gateway.mapping import Remap
+from gateway.pending import Pending
 from tests.support.letters import Hands, record_letter, spool_in, stored
 
 TOKEN = "token of the admin"
@@ -70,6 +71,7 @@ async def listening(
                 destinations=["mixpanel"],
                 limits=spool.letter_limits,
             ),
+            pending=Pending({0: spool.pending}, SystemClock()),
             delivery_status=dict,
             ingest_status=dict,
             clock=SystemClock(),

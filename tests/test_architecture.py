@@ -19,13 +19,19 @@ LEAVES = frozenset(
 HELPERS = {"config_file": "config", "originals": "events", "records": "events"}
 """Modules that are part of another one."""
 
-LAYERS = frozenset({"ingest", "mapping", "spool", "delivery", "dead_letters", "admin", "sandbox"})
+LAYERS = frozenset(
+    {
+        *("ingest", "mapping", "spool", "delivery", "dead_letters", "pending", "admin"),
+        "sandbox",
+    }
+)
 """None of these knows another one, but for what a spool is."""
 
-SHARED = frozenset({"gateway.spool.base", "gateway.spool.dead_letters"})
+SHARED = frozenset({"gateway.spool.base", "gateway.spool.dead_letters", "gateway.spool.pending"})
 
-BESIDES = frozenset({("admin", "dead_letters")})
-"""The admin port serves what operators do with dead letters."""
+BESIDES = frozenset({("admin", "dead_letters"), ("admin", "pending"), ("pending", "dead_letters")})
+"""The admin port serves what operators do with dead letters and pending records; these are shown
+alike."""
 
 COMPOSITION = frozenset({"__main__", "app", "cli", "pipeline", "process", "workers"})
 """These put the layers together; nothing else imports them."""

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from gateway.admin.dead_letters import DeadLetterPages
 from gateway.admin.listener import AdminListener, problem
+from gateway.admin.operator_pages import MAX_BODY_BYTES
 from gateway.admin.sums import sum_metrics, sum_statuses
 from gateway.config import AdminConfig
 
@@ -69,8 +69,8 @@ class FleetAdmin:
             config,
             pages,
             served="/livez /readyz /statusz /metrics /workers, and of each worker "
-            "/workers/NAME/statusz /workers/NAME/metrics /workers/NAME/dead-letters",
-            max_body_bytes=DeadLetterPages.MAX_BODY_BYTES,
+            "/workers/NAME/statusz .../metrics .../dead-letters .../pending",
+            max_body_bytes=MAX_BODY_BYTES,
         )
 
     async def start(self) -> None:

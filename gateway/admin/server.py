@@ -9,9 +9,12 @@ from aiohttp import web
 from gateway import __version__
 from gateway.admin.dead_letters import DeadLetterPages
 from gateway.admin.listener import AdminListener
+from gateway.admin.operator_pages import MAX_BODY_BYTES, OperatorPages
+from gateway.admin.pending import PendingPages
 from gateway.clock import Clock
 from gateway.config import AdminConfig
 from gateway.dead_letters import DeadLetters
+from gateway.pending import Pending
 from gateway.spool.base import Ledger, Spool
 from gateway.spool.dead_letters import Kept
 from gateway.telemetry import Telemetry
@@ -32,6 +35,7 @@ class AdminServer:
         *,
         spool: Spool,
         dead_letters: DeadLetters,
+        pending: Pending,
         delivery_status: Callable[[], Mapping[str, Any]],
         ingest_status: Callable[[], Mapping[str, Any]],
         clock: Clock,
@@ -45,18 +49,20 @@ class AdminServer:
         self._telemetry = telemetry
         self._started_ms = clock.now_ms()
         self._draining = False
-        letters = DeadLetterPages(dead_letters, config)
+        operators = OperatorPages(config)
         pages = [
             web.get("/livez", self._livez),
             web.get("/readyz", self._readyz),
             web.get("/statusz", self._statusz),
             web.get("/metrics", self._metrics),
+            *DeadLetterPages(dead_letters).routes(operators),
+            *PendingPages(pending).routes(operators),
         ]
         self._listener = AdminListener(
             config,
-            [*pages, *letters.routes()],
-            served="/livez /readyz /statusz /metrics /dead-letters",
-            max_body_bytes=letters.MAX_BODY_BYTES,
+            pages,
+            served="/livez /readyz /statusz /metrics /dead-letters /pending",
+            max_body_bytes=MAX_BODY_BYTES,
         )
 
     async def start(self, path: Path | None = None) -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "dead-letters": Command(
         "gateway.cli.dead_letters", "dead_letters", "What could not be delivered, and why."
     ),
+    "pending": Command("gateway.cli.pending", "pending", "What waits for delivery, and for what."),
     "send": Command("gateway.cli.send", "send", "Send one event to a running gateway."),
     "sandbox": Command("gateway.cli.sandbox", "sandbox", "Run a Mixpanel stand-in on its own."),
 }

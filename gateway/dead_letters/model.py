@@ -23,6 +23,8 @@ __all__ = [
     "ReplayRequest",
     "Replayed",
     "Summary",
+    "as_json",
+    "iso",
     "letter_of",
 ]
 
@@ -168,16 +170,17 @@ def letter_of(stored: StoredDeadLetter, *, has_payload: bool = True) -> Letter:
         kind=letter.kind,
         reason=letter.reason,
         detail=letter.detail,
-        created=_iso(stored.created_ms),
+        created=iso(stored.created_ms),
         source=origin.source if origin else None,
-        received=_iso(origin.received_ms) if origin else None,
+        received=iso(origin.received_ms) if origin else None,
         skew_ms=origin.skew_ms if origin else 0,
         client_ip=origin.client_ip if origin else None,
-        payload=_as_json(letter.payload) if has_payload else _NOTHING,
+        payload=as_json(letter.payload) if has_payload else _NOTHING,
     )
 
 
-def _as_json(payload: bytes) -> Raw:
+def as_json(payload: bytes) -> Raw:
+    """Return JSON on one line; text that is no JSON as a string."""
     try:
         payload.decode()
         return Raw(msgspec.json.format(payload, indent=-1))
@@ -185,7 +188,8 @@ def _as_json(payload: bytes) -> Raw:
         return Raw(msgspec.json.encode(payload.decode("utf-8", "replace")))
 
 
-def _iso(ms: int) -> str:
+def iso(ms: int) -> str:
+    """Return a time as people write it; the number itself where no calendar has it."""
     try:
         moment = datetime.fromtimestamp(ms / 1000, UTC)
     except (ValueError, OverflowError, OSError):

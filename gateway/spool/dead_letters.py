@@ -24,6 +24,8 @@ __all__ = [
     "Limits",
     "Number",
     "Replacement",
+    "in_file",
+    "outside",
     "sum_of",
 ]
 
@@ -75,6 +77,16 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ms: int
     newest_ms: int
     example: str
+
+
+def outside(number: int, own_id: int) -> int:
+    """Return an id that says in which file it is one, by the number of the file."""
+    return number * IDS_PER_FILE + own_id
+
+
+def in_file(bound: int, number: int) -> int:
+    """Return what an id that is a bound means in a file; it may be one of another file."""
+    return max(0, bound - number * IDS_PER_FILE)
 
 
 def sum_of(one: Group, other: Group) -> Group:

@@ -18,6 +18,8 @@ from gateway.spool.dead_letters import (
     Group,
     Kept,
     Replacement,
+    in_file,
+    outside,
     sum_of,
 )
 
@@ -45,7 +47,7 @@ class SeveralDeadLetters:
         letters: list[StoredDeadLetter] = []
         size = 0
         for number, own in self._asked(wanted, after):
-            start = _in_file(after, number)
+            start = in_file(after, number)
             while len(letters) < limit:
                 found = await self._stores[number].page(
                     own, after=start, limit=limit - len(letters), max_bytes=max_bytes - size
@@ -56,7 +58,7 @@ class SeveralDeadLetters:
                 if letters and size > max_bytes:
                     return letters
                 start = found[-1].id
-                letters += [replace(each, id=_outside(number, each.id)) for each in found]
+                letters += [replace(each, id=outside(number, each.id)) for each in found]
         return letters
 
     async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
@@ -67,9 +69,9 @@ class SeveralDeadLetters:
         ids: list[int] = []
         for number, own in self._asked(wanted, after):
             found = await self._stores[number].ids(
-                own, after=_in_file(after, number), limit=limit - len(ids)
+                own, after=in_file(after, number), limit=limit - len(ids)
             )
-            ids += [_outside(number, each) for each in found]
+            ids += [outside(number, each) for each in found]
         return ids
 
     async def groups(self, wanted: Filter) -> list[Group]:
@@ -91,7 +93,7 @@ class SeveralDeadLetters:
         """
         for number, store in reversed(self._stores.items()):
             if newest := await store.newest_id():
-                return _outside(number, newest)
+                return outside(number, newest)
         return 0
 
     async def replay(self, replacements: Sequence[Replacement]) -> frozenset[int]:
@@ -107,7 +109,7 @@ class SeveralDeadLetters:
         for number, own in by_file.items():
             if number in self._stores:
                 found = await self._stores[number].replay(own)
-                taken.update(_outside(number, each) for each in found)
+                taken.update(outside(number, each) for each in found)
         return frozenset(taken)
 
     async def purge(self, ids: Collection[int]) -> int:
@@ -145,18 +147,9 @@ class SeveralDeadLetters:
                 msgspec.structs.replace(
                     wanted,
                     ids=None if ids is None else tuple(own for file, own in ids if file == number),
-                    up_to=None if up_to is None else _in_file(up_to, number),
+                    up_to=None if up_to is None else in_file(up_to, number),
                 ),
             )
             for number in self._stores
-            if after < _outside(number + 1, 0)
+            if after < outside(number + 1, 0)
         ]
-
-
-def _outside(number: int, letter_id: int) -> int:
-    return number * IDS_PER_FILE + letter_id
-
-
-def _in_file(bound: int, number: int) -> int:
-    """Return what an id that is a bound means in a file; it may be one of another file."""
-    return max(0, bound - number * IDS_PER_FILE)

@@ -1,6 +1,7 @@
 """The spool in one SQLite file a worker, as the event loop sees it.
 
-One thread writes, one reads chunks, and one reads dead letters, so that nobody waits for a search.
+One thread writes, one reads chunks, and two read what operators ask for, dead letters and pending
+records, so that nobody waits for a search.
 """
 
 import asyncio
@@ -34,9 +35,11 @@ from gateway.spool.dead_letters import Filter, Limits
 from gateway.spool.fresh import MAX_FRESH_BYTES, Fresh
 from gateway.spool.group_commit import GroupCommit
 from gateway.spool.letter_reader import LetterReader
+from gateway.spool.pending_reader import PendingReader
 from gateway.spool.reader import Reader
 from gateway.spool.reading import ReadingThread
 from gateway.spool.sqlite_letters import SqliteDeadLetters
+from gateway.spool.sqlite_pending import SqlitePending
 from gateway.spool.work import Append, SetAside
 from gateway.spool.writer import Writer
 from gateway.telemetry import Telemetry
@@ -116,6 +119,19 @@ class SqliteSpool:
             path, letter_reader, self._commits, name=f"letters-read-{name}"
         )
         self.letters = SqliteDeadLetters(letter_reader, self._letter_reading, self._commits)
+        pending_reader = PendingReader(path, connect)
+        self._pending_reading = ReadingThread(
+            path, pending_reader, self._commits, name=f"pending-read-{name}"
+        )
+        self.pending = SqlitePending(
+            *(pending_reader, self._pending_reading),
+            settle=self.settle,
+            set_damaged_aside=self._set_aside,
+            queues=self.queues,
+            health=self.health,
+            kept=lambda: self.letters.kept().values(),
+            letter_bytes=letter_bytes,
+        )
         self._is_open = False
         self._closing = asyncio.Lock()
         self._skipped: set[int] = set()  # damaged chunks, whether or not they could be moved
@@ -133,6 +149,7 @@ class SqliteSpool:
         except BaseException:
             self._reading.abandon()
             self._letter_reading.abandon()
+            self._pending_reading.abandon()
             raise
         self._is_open = True
         self.letters.start()
@@ -147,6 +164,7 @@ class SqliteSpool:
             await self._commits.drain()
             await self._reading.close()
             await self._letter_reading.close()
+            await self._pending_reading.close()
             await self._commits.close()
             self._is_open = False
 
@@ -244,6 +262,7 @@ class SqliteSpool:
         """Make the readers open the file that has taken the place of theirs (writer's thread)."""
         self._reading.release()
         self._letter_reading.release()
+        self._pending_reading.release()
 
     async def _set_aside(self, damaged: Sequence[SetAside]) -> bool:
         """Take damaged chunks out of the queues; tell whether all are."""

@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from gateway.cli.admin_port import Failed
 from gateway.cli.common import fail
-from gateway.cli.dead_letters.access import Failed, Where
+from gateway.cli.reach import Where
 from gateway.clock import SystemClock
 from gateway.mapping.preview import parse_time
 from gateway.process import run_async
@@ -32,6 +33,7 @@ __all__ = [
     "ask",
     "chosen",
     "do",
+    "time_of",
     "where",
 ]
 
@@ -106,7 +108,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def where(config: Path | None, admin: str | None, token: str | None) -> Where:
-    """Return where the dead letters are."""
+    """Return where the gateway is."""
     return Where(config, admin, token)
 
 
@@ -127,8 +129,8 @@ def chosen(
         endpoint=endpoint,
         reason=reason,
         kind=kind.value if kind else None,
-        since_ms=_time("--since", since),
-        until_ms=_time("--until", until),
+        since_ms=time_of("--since", since),
+        until_ms=time_of("--until", until),
         ids=tuple(ids) if ids else None,
     )
 
@@ -160,7 +162,8 @@ def do(work: Coroutine[Any, Any, _T]) -> _T:
         ) from None
 
 
-def _time(option: str, text: str | None) -> int | None:
+def time_of(option: str, text: str | None) -> int | None:
+    """Return a time or an age in epoch milliseconds; exits with 2 when it cannot be read."""
     if text is None:
         return None
     if age := re.fullmatch(r"(\d{1,9})([smhdw])", text):

@@ -7,9 +7,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from gateway.cli.admin_port import Failed
 from gateway.cli.common import fail, say
 from gateway.cli.dead_letters import options
-from gateway.cli.dead_letters.access import Access, Failed, access
+from gateway.cli.dead_letters.access import Access, access
 from gateway.cli.dead_letters.edits import batches, edited, read_edits
 from gateway.cli.dead_letters.tables import progress, show_groups, show_problems, show_would
 from gateway.dead_letters.model import Edit, Problem, Replayed, ReplayReport, ReplayRequest

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from gateway.cli.admin_port import Workers
 from gateway.cli.dead_letters.over_http import OverHttp
 from gateway.dead_letters.model import (
     Edit,
@@ -32,18 +33,18 @@ class SeveralOverHttp:
     """
 
     def __init__(self, workers: Mapping[int, OverHttp]) -> None:
-        self._workers = dict(sorted(workers.items()))
+        self._workers = Workers(workers)
         self._up_to: dict[int, int] = {}
 
     async def look(self) -> None:
         """Note which letters there are."""
-        for number, worker in self._workers.items():
+        for number, worker in self._workers.after(0):
             self._up_to[number] = (await worker.summary(_NOTHING)).up_to
 
     async def summary(self, wanted: Filter) -> Summary:
         """Return what there is, by cause."""
         groups: dict[tuple[str, ...], Group] = {}
-        for number, worker in self._workers.items():
+        for number, worker in self._workers.after(0):
             for group in (await worker.summary(self._bounded(wanted, number))).groups:
                 cause = (group.destination, group.endpoint, group.kind, group.reason)
                 groups[cause] = sum_of(groups[cause], group) if cause in groups else group
@@ -54,7 +55,7 @@ class SeveralOverHttp:
         self, wanted: Filter, *, after: int = 0, limit: int = 100, has_payload: bool = True
     ) -> Page:
         """Return some letters, oldest first of each worker."""
-        for number, worker in self._after(after):
+        for number, worker in self._workers.after(after):
             found = await worker.page(
                 self._bounded(wanted, number), after=after, limit=limit, has_payload=has_payload
             )
@@ -64,7 +65,7 @@ class SeveralOverHttp:
 
     async def get(self, letter_id: int) -> Letter | None:
         """Return one letter, None when it is not there."""
-        worker = self._workers.get(letter_id // IDS_PER_FILE)
+        worker = self._workers.of(letter_id // IDS_PER_FILE)
         return None if worker is None else await worker.get(letter_id)
 
     async def replay(self, request: ReplayRequest) -> ReplayReport:
@@ -72,7 +73,7 @@ class SeveralOverHttp:
         if request.edits:
             return await self._replay_edited(request)
         report = None
-        for number, worker in self._after(request.after):
+        for number, worker in self._workers.after(request.after):
             wanted = self._bounded(request.filter, number)
             report = await worker.replay(replace(request, filter=wanted))
             if report.next is not None:
@@ -89,7 +90,7 @@ class SeveralOverHttp:
             replayed=0, records=0, missing=0, problems=(), next=None, up_to=request.after
         )
         for number, own in edits.items():
-            worker = self._workers.get(number)
+            worker = self._workers.of(number)
             if worker is None:
                 total = replace(total, missing=total.missing + len(own))
                 continue
@@ -112,16 +113,12 @@ class SeveralOverHttp:
             count = sum(group.letters for group in groups)
             return PurgeReport(purged=count, would=groups, next=None, up_to=request.after)
         report = PurgeReport(purged=0, next=None, up_to=request.after)
-        for number, worker in self._after(request.after):
+        for number, worker in self._workers.after(request.after):
             wanted = self._bounded(request.filter, number)
             report = await worker.purge(replace(request, filter=wanted))
             if report.next is not None:
                 break
         return report
-
-    def _after(self, after: int) -> list[tuple[int, OverHttp]]:
-        """Return the workers that may have letters after this one."""
-        return [(n, worker) for n, worker in self._workers.items() if n >= after // IDS_PER_FILE]
 
     def _bounded(self, wanted: Filter, number: int) -> Filter:
         return replace(wanted, up_to=self._up_to[number])

@@ -1,4 +1,4 @@
-"""How dead letters look at a terminal."""
+"""How dead letters and pending records look at a terminal."""
 
 import shutil
 import sys
@@ -11,9 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.dead_letters.model import Letter, Problem, Replayed
+from gateway.pending.model import Group as Waiting
+from gateway.pending.model import Record
 from gateway.spool.dead_letters import Group
 
-__all__ = ["progress", "show_groups", "show_letters", "show_problems", "show_would"]
+__all__ = [
+    "progress",
+    "show_groups",
+    "show_letters",
+    "show_problems",
+    "show_waiting",
+    "show_waiting_each",
+    "show_would",
+]
 
 _EXAMPLES = 10
 
@@ -42,6 +52,33 @@ def show_letters(letters: Sequence[Letter], *, has_header: bool) -> None:
         place = f"{letter.destination}/{letter.endpoint or '-'}"
         about = (letter.kind, letter.reason, _plain(letter.detail))
         rows.append((str(letter.id), letter.created, place, *about))
+    for row in _aligned(rows, right=1)[0 if has_header else 1 :]:
+        print(row)
+
+
+def show_waiting(groups: Iterable[Waiting], *, to_stderr: bool = False) -> None:
+    """Print what waits, by endpoint."""
+    file = sys.stderr if to_stderr else sys.stdout
+    rows = [("records", "state", "destination/endpoint", "size", "oldest")]
+    notes = [""]
+    for group in groups:
+        place, size = f"{group.destination}/{group.endpoint}", _size(group.bytes)
+        rows.append((str(group.records), group.state, place, size, _time(group.oldest_ms)))
+        wait = group.next_attempt_in_s
+        when = "" if wait is None else f"next attempt in {wait:.0f} s: "
+        notes.append(f"{when}{_plain(group.detail)}")
+    for row, note in zip(_aligned(rows, right=1), notes, strict=True):
+        print(row, file=file)
+        if note:
+            print(_folded(note, file), file=file)
+
+
+def show_waiting_each(records: Sequence[Record], *, has_header: bool) -> None:
+    """Print one line a record, without what it holds."""
+    rows = [("id", "accepted", "destination/endpoint", "event")]
+    for record in records:
+        place = f"{record.destination}/{record.endpoint}"
+        rows.append((record.id, record.accepted, place, _plain(record.event or "-")))
     for row in _aligned(rows, right=1)[0 if has_header else 1 :]:
         print(row)
 

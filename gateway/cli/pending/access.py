@@ -1,0 +1,41 @@
+"""How the commands reach pending records."""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
+
+from gateway.cli.admin_port import AdminPort
+from gateway.cli.pending.over_http import OverHttp, SeveralOverHttp
+from gateway.cli.reach import Way, Where, reach
+from gateway.clock import SystemClock
+from gateway.config import Config
+from gateway.pending import Pending
+from gateway.spool import SqliteSpool
+
+__all__ = ["Access", "access"]
+
+Access: TypeAlias = Pending | OverHttp | SeveralOverHttp
+
+
+def access(where: Where) -> AbstractAsyncContextManager[tuple[Access, str]]:
+    """Give the pending records, and a text that says where they are; see ``reach``."""
+    return reach(where, _WAY)
+
+
+async def _together(ports: Mapping[int, AdminPort]) -> Access:
+    several = SeveralOverHttp({number: OverHttp(port) for number, port in ports.items()})
+    await several.look()
+    return several
+
+
+def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
+    return Pending({number: spool.pending for number, spool in spools.items()}, SystemClock())
+
+
+_WAY: Way[Access] = Way(
+    path="/pending",
+    things="pending records",
+    alone=OverHttp,
+    together=_together,
+    directly=_directly,
+)

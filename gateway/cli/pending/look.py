@@ -1,0 +1,91 @@
+"""``gateway pending list``: what waits."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from gateway.cli.common import say
+from gateway.cli.dead_letters import options as shared
+from gateway.cli.dead_letters.tables import show_waiting, show_waiting_each
+from gateway.cli.pending import options
+from gateway.cli.pending.access import Access, access
+from gateway.pending.model import Group, Summary, merged
+from gateway.spool.pending import PendingFilter
+
+__all__ = ["list_records", "summary_of"]
+
+_FIRST = 100
+
+
+def list_records(
+    each: Annotated[bool, typer.Option("--each", help="One line a record.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help=f"With --each: so many at most, else {_FIRST}."),
+    ] = None,
+    as_json: shared.AsJson = False,
+    destination: shared.Destination = None,
+    endpoint: options.Endpoint = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    event: options.Event = None,
+    project_token: options.Token = None,
+    source: options.Source = None,
+    ids: options.Ids = None,
+    config: shared.Config = None,
+    admin: shared.Admin = None,
+    token: shared.Token = None,
+) -> None:
+    """Show what waits, and for what, by destination and endpoint, or record by record."""
+    wanted = options.chosen(destination, endpoint, since, until, event, project_token, source, ids)
+
+    async def run() -> None:
+        async with access(shared.where(config, admin, token)) as (records, _):
+            if each:
+                await _list_each(records, wanted, limit or _FIRST, as_json=as_json)
+                return
+            summary = await summary_of(records, wanted)
+            if as_json:
+                typer.echo(msgspec.json.encode(summary).decode())
+            elif summary.groups:
+                show_waiting(summary.groups)
+            else:
+                say("gateway: no pending records")
+
+    shared.do(run())
+
+
+async def summary_of(records: Access, wanted: PendingFilter) -> Summary:
+    """Return all parts of a summary as one."""
+    groups: list[Group] = []
+    after: int | None = 0
+    summary = Summary(groups=(), up_to=0)
+    while after is not None:
+        summary = await records.summary(wanted, after=after)
+        groups += summary.groups
+        # The parts are of the same records, whatever comes meanwhile.
+        wanted = msgspec.structs.replace(wanted, up_to=summary.up_to)
+        after = summary.next
+    return Summary(groups=merged(groups), up_to=summary.up_to)
+
+
+async def _list_each(records: Access, wanted: PendingFilter, limit: int, *, as_json: bool) -> None:
+    count = 0
+    after: int | None = 0
+    is_cut = False
+    while after is not None and not is_cut:
+        page = await records.page(wanted, after=after, limit=limit - count, has_payload=as_json)
+        shown = page.records[: limit - count]
+        if as_json:
+            for record in shown:
+                typer.echo(msgspec.json.encode(record).decode())
+        elif shown:
+            show_waiting_each(shown, has_header=count == 0)
+        count += len(shown)
+        after = page.next
+        is_cut = count >= limit and (after is not None or len(shown) < len(page.records))
+    if not count:
+        say("gateway: no pending records")
+    elif is_cut:
+        say(f"gateway: the first {count}; --limit N shows more")

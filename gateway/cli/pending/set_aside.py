@@ -1,0 +1,104 @@
+"""``gateway pending set-aside``: make pending records dead letters."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from gateway.cli.common import say
+from gateway.cli.dead_letters import options as shared
+from gateway.cli.dead_letters.tables import progress, show_waiting
+from gateway.cli.pending import options
+from gateway.cli.pending.access import Access, access
+from gateway.cli.pending.look import summary_of
+from gateway.pending.model import MAX_RECORDS, SetAsideReport, SetAsideRequest, Summary
+from gateway.spool.pending import PendingFilter
+
+__all__ = ["set_records_aside"]
+
+
+def set_records_aside(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="So many at most, the oldest first.")
+    ] = None,
+    yes: shared.Yes = False,
+    as_json: shared.AsJson = False,
+    destination: shared.Destination = None,
+    endpoint: options.Endpoint = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    event: options.Event = None,
+    project_token: options.Token = None,
+    source: options.Source = None,
+    ids: options.Ids = None,
+    config: shared.Config = None,
+    admin: shared.Admin = None,
+    token: shared.Token = None,
+) -> None:
+    """Make pending records dead letters, with the reason set_aside; without a filter, all of them.
+
+    They can be sent later with: gateway dead-letters replay --reason set_aside. What is in a
+    request right now is left as it is.
+    """
+    wanted = options.chosen(destination, endpoint, since, until, event, project_token, source, ids)
+
+    async def run() -> SetAsideReport:
+        async with access(shared.where(config, admin, token)) as (records, place):
+            summary = await summary_of(records, wanted)
+            would = _would(summary, limit)
+            if not as_json and summary.groups:
+                show_waiting(summary.groups, to_stderr=not dry_run)
+            if dry_run or not would.set_aside:
+                return would
+            shared.ask(f"set aside {would.set_aside} pending records of {place}?", yes=yes)
+            bounded = msgspec.structs.replace(wanted, up_to=summary.up_to)
+            return await _set_aside(records, bounded, would.set_aside)
+
+    report = shared.do(run())
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    elif dry_run:
+        say(f"gateway: {report.set_aside} pending records would be set aside; nothing was done")
+    else:
+        say(f"gateway: {report.set_aside} pending records set aside: they are dead letters now")
+    if report.left:
+        say(
+            f"gateway: {report.left} were in requests and are left as they are; the same command "
+            "again sets aside what comes back"
+        )
+    if report.problem:
+        say(f"gateway: {report.problem}")
+        raise typer.Exit(1)
+
+
+def _would(summary: Summary, limit: int | None) -> SetAsideReport:
+    count = sum(group.records for group in summary.groups)
+    return SetAsideReport(
+        set_aside=count if limit is None else min(count, limit),
+        bytes=sum(group.bytes for group in summary.groups),
+        would=summary.groups,
+        next=None,
+        up_to=summary.up_to,
+    )
+
+
+async def _set_aside(records: Access, wanted: PendingFilter, most: int) -> SetAsideReport:
+    """Set records aside, batch after batch; return the sum."""
+    done = size = left = 0
+    after: int | None = 0
+    problem = ""
+    with progress() as bar:
+        task = bar.add_task("set aside", total=most)
+        while after is not None and done < most and not problem:
+            size_limit = min(MAX_RECORDS, most - done)
+            request = SetAsideRequest(filter=wanted, after=after, limit=size_limit)
+            report = await records.set_aside(request)
+            done += report.set_aside
+            size += report.bytes
+            left += report.left
+            problem, after = report.problem, report.next
+            bar.update(task, completed=done)
+    return SetAsideReport(
+        set_aside=done, bytes=size, left=left, problem=problem, next=None, up_to=wanted.up_to or 0
+    )

@@ -1,0 +1,180 @@
+"""How commands reach what a gateway keeps: a running one's admin port, else the spools."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+from gateway.app import spool_of
+from gateway.cli.admin_port import AdminPort, Failed
+from gateway.cli.common import fail, load_or_exit
+from gateway.clock import SystemClock
+from gateway.config import AdminConfig, Config, load
+from gateway.errors import ConfigError, SpoolError, SpoolLocked
+from gateway.spool import SqliteSpool
+from gateway.spool.files import numbers_in
+from gateway.telemetry import Telemetry
+from gateway.workers import usual_workers
+from gateway.workers.shares import share_of
+
+__all__ = ["Way", "Where", "reach"]
+
+_TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=5)
+_PLACEHOLDERS = {"MIXPANEL_PROJECT_TOKEN": "none", "WRITE_KEY": "none"}
+
+_T = TypeVar("_T")
+
+
+class Where(msgspec.Struct, frozen=True):
+    """What the command line says about where the gateway is."""
+
+    config: Path | None
+    admin: str | None
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way(Generic[_T]):
+    """What a command works on, for each way to reach it.
+
+    :param path: of the admin port's pages about it.
+    :param things: what it is, for people.
+    :param alone: of a gateway with one process.
+    :param together: of one with several, by the numbers of their spools.
+    :param directly: of spools that nobody else has open, by their numbers.
+    """
+
+    path: str
+    things: str
+    alone: Callable[[AdminPort], _T]
+    together: Callable[[Mapping[int, AdminPort]], Awaitable[_T]]
+    directly: Callable[[Config, Mapping[int, SqliteSpool]], _T]
+
+
+@asynccontextmanager
+async def reach(where: Where, way: Way[_T]) -> AsyncIterator[tuple[_T, str]]:
+    """Give what a command works on, and a text that says where that is.
+
+    :raises Failed: it cannot be reached, or something about it could not be done.
+    """
+    config, is_whole = _configuration(where)
+    token = where.token or (config.admin.token.reveal() if config.admin.token else None)
+    url = (where.admin or _address(config.admin)).rstrip("/")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # A person may think longer about a question than a gateway keeps a connection open.
+    connector = aiohttp.TCPConnector(force_close=True)
+    try:
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=_TIMEOUT, headers=headers
+        ) as session:
+            if await _answers(session, url):
+                yield await _over_http(session, url, way), f"the gateway at {url}"
+                return
+    except (aiohttp.ClientError, TimeoutError) as error:
+        text = str(error) or type(error).__name__
+        raise Failed(
+            f"the gateway at {url} stopped answering ({text}); what is done is done, and the same "
+            "command again does the rest"
+        ) from None
+    if where.admin is not None:
+        raise Failed(
+            f"no gateway answers at {url}: check --admin, or leave it out and give --config"
+        )
+    if not is_whole:
+        raise Failed(
+            f"no gateway answers at {url}: name its admin port with --admin URL, or its "
+            "configuration with --config FILE"
+        )
+    async with _directly(config, url, way) as (found, text):
+        yield found, text
+
+
+async def _over_http(session: aiohttp.ClientSession, url: str, way: Way[_T]) -> _T:
+    def port(url: str) -> AdminPort:
+        return AdminPort(session, url, path=way.path, things=way.things)
+
+    async with session.get(f"{url}/workers") as response:
+        if response.status != 200:
+            return way.alone(port(url))
+        numbers = msgspec.json.decode(await response.read(), type=dict[str, int])
+    return await way.together(
+        {number: port(f"{url}/workers/{name}") for name, number in numbers.items()}
+    )
+
+
+@asynccontextmanager
+async def _directly(config: Config, url: str, way: Way[_T]) -> AsyncIterator[tuple[_T, str]]:
+    """Open the spools, as a gateway that neither listens nor delivers."""
+    clock, telemetry = SystemClock(), Telemetry()
+    directory = Path(config.spool.path)
+    share = share_of(config, config.server.workers or usual_workers())
+    spools = {
+        number: spool_of(share, clock, telemetry, number=number) for number in _numbers(directory)
+    }
+    if not spools:
+        raise Failed(
+            f"no gateway answers at {url}, and there is no spool in {directory}: nothing was kept "
+            "there; check spool.path"
+        )
+    async with AsyncExitStack() as opened:
+        for spool in spools.values():
+            try:
+                await spool.open()
+            except SpoolLocked:
+                raise Failed(
+                    f"a gateway has the spool {spool.path} open, but its admin port does not "
+                    f"answer at {url}: give its address with --admin, or stop that gateway"
+                ) from None
+            except SpoolError as error:
+                raise Failed(str(error)) from None
+            opened.push_async_callback(spool.close)
+        paths = ", ".join(str(spool.path) for spool in spools.values())
+        try:
+            yield way.directly(config, spools), f"the spool {paths}; no gateway runs"
+        except SpoolError as error:
+            raise Failed(str(error)) from None
+
+
+def _numbers(directory: Path) -> list[int]:
+    try:
+        return numbers_in(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Failed(f"cannot read {directory}: {error.strerror}") from None
+
+
+def _configuration(where: Where) -> tuple[Config, bool]:
+    """Return the configuration, and whether it is one; else it only tells the usual address."""
+    if where.config is not None:
+        return load_or_exit(where.config), True
+    try:
+        return load(None), True
+    except ConfigError:
+        pass
+    try:
+        return load(None, fallback=_PLACEHOLDERS), False
+    except ConfigError as error:
+        raise fail("; ".join(error.problems), 2) from None
+
+
+def _address(admin: AdminConfig) -> str:
+    """Return where to reach an admin port that may listen on every address."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.host, admin.host)  # noqa: S104
+    return f"http://[{host}]:{admin.port}" if ":" in host else f"http://{host}:{admin.port}"
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/livez"):
+            return True
+    except aiohttp.InvalidURL:
+        raise Failed(
+            f"--admin: not an address: {url}; expected e.g. http://127.0.0.1:8081"
+        ) from None
+    except (aiohttp.ClientConnectorError, TimeoutError):
+        return False

@@ -1,0 +1,21 @@
+"""What operators do with records that wait: look at them, set them aside, have them sent now."""
+
+from gateway.pending.model import (
+    RecordPage,
+    RetryReport,
+    RetryRequest,
+    SetAsideReport,
+    SetAsideRequest,
+    Summary,
+)
+from gateway.pending.service import Pending
+
+__all__ = [
+    "Pending",
+    "RecordPage",
+    "RetryReport",
+    "RetryRequest",
+    "SetAsideReport",
+    "SetAsideRequest",
+    "Summary",
+]

@@ -1,0 +1,137 @@
+"""The records that wait in the SQLite spool, for operators, from the event loop."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+
+from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.spool.base import Entry, Health, Queue, QueueState, Settlement
+from gateway.spool.dead_letters import Kept
+from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting, Withdrawal
+from gateway.spool.pending_reader import PendingReader
+from gateway.spool.reading import ReadingThread
+from gateway.spool.work import SetAside
+
+__all__ = ["SqlitePending"]
+
+
+class SqlitePending:
+    """Reads in a thread of its own; changes go through the spool's writer with everything else.
+
+    :param reader: what ``reading`` reads with.
+    :param settle: that of the spool.
+    :param set_damaged_aside: likewise; tells whether all are.
+    :param queues, health: likewise.
+    :param kept: the dead letters that there are.
+    :param letter_bytes: room for them, beyond which the oldest are dropped.
+    """
+
+    def __init__(
+        self,
+        reader: PendingReader,
+        reading: ReadingThread,
+        *,
+        settle: Callable[[Settlement], Awaitable[None]],
+        set_damaged_aside: Callable[[Sequence[SetAside]], Awaitable[bool]],
+        queues: Callable[[], Mapping[Queue, QueueState]],
+        health: Callable[[], Health],
+        kept: Callable[[], Collection[Kept]],
+        letter_bytes: int,
+    ) -> None:
+        self._reader = reader
+        self._reading = reading
+        self._settle = settle
+        self._set_damaged_aside = set_damaged_aside
+        self._queues = queues
+        self._health = health
+        self._kept = kept
+        self._letter_bytes = letter_bytes
+
+    async def waiting(
+        self, wanted: PendingFilter, chunk_ids: Collection[int] | None
+    ) -> Sequence[Waiting]:
+        """Return what waits by queue, most records first."""
+        return await self._reading.call(partial(self._reader.waiting, wanted, chunk_ids))
+
+    async def page(
+        self,
+        wanted: PendingFilter,
+        chunk_ids: Collection[int] | None,
+        match: Match,
+        *,
+        after: int,
+        max_records: int,
+        max_bytes: int,
+    ) -> tuple[Sequence[Chosen], int | None]:
+        """Return records that are meant, and the last chunk that was looked at."""
+        read = partial(self._reader.page, wanted, chunk_ids, match, after, max_records, max_bytes)
+        found, damaged, last = await self._reading.call(read)
+        if damaged:
+            await self._set_damaged_aside(damaged)
+        return found, last
+
+    def queues(self) -> Mapping[Queue, int]:
+        """Return how many records wait, by queue."""
+        return {queue: state.pending for queue, state in self._queues().items()}
+
+    async def newest_id(self) -> int:
+        """Return the id of the newest chunk, 0 when nothing waits."""
+        return await self._reading.call(self._reader.newest_id)
+
+    async def withdraw(self, withdrawals: Sequence[Withdrawal]) -> Sequence[bool]:
+        """Make records dead letters; return of each chunk whether that was done.
+
+        Chunks that end as a whole end together; they all share a commit as far as that is large
+        enough.
+        """
+        health = self._health()
+        if not health.accepting:  # dead letters take more room than what they are made of
+            raise SpoolUnavailable(health.detail)
+        groups = _together(withdrawals)
+        results = await asyncio.gather(
+            *(self._settle(_settlement(group)) for group in groups), return_exceptions=True
+        )
+        done: dict[int, bool] = {}
+        for group, result in zip(groups, results, strict=True):
+            if isinstance(result, BaseException) and not isinstance(result, SpoolError):
+                raise result
+            done.update((each.chosen.chunk.id, result is None) for each in group)
+        if not any(done.values()):
+            refused = next(each for each in results if isinstance(each, SpoolError))
+            raise refused
+        return [done[each.chosen.chunk.id] for each in withdrawals]
+
+    def room(self) -> int:
+        """Return the bytes of dead letters that fit before the oldest of them are dropped."""
+        return self._letter_bytes - sum(kept.bytes for kept in self._kept())
+
+
+def _together(withdrawals: Sequence[Withdrawal]) -> list[list[Withdrawal]]:
+    """Return which withdrawals are one settlement: the whole chunks of a queue."""
+    whole: defaultdict[Queue, list[Withdrawal]] = defaultdict(list)
+    parts: list[list[Withdrawal]] = []
+    for each in withdrawals:
+        chosen = each.chosen
+        if len(chosen.indexes) == len(chosen.lines):
+            whole[chosen.chunk.queue].append(each)
+        else:
+            parts.append([each])
+    return [*whole.values(), *parts]
+
+
+def _settlement(group: Sequence[Withdrawal]) -> Settlement:
+    first = group[0].chosen
+    queue = first.chunk.queue
+    remaining = None
+    if len(first.indexes) < len(first.lines):
+        chosen = frozenset(first.indexes)
+        rest = [line + b"\n" for index, line in enumerate(first.lines) if index not in chosen]
+        remaining = Entry(queue, b"".join(rest), len(rest))
+    return Settlement(
+        queue=queue,
+        chunk_ids=tuple(each.chosen.chunk.id for each in group),
+        delivered=0,
+        dead=[letter for each in group for letter in each.dead],
+        remaining=remaining,
+    )
