@@ -12,7 +12,10 @@ from gateway.cli.dead_letters.tables import show_groups, show_letters
 from gateway.dead_letters.model import Letter
 from gateway.spool.dead_letters import Group
 
-_WITH_COMMANDS = {"dead-letters": ("list", "show", "replay", "export", "purge")}
+_WITH_COMMANDS = {
+    "dead-letters": ("list", "show", "replay", "export", "purge"),
+    "pending": ("list", "set-aside", "retry"),
+}
 
 EVERY_COMMAND = [
     *[(name,) for name in COMMANDS],

@@ -63,11 +63,13 @@ class Gateway(GatewayProcess):
         ):
             assert response.status == 200
 
-    async def command(self, *arguments: str, stdin: str = "", **options: Any) -> Finished:
-        """Run ``gateway dead-letters``, which finds the gateway by its configuration."""
+    async def command(
+        self, *arguments: str, stdin: str = "", group: str = "dead-letters", **options: Any
+    ) -> Finished:
+        """Run one of a group of commands, which finds the gateway by its configuration."""
         path = str(self.directory / "gateway.toml")
         return await run(
-            *(sys.executable, "-m", "gateway", "dead-letters", *arguments, "--config", path),
+            *(sys.executable, "-m", "gateway", group, *arguments, "--config", path),
             stdin=stdin,
             cwd=self.directory,
             **options,

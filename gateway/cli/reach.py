@@ -18,7 +18,7 @@ from gateway.errors import ConfigError, SpoolError, SpoolLocked
 from gateway.spool import SqliteSpool
 from gateway.spool.files import numbers_in
 from gateway.telemetry import Telemetry
-from gateway.workers import usual_workers
+from gateway.workers import usable_cores
 from gateway.workers.shares import share_of
 
 __all__ = ["Way", "Where", "reach"]
@@ -111,7 +111,7 @@ async def _directly(config: Config, url: str, way: Way[_T]) -> AsyncIterator[tup
     """Open the spools, as a gateway that neither listens nor delivers."""
     clock, telemetry = SystemClock(), Telemetry()
     directory = Path(config.spool.path)
-    share = share_of(config, config.server.workers or usual_workers())
+    share = share_of(config, config.server.workers or usable_cores())
     spools = {
         number: spool_of(share, clock, telemetry, number=number) for number in _numbers(directory)
     }
