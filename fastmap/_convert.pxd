@@ -34,11 +34,19 @@ cdef struct Words:
     uint64_t lengths  # bit n: there is a word of n bytes, or of 63 and more
 
 
+cdef enum TimeFault:
+    # Why a time is that of receipt although the input says one.
+    NO_FAULT = 0
+    UNREADABLE = 1
+    IMPOSSIBLE = 2
+
+
 cdef struct Run:
     # What a run knows beside the input.
     int64_t received_ms
     int64_t skew_ms
     int item  # index in the array that is expanded, -1 outside
+    TimeFault time_fault  # of the event
 
 
 cdef inline bint is_string(const Slot* slot) noexcept nogil:

@@ -7,6 +7,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from fastmap._attributes cimport in_slot, slot_offset
+from fastmap._convert cimport IMPOSSIBLE, UNREADABLE
 from fastmap._outputs cimport Outputs
 from fastmap._plan cimport Plan
 
@@ -35,6 +36,9 @@ cdef class Dispatch:
     :param kind: the attribute of events that says their kind.
     :param skew: the attribute that says what to add to their times, in milliseconds.
     :param reasons: what to say of events that become no record.
+    :ivar unreadable_times: how many events of the last run got the time of receipt because theirs
+        could not be read.
+    :ivar impossible_times: likewise, because theirs was too early or too late.
     """
 
     cdef dict plans
@@ -45,6 +49,7 @@ cdef class Dispatch:
     cdef object reasons
     cdef object event_type
     cdef Py_ssize_t kind_offset, skew_offset  # in an event_type
+    cdef readonly int unreadable_times, impossible_times
 
     def __cinit__(self, plans, Plan other, *, str kind, str skew, reasons):
         self.plans = dict(plans)
@@ -63,6 +68,7 @@ cdef class Dispatch:
         cdef Outputs to = Outputs(outputs)
         cdef Plan plan
         cdef list left = []
+        self.unreadable_times = self.impossible_times = 0
         for event in events:
             if type(event) is not self.event_type:
                 self._learn_type(type(event))
@@ -73,6 +79,9 @@ cdef class Dispatch:
             try:
                 if not plan.write(event, to, received_ms, self._skew_of(event)):
                     left.append((event, plan.reason or self.reasons.empty))
+                if plan.values.now.time_fault:
+                    self.unreadable_times += plan.values.now.time_fault == UNREADABLE
+                    self.impossible_times += plan.values.now.time_fault == IMPOSSIBLE
             except MalformedInput:
                 left.append((event, self.reasons.malformed))
         return left

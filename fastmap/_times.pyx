@@ -1,19 +1,25 @@
 """Times: whatever SDKs send becomes epoch milliseconds."""
 
-from email.utils import mktime_tz, parsedate_tz
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport llround
 from libc.stdint cimport int64_t
 
 from fastmap._buffer cimport Buffer
 from fastmap._convert cimport (
-    Run, is_blank, is_json_number, is_number, is_string, number_of, text_of, unescaped, unwrap,
+    IMPOSSIBLE, UNREADABLE, Run, is_blank, is_json_number, is_number, is_string, number_of, text_of,
+    unescaped, unwrap,
 )
 from fastmap._scan cimport TEXT, Slot
 
+from fastmap import written_times
+
 cdef enum:
     HOUR_MS = 3_600_000
+    EARLIEST_S = 31_536_000  # that Mixpanel takes: 1971-01-01
+    FIRST_YEAR = 1971
+
+cdef int64_t EARLIEST_MS = 1000 * <int64_t>EARLIEST_S
+cdef Py_ssize_t MAX_BYTES = 4 * written_times.MAX_LENGTH
 
 
 cdef inline int two_digits(const char* p) noexcept nogil:
@@ -101,26 +107,72 @@ cdef bint parse_iso(const char* p, Py_ssize_t length, int64_t* out) noexcept nog
     return True
 
 
-cdef bint time_of_number(double value, int64_t* out) noexcept nogil:
-    """Numbers below 1e11 are seconds, others milliseconds; zero and less are no time."""
-    if not 0 < value < 1e15:
+cdef bint parse_digits(int64_t day, int64_t clock, int64_t* out) noexcept nogil:
+    """Read digits that are a date, yyyyMMdd, and a time of day, HHmmss."""
+    cdef int year = day // 10_000, month = day // 100 % 100
+    cdef int hour = clock // 10_000, minute = clock // 100 % 100, second = clock % 100
+    if year < FIRST_YEAR or not 1 <= month <= 12:
         return False
-    out[0] = llround(value * 1000) if value < 1e11 else <int64_t>value
+    if not 1 <= day % 100 <= days_in_month(year, month):
+        return False
+    if hour > 23 or minute > 59 or second > 59:
+        return False
+    out[0] = ((days_from_civil(year, month, day % 100) * 24 + hour) * 60 + minute) * 60 + second
+    out[0] *= 1000
     return True
 
 
-cdef bint parse_other_time(const Slot* slot, int64_t* out) except -1:
-    """Read the date format of mail and HTTP headers (RFC 5322), the slow way."""
-    if slot.len > 64:
+cdef bint time_of_number(double value, int64_t* out) noexcept nogil:
+    """Read seconds, milliseconds, microseconds or nanoseconds, by size, or the digits of a date.
+
+    Dates are what would be seconds of 1970.  What could be either of two times is none.
+    """
+    cdef int64_t whole
+    if not 0 < value < 9e18:
+        return False
+    whole = <int64_t>value
+    if value < EARLIEST_S and whole == value and parse_digits(whole, 0, out):
+        return True
+    if value < 1e11:
+        out[0] = llround(value * 1000)
+        return True
+    if value < 2.1e11 and parse_digits(whole // 10_000, whole % 10_000 * 100, out):
+        return False  # yyyyMMddHHmm, or milliseconds of 1976
+    if value < 1e14 and parse_digits(whole // 1_000_000, whole % 1_000_000, out):
+        return True
+    if value < 1e15:
+        out[0] = whole
+    elif value < 1e17:
+        out[0] = whole // 1000
+    elif value < 1e18:
+        return False  # nanoseconds of before 2001, or one of the counts that begin before 1970
+    else:
+        out[0] = whole // 1_000_000
+    return True
+
+
+cdef bint parse_plain(Slot* text, int64_t* out) except -1:
+    """Read ISO 8601, or the digits of a number."""
+    if parse_iso(text.ptr, text.len, out):
+        return True
+    return is_json_number(text.ptr, text.len) and time_of_number(number_of(text), out)
+
+
+cdef bint parse_other(const Slot* slot, int64_t* out) except -1:
+    """Read what is written otherwise, the slow way."""
+    cdef Slot plain
+    cdef bytes encoded
+    if slot.len > MAX_BYTES:
         return False
     try:
-        seconds = mktime_tz(parsedate_tz(text_of(slot).decode()))
-    except (ValueError, TypeError, OverflowError, IndexError):
+        text = written_times.as_iso(text_of(slot).decode())
+    except UnicodeDecodeError:
         return False
-    if abs(seconds) > 1e12:  # far beyond the year 9999: a nonsensical zone
+    if text is None:
         return False
-    out[0] = <int64_t>seconds * 1000
-    return True
+    encoded = (<str>text).encode()
+    set_text(&plain, encoded)
+    return parse_plain(&plain, out)
 
 
 cdef bint time_of(const Slot* slot, int64_t* out) except -1:
@@ -134,40 +186,47 @@ cdef bint time_of(const Slot* slot, int64_t* out) except -1:
     if not is_string(&scalar) or scalar.len == 0:
         return False
     _alive = unescaped(&scalar)
-    if parse_iso(scalar.ptr, scalar.len, out):
-        return True
-    if is_json_number(scalar.ptr, scalar.len):
-        return time_of_number(number_of(&scalar), out)
-    return parse_other_time(&scalar, out)
+    return parse_plain(&scalar, out) or parse_other(&scalar, out)
 
 
-cdef int put_time(Buffer out, const Slot* slot, const Run* run) except -1:
-    """Write epoch milliseconds; what is unreadable or in the future is the time of receipt.
+cdef int put_time(Buffer out, const Slot* slot, Run* run) except -1:
+    """Write epoch milliseconds that Mixpanel takes; where there are none, the time of receipt.
 
     Items of an expanded array come one millisecond before one another, so that they keep their
     order in front of the event they belong to.
     """
-    cdef int64_t value
+    cdef int64_t before = run.item + 1
+    cdef int64_t value = 0
     cdef bint readable = time_of(slot, &value)
     if readable:
         value += run.skew_ms
-    if not readable or value > run.received_ms + HOUR_MS:
+        if not EARLIEST_MS + before <= value <= run.received_ms + HOUR_MS:
+            run.time_fault = IMPOSSIBLE
+            value = run.received_ms
+    else:
+        if not is_blank(slot):
+            run.time_fault = UNREADABLE
         value = run.received_ms
-    out.put_integer(value - (run.item + 1))
+    out.put_integer(value - before)
     return 2 if not readable and not is_blank(slot) else 1
+
+
+cdef inline void set_text(Slot* slot, bytes text):
+    slot.kind = TEXT
+    slot.first = c'"'
+    slot.escaped = False
+    slot.ptr = PyBytes_AS_STRING(text)
+    slot.len = PyBytes_GET_SIZE(text)
 
 
 def parse_time(text):
     """Return the epoch milliseconds that a string or number stands for, or None.
 
-    Reads ISO 8601, epoch seconds and milliseconds (as numbers or digits), and RFC 5322 dates.
+    Reads ISO 8601; epoch seconds, milliseconds, microseconds and nanoseconds, as numbers or digits;
+    and what ``fastmap.written_times`` knows.
     """
     cdef Slot slot
     cdef int64_t value
     cdef bytes encoded = str(text).encode("utf-8", "replace")
-    slot.kind = TEXT
-    slot.first = c'"'
-    slot.escaped = False
-    slot.ptr = PyBytes_AS_STRING(encoded)
-    slot.len = PyBytes_GET_SIZE(encoded)
+    set_text(&slot, encoded)
     return value if time_of(&slot, &value) else None

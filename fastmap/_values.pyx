@@ -12,9 +12,9 @@ from fastmap._code cimport (
 )
 from fastmap._compare cimport compares
 from fastmap._convert cimport (
-    TAKES_JSON, TO_BOOLEAN, TO_ID, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME, TO_UNIQUE_ID, is_blank,
-    is_hollow, is_json_text, is_string, put_boolean, put_id, put_ip, put_json, put_json_text, put_number,
-    put_string, put_unique_id, text_of,
+    NO_FAULT, TAKES_JSON, TO_BOOLEAN, TO_ID, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME,
+    TO_UNIQUE_ID, is_blank, is_hollow, is_json_text, is_string, put_boolean, put_id, put_ip, put_json,
+    put_json_text, put_number, put_string, put_unique_id, text_of,
 )
 from fastmap._members cimport Members, value_of
 from fastmap._memory cimport allocate
@@ -52,6 +52,7 @@ cdef class Values:
         self.now.received_ms = received_ms
         self.now.skew_ms = skew_ms
         self.now.item = -1
+        self.now.time_fault = NO_FAULT
         self.derived_slot = -1
         self.events += 1
         self.is_trial = False

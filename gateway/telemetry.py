@@ -190,6 +190,13 @@ class Telemetry:
             ("source",),
             registry=registry,
         )
+        self.times_replaced = Counter(
+            "gateway_times_replaced_total",
+            "Events that got the time of their receipt because theirs could not be read "
+            "(unreadable), or Mixpanel would refuse it (impossible).",
+            ("source", "reason"),
+            registry=registry,
+        )
         self.events_filtered = Counter(
             "gateway_events_filtered_total",
             "Events that the options of their source keep away, by source and reason.",

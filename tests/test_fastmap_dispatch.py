@@ -7,7 +7,7 @@ import pytest
 
 import fastmap
 from fastmap import spec
-from tests.support.plans import record, value
+from tests.support.plans import RECEIVED_MS, record, value
 
 REASONS = fastmap.Reasons(unmatched="unmatched", empty="empty", malformed="malformed")
 
@@ -79,11 +79,23 @@ def test_events_that_become_no_record_come_back_in_order_with_a_reason() -> None
 
 def test_each_events_skew_moves_its_times() -> None:
     plans = dispatch({"a": plan("A")})
-    raw = b'{"id":"i","at":"1970-01-01T00:00:05Z"}'
+    raw = b'{"id":"i","at":"2021-08-17T15:21:15Z"}'
+    skews = (0, 60_000, -1_000)
 
-    lines, _ = run(plans, *(event("a", raw, skew) for skew in (0, 60_000, -1_000)))
+    lines, _ = run(plans, *(event("a", raw, skew) for skew in skews), received_ms=RECEIVED_MS)
 
-    assert lines == [b'{"plan":"A","at":%d}' % at for at in (5_000, 65_000, 4_000)]
+    assert lines == [b'{"plan":"A","at":%d}' % (1_629_213_675_000 + skew) for skew in skews]
+
+
+def test_events_whose_times_are_those_of_receipt_are_counted_for_each_run() -> None:
+    plans = dispatch({"a": plan("A")})
+    times = (b'"soon"', b"[1,2]", b'"0001-01-01"', b"2000000000", b'"2021-08-17"', b"null", b'""')
+    events = [event("a", b'{"id":"i","at":%b}' % time) for time in times]
+
+    run(plans, *events, event("a", b'{"at":"soon"'), received_ms=RECEIVED_MS)
+    assert (plans.unreadable_times, plans.impossible_times) == (2, 2)
+    run(plans, events[4], received_ms=RECEIVED_MS)
+    assert (plans.unreadable_times, plans.impossible_times) == (0, 0)
 
 
 def test_kinds_are_read_where_a_type_keeps_them() -> None:

@@ -188,6 +188,20 @@ def test_event_that_becomes_nothing_is_counted() -> None:
     assert rig.count("events_skipped", "mp", "empty") == 2
 
 
+def test_times_that_are_not_used_are_counted_once_for_each_event() -> None:
+    rig = Rig(destination("one"), destination("two"))
+    product = {**TRACK, "event": "Order Completed", "properties": {"products": [{}, {}]}}
+    times = ("8/17/2021", "0001-01-01T00:00:00", 1, RECEIVED_MS + 3_600_001, None, "2021-08-17")
+
+    mapped = rig.map(*({**TRACK, "timestamp": time} for time in times), {**product, "timestamp": 1})
+
+    found = [record["properties"]["time"] for record in records(mapped)["one", "import"]]
+    assert found[:6] == [RECEIVED_MS] * 5 + [1629158400000]
+    assert found[6:] == [RECEIVED_MS, RECEIVED_MS - 1, RECEIVED_MS - 2]
+    assert rig.count("times_replaced", "", "unreadable") == 1
+    assert rig.count("times_replaced", "", "impossible") == 4
+
+
 def test_values_that_could_not_be_converted_are_counted_by_field() -> None:
     rig = Rig(destination("a"), destination("b"))
     context = {"screen": {"density": "high"}, "ip": "nowhere", "network": {"wifi": "maybe"}}

@@ -3,9 +3,8 @@
 import re
 import socket
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from email.utils import mktime_tz, parsedate_tz
 from hashlib import blake2b
 
 from fastmap import spec
@@ -20,13 +19,14 @@ from fastmap.reference.values import (
     text_of,
 )
 from fastmap.texts import plain_number
+from fastmap.written_times import as_iso
 
 __all__ = ["Moment", "convert"]
 
 _HOUR_MS = 3_600_000
+_EARLIEST_MS = 31_536_000_000  # that Mixpanel takes: 1971-01-01
 _MAX_ID = 36  # characters
 _MAX_IP = 45
-_MAX_MAIL_DATE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +173,10 @@ def _to_time(value: JsonValue, moment: Moment) -> JsonValue | Nothing:
     if time is None:
         return Nothing("not a time; the time of receipt stands in")
     time += moment.skew_ms
-    if time > moment.received_ms + _HOUR_MS:
+    before = moment.item + 1
+    if not _EARLIEST_MS + before <= time <= moment.received_ms + _HOUR_MS:
         time = moment.received_ms
-    return Numeral(str(time - (moment.item + 1)))
+    return Numeral(str(time - before))
 
 
 def _read_time(value: JsonValue) -> int | None:
@@ -183,22 +184,52 @@ def _read_time(value: JsonValue) -> int | None:
         return _time_of_number(value)
     if not isinstance(value, str):
         return None
-    time = _iso_time(value)
-    if time is not None:
-        return time
-    if is_number(value):
-        return _time_of_number(Numeral(value))
-    return _mail_time(value)
+    time = _plain_time(value)
+    if time is None:
+        iso = as_iso(value)
+        time = None if iso is None else _plain_time(iso)
+    return time
+
+
+def _plain_time(text: str) -> int | None:
+    time = _iso_time(text)
+    return _time_of_number(Numeral(text)) if time is None and is_number(text) else time
 
 
 def _time_of_number(number: Numeral) -> int | None:
-    """Read seconds below 1e11 and milliseconds from there."""
+    """Read seconds, milliseconds, microseconds or nanoseconds, by size, or the digits of a date."""
     value = float(number)
-    if not 0 < value < 1e15:
+    if not 0 < value < 9e18:
         return None
-    if value >= 1e11:
+    digits = str(int(value))
+    written = _time_of_digits(digits)
+    if value < 1e11:
+        if written is not None and value * 1000 < _EARLIEST_MS and value.is_integer():
+            return written
+        return int(Decimal(value * 1000).to_integral_value(ROUND_HALF_UP))
+    if written is not None:
+        return None if len(digits) == 12 else written  # yyyyMMddHHmm, or milliseconds of 1976
+    if value < 1e15:
         return int(value)
-    return int(Decimal(value * 1000).to_integral_value(ROUND_HALF_UP))
+    if value < 1e17:
+        return int(value) // 1000
+    return None if value < 1e18 else int(value) // 1_000_000
+
+
+_DIGITS = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?", re.ASCII)
+
+
+def _time_of_digits(digits: str) -> int | None:
+    """Return the time that yyyyMMdd is, with HHmm or HHmmss or nothing behind it; from 1971."""
+    found = _DIGITS.fullmatch(digits)
+    if found is None or int(found[1]) < 1971:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+    try:
+        time = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(time.timestamp()) * 1000
 
 
 _ISO = re.compile(
@@ -227,16 +258,6 @@ def _iso_time(text: str) -> int | None:
     offset = (-1 if found[8] == "-" else 1) * (zone_hour * 60 + zone_minute)
     minutes = ((days - date(1970, 1, 1).toordinal()) * 24 + hour) * 60 + minute - offset
     return (minutes * 60 + second) * 1000 + millis
-
-
-def _mail_time(text: str) -> int | None:
-    if len(text.encode("utf-8", "surrogatepass")) > _MAX_MAIL_DATE:
-        return None
-    try:
-        seconds = mktime_tz(parsedate_tz(text))  # type: ignore[arg-type]  # None raises TypeError
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return None if abs(seconds) > 1e12 else int(seconds) * 1000
 
 
 def _to_unique_id(value: JsonValue, to: spec.UniqueId, moment: Moment) -> JsonValue | Nothing:

@@ -105,17 +105,25 @@ class Mapper:
         entries: list[Entry] = []
         dead: list[DeadLetter] = []
         rejected: list[tuple[_Destination, Event, str]] = []
+        replaced: dict[str, int] = {}
         strays = list(map(stand_in, misfits))
         for name in destinations:
             destination = self._destinations[name]
             for reason, text in strays:
                 origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
                 dead.append(_letter(destination, reason, text, origin))
-            left = destination.plans_for(source).run(events, destination.buffers, received_ms)
+            plans = destination.plans_for(source)
+            left = plans.run(events, destination.buffers, received_ms)
+            for reason, count in plans.times_replaced().items():
+                # The same for all destinations, but for those that take fewer events.
+                replaced[reason] = max(count, replaced.get(reason, 0))
             if left:
                 self._count_skipped(destination, left)
                 rejected.extend((destination, *one) for one in left if one[1] not in SKIPPED)
             entries.extend(destination.take())
+        for reason, count in replaced.items():
+            if count:
+                self._telemetry.times_replaced.labels(source, reason).inc(count)
         # What an event came with is noted first: encoding strips it.
         if not rejected:
             return Mapped(entries, dead)

@@ -65,6 +65,13 @@ class Plans:
                 buffer.clear()
             raise
 
+    def times_replaced(self) -> dict[str, int]:
+        """Return how many events of the last run got the time of their receipt, by reason."""
+        return {
+            "unreadable": self._dispatch.unreadable_times,
+            "impossible": self._dispatch.impossible_times,
+        }
+
     def dropped_fields(self) -> dict[str, int]:
         """Return how many values could not be converted, by field."""
         totals: dict[str, int] = {}
