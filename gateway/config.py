@@ -5,6 +5,7 @@ import ipaddress
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,12 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, Meta
 
-from gateway.config_file import Leaf, Place, Reader, http_url, matching, read_document
+from gateway.config_file import Leaf, Place, Reader, Unit, http_url, matching, read_document
+from gateway.config_variables import named, read_variables, unread_variables
 from gateway.errors import ConfigError
 
 __all__ = [
+    "VARIABLES",
     "Action",
     "AdminConfig",
     "Check",
@@ -291,20 +294,22 @@ def load(
 ) -> Config:
     """Return the configuration of a file or, without one, of the environment alone.
 
-    :param path: a TOML, YAML or JSON file.
+    :param path: a TOML, YAML or JSON file; paths in it are relative to its folder.
     :param environ: the variables that ``${NAME}`` in the file's values, or without a file the
-        names in ``_VARIABLES``, refer to; the process's own by default.
+        names in ``VARIABLES``, refer to; the process's own by default.
     :param fallback: variables that count as set where the environment has none.
     :param checks: report what only other parts of the program can find wrong.
     :raises ConfigError: every mistake at once; none repeats a secret or the environment's text.
     """
     environ = {**fallback, **(os.environ if environ is None else environ)}
-    reader = Reader(environ, _LEAVES)
+    reader = Reader(environ, _LEAVES, _UNITS)
     if path is None:
-        document, names = _from_environment(environ, reader), _VARIABLES
+        document, names = read_variables(VARIABLES, environ, reader)
     else:
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
+    if path is not None:
+        config = _anchored(config, path.absolute().parent, reader)
     own = (
         *(_check_names, _check_references, _check_default, _check_limits),
         *(_check_room, _check_listeners, _check_available),
@@ -316,41 +321,42 @@ def load(
     return config
 
 
-_VARIABLES: Mapping[Place, str] = {
-    ("destinations", 0, "settings", "projectToken"): "MIXPANEL_PROJECT_TOKEN",
-    ("destinations", 0, "settings", "apiSecret"): "MIXPANEL_API_SECRET",
-    ("destinations", 0, "settings", "apiRegion"): "MIXPANEL_REGION",
+_SETTINGS: Place = ("destinations", 0, "settings")
+
+VARIABLES: Mapping[Place, str] = {
+    **named("MIXPANEL", _SETTINGS, DestinationSettings),
+    **named("MIXPANEL_SERVICE_ACCOUNT", (*_SETTINGS, "serviceAccount"), ServiceAccount),
+    **named("MIXPANEL", ("destinations", 0), DestinationConfig, but=("name", "type")),
     ("sources", 0, "write_key"): "WRITE_KEY",
-    ("server", "host"): "GATEWAY_HOST",
-    ("server", "port"): "GATEWAY_PORT",
-    ("admin", "host"): "GATEWAY_ADMIN_HOST",
-    ("admin", "port"): "GATEWAY_ADMIN_PORT",
-    ("admin", "token"): "GATEWAY_ADMIN_TOKEN",
-    ("spool", "path"): "GATEWAY_SPOOL_PATH",
+    **named("GATEWAY", ("server",), ServerConfig),
+    **named("GATEWAY_ADMIN", ("admin",), AdminConfig),
+    **named("GATEWAY_SPOOL", ("spool",), SpoolConfig),
 }
-_REQUIRED = frozenset({"MIXPANEL_PROJECT_TOKEN", "WRITE_KEY"})
+"""What each environment variable stands for where there is no file."""
 
 
-def _from_environment(environ: Mapping[str, str], reader: Reader) -> dict[Any, Any]:
-    """Return the file one would write to read these variables; an empty one counts as not set."""
-    document: dict[str, Any] = {
-        "sources": [{"name": "default"}],
-        "destinations": [{"name": "mixpanel", "settings": {}}],
-        "server": {},
-        "admin": {},
-        "spool": {},
-    }
-    for place, variable in _VARIABLES.items():
-        if environ.get(variable):
-            table: Any = document
-            for step in place[:-1]:
-                table = table[step]
-            table[place[-1]] = f"${{{variable}}}"
-        elif variable in _REQUIRED:
+def _anchored(config: Config, folder: Path, reader: Reader) -> Config:
+    """Return the configuration with the paths of its file made whole.
+
+    A service is started from anywhere; what waits in the spool must be found again.
+    """
+    replace = msgspec.structs.replace
+    given = config.spool.path
+    if isinstance(given, str):
+        path = folder / given
+        if not path.exists() and path != Path(given).absolute() and any(Path(given).glob("*.db")):
             reader.report(
-                place, "not set; accepted: set it, or write a configuration file (--config FILE)"
+                ("spool", "path"),
+                f"is relative to the folder of the file, where there is no {path}, but there is a "
+                f"spool in {Path(given).absolute()}; accepted: move it, or give the whole path",
             )
-    return document
+        config = replace(config, spool=replace(config.spool, path=str(path)))
+    files = {
+        name: str(folder / value)
+        for name in ("tls_cert", "tls_key", "browser_bundle")
+        if isinstance(value := getattr(config.server, name), str)
+    }
+    return replace(config, server=replace(config.server, **files)) if files else config
 
 
 def _with_names(config: Config) -> Config:
@@ -572,9 +578,41 @@ _LEAVES: Mapping[Any, Leaf] = {
 }
 
 
-def warnings(config: Config) -> list[str]:
-    """Return what is allowed but unwise, one line each, starting with the key's path."""
-    found = []
+_POWERS = "kmgt"
+
+_UNITS = (
+    Unit(
+        re.compile(r"(^|_)bytes(_per_(s|minute))?$"),
+        {
+            "b": 1,
+            **{f"{power}b": 1000 ** (i + 1) for i, power in enumerate(_POWERS)},
+            **{f"{power}ib": 1024 ** (i + 1) for i, power in enumerate(_POWERS)},
+        },
+        'a size, as in "10 MiB"',
+    ),
+    Unit(
+        re.compile(r"_s$"),
+        {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400},
+        'a time, as in "10s"',
+    ),
+    Unit(
+        re.compile(r"_days$"),
+        {"h": 1 / 24, "d": 1, "day": 1, "days": 1, "w": 7},
+        'a time, as in "30d"',
+    ),
+)
+"""Units of the keys whose names say what they are in; after a rate such as _per_s it is no time."""
+
+
+def warnings(config: Config, file: Path | None = None) -> list[str]:
+    """Return what is allowed but unwise, one line each, starting with the key's path.
+
+    :param file: what the configuration was read from.
+    """
+    found = [
+        f"{name} is set, but not read: {file} does not name it as ${{{name}}}"
+        for name in (unread_variables(file, VARIABLES, os.environ) if file else ())
+    ]
     if not _is_loopback(config.server.host) and config.server.tls_cert is None:
         found.append(
             "server.host: note: reachable from other machines without TLS; "

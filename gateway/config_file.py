@@ -10,7 +10,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,7 +20,16 @@ import yaml
 
 from gateway.errors import ConfigError
 
-__all__ = ["Leaf", "Place", "Reader", "http_url", "matching", "read_document"]
+__all__ = [
+    "Leaf",
+    "Place",
+    "Reader",
+    "Unit",
+    "http_url",
+    "matching",
+    "read_document",
+    "without_none",
+]
 
 Place = tuple[Hashable, ...]
 """Keys and indices from the top of the document to a value."""
@@ -133,6 +142,31 @@ class Leaf(NamedTuple):
     hidden: bool = False
 
 
+class Unit(NamedTuple):
+    """How a number is written with a unit, as in "10 MiB".
+
+    :param keys: pattern of the keys whose values are such numbers.
+    :param factors: what one of each unit is, in that of the key; by names in small letters.
+    :param expected: how it may be written, for a person.
+    """
+
+    keys: re.Pattern[str]
+    factors: Mapping[str, float]
+    expected: str
+
+    def parse(self, text: str) -> float:
+        """Return the number that a text is, in the unit of the key.
+
+        :raises ValueError: it is none, or its unit is not known.
+        """
+        match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)", text.strip(), re.A)
+        factor = self.factors.get(match[2].lower()) if match and match[2] else 1
+        if match is None or factor is None:
+            raise ValueError
+        value = float(match[1]) * factor if "." in match[1] else int(match[1]) * factor
+        return int(value) if value == int(value) else value
+
+
 def matching(pattern: str, value: object) -> str:
     """Return a string all of which matches.
 
@@ -163,11 +197,18 @@ class Reader:
 
     :param environ: what ``${NAME}`` stands for.
     :param leaves: by type, values that need more than msgspec's own conversion.
+    :param units: in which numbers may be written.
     """
 
-    def __init__(self, environ: Mapping[str, str], leaves: Mapping[Any, Leaf]) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        leaves: Mapping[Any, Leaf],
+        units: Sequence[Unit] = (),
+    ) -> None:
         self._environ = environ
         self._leaves = leaves
+        self._units = units
         self.problems: dict[Place, str] = {}
         self.substituted: set[Place] = set()  # their text is the environment's: never shown
 
@@ -191,7 +232,7 @@ class Reader:
 
     def read(self, kind: Any, value: object, place: Place = ()) -> Any:
         """Return ``value`` as ``kind``: a struct, a tuple of one type, or a leaf."""
-        kind, optional = _without_none(kind)
+        kind, optional = without_none(kind)
         if optional and value is None:
             return None
         if _is_struct(kind):
@@ -218,11 +259,25 @@ class Reader:
         return kind(**given)
 
     def _items(self, kind: Any, value: object, place: Place) -> tuple[Any, ...]:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, str) and not _is_struct(item):
+            value = self._listed(value, place)
         if not isinstance(value, list):
             self.report(place, f"expected {self._expected(kind)} (got {_sort(value)})")
             return ()
-        item = typing.get_args(kind)[0]
         return tuple(self.read(item, entry, (*place, i)) for i, entry in enumerate(value))
+
+    def _listed(self, text: str, place: Place) -> object:
+        """Return the list that a variable holds, with commas; other text as it is."""
+        problem, filled = self._substitute(text, place)
+        if problem:
+            self.report(place, problem)
+            return []
+        if place not in self.substituted:
+            return text
+        parts = [part.strip() for part in filled.split(",") if part.strip()]
+        self.substituted |= {(*place, i) for i in range(len(parts))}
+        return [part.replace("${", "$${") for part in parts]
 
     def _scalar(self, kind: Any, value: object, place: Place) -> Any:
         if isinstance(value, str):
@@ -232,14 +287,26 @@ class Reader:
                 return msgspec.UNSET
         # A variable is always text, whatever the field wants.
         leaf = self._leaves.get(kind) or _plain(kind, strict=place not in self.substituted)
+        unit = self._unit(kind, place)
+        read = value
         try:
             if isinstance(value, str):
                 value.encode()  # half a surrogate pair could never be sent
-            return leaf.parse(value)
+                read = unit.parse(value) if unit else value
+            return leaf.parse(read)
         except (ValueError, OverflowError, msgspec.ValidationError):
             got = "" if leaf.hidden else self.got(place, value)
-            self.report(place, f"expected {leaf.expected}{got}")
+            also = f" or {unit.expected}" if unit and not isinstance(value, int | float) else ""
+            self.report(place, f"expected {leaf.expected}{also}{got}")
             return msgspec.UNSET
+
+    def _unit(self, kind: Any, place: Place) -> Unit | None:
+        """Return the unit of a number, which its key names."""
+        info = msgspec.inspect.type_info(kind)
+        if not isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+            return None
+        key = str(place[-1])
+        return next((unit for unit in self._units if unit.keys.search(key)), None)
 
     def _substitute(self, text: str, place: Place) -> tuple[str, str]:
         """Return a problem or "", and the text with its variables filled in."""
@@ -270,7 +337,7 @@ class Reader:
         return "; ".join(dict.fromkeys(problems)), filled
 
     def _expected(self, kind: Any) -> str:
-        kind, _ = _without_none(kind)
+        kind, _ = without_none(kind)
         if _is_struct(kind):
             return "a table with " + ", ".join(f.encode_name for f in msgspec.structs.fields(kind))
         if typing.get_origin(kind) is tuple:
@@ -287,7 +354,7 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _without_none(kind: Any) -> tuple[Any, bool]:
+def without_none(kind: Any) -> tuple[Any, bool]:
     """Return the type inside ``X | None``, and whether None is allowed."""
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         return kind, False

@@ -16,7 +16,12 @@ LEAVES = frozenset(
 )
 """What every layer may import; "" is the package itself."""
 
-HELPERS = {"config_file": "config", "originals": "events", "records": "events"}
+HELPERS = {
+    "config_file": "config",
+    "config_variables": "config",
+    "originals": "events",
+    "records": "events",
+}
 """Modules that are part of another one."""
 
 LAYERS = frozenset(

@@ -3,6 +3,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway import config as configuration
 from gateway.config import (
+    VARIABLES,
     Config,
     DestinationConfig,
     DestinationSettings,
@@ -27,6 +29,7 @@ from gateway.config import (
     redacted,
     warnings,
 )
+from gateway.config_variables import unread_variables
 from gateway.errors import ConfigError
 
 MINIMAL: dict[str, Any] = {
@@ -133,14 +136,16 @@ def test_same_settings_in_each_format_give_the_same_configuration(ending: str) -
 
 def test_ending_in_capitals_and_byte_order_mark_are_accepted() -> None:
     text = b"\xef\xbb\xbf" + json.dumps(MINIMAL).encode()
-    assert load_text(text, ".JSON") == load_text(text, ".yml") == load_json(MINIMAL)
+    text = text.replace(b"{", b'{"spool": {"path": "/s"}, ', 1)
+    document = changed("spool.path", "/s")
+    assert load_text(text, ".JSON") == load_text(text, ".yml") == load_json(document)
 
 
 def test_only_what_is_required_gives_the_defaults() -> None:
     config = load_json(MINIMAL)
     assert (config.server.host, config.server.port, config.server.workers) == ("127.0.0.1", 8080, 1)
     assert (config.admin.port, config.admin.token) == (8081, None)
-    assert (config.spool.backend, config.spool.path) == ("sqlite", "./spool")
+    assert (config.spool.backend, Path(config.spool.path).name) == ("sqlite", "spool")
     destination = config.destinations[0]
     assert (destination.type, destination.profile, destination.base_url) == (
         "mixpanel",
@@ -293,8 +298,25 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.workers", 257, "server.workers: expected an integer from 0 to 256 (got 257)"),
         ("server.max_body_bytes", 1023, "expected an integer of at least 1024 (got 1023)"),
         ("server.body_timeout_s", 0, "expected a number above 0 (got 0)"),
-        ("server.body_timeout_s", "5", "expected a number above 0 (got '5')"),
-        ("server.shutdown_timeout_s", [], "expected a number above 0 (got a list)"),
+        (
+            "server.body_timeout_s",
+            "5 parsecs",
+            """expected a number above 0 or a time, as in "10s" (got '5 parsecs')""",
+        ),
+        ("server.body_timeout_s", "0 s", "expected a number above 0 or a time"),
+        ("server.body_timeout_s", "10 MiB", "expected a number above 0 or a time"),
+        ("server.min_body_bytes_per_s", "10s", "an integer of at least 0 or a size"),
+        ("server.max_body_bytes", "1023 B", 'at least 1024 or a size, as in "10 MiB"'),
+        ("server.max_body_bytes", "1 M", "a size, as in \"10 MiB\" (got '1 M')"),
+        ("server.max_body_bytes", "1024.5", "expected an integer"),
+        ("server.max_body_bytes", "-5 MiB", "expected an integer"),
+        ("server.max_body_bytes", "9" * 400 + " GiB", "expected an integer"),
+        ("server.port", "80 B", "expected an integer from 0 to 65535 (got '80 B')"),
+        (
+            "server.shutdown_timeout_s",
+            [],
+            'expected a number above 0 or a time, as in "10s" (got a list)',
+        ),
         ("server.trusted_proxies", "10.0.0.0/8", "expected a list of strings (got a string)"),
         ("server.trusted_proxies", ["::1", "x"], "server.trusted_proxies[1]: expected an address"),
         ("server.trusted_proxies", ["10.0.0.1/8"], "as in 10.0.0.0/8 (got '10.0.0.1/8')"),
@@ -514,9 +536,9 @@ def test_origins_are_read_as_browsers_write_them(given: str, read: str) -> None:
 
 
 def test_both_ports_zero_and_both_tls_files_are_accepted() -> None:
-    document = changed("server", {"port": 0, "tls_cert": "c", "tls_key": "k"})
+    document = changed("server", {"port": 0, "tls_cert": "/c", "tls_key": "/k"})
     config = load_json(changed("admin.port", 0, document))
-    assert (config.server.port, config.admin.port, config.server.tls_key) == (0, 0, "k")
+    assert (config.server.port, config.admin.port, config.server.tls_key) == (0, 0, "/k")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
@@ -585,15 +607,15 @@ def test_variables_in_values_are_filled_in() -> None:
 
 
 def test_default_replaces_an_unset_and_an_empty_variable() -> None:
-    document = changed("spool.path", "${P:-./here}")
-    assert load_json(document).spool.path == "./here"
-    assert load_json(document, P="").spool.path == "./here"
-    assert load_json(document, P="there").spool.path == "there"
+    document = changed("spool.path", "${P:-/here}")
+    assert load_json(document).spool.path == "/here"
+    assert load_json(document, P="").spool.path == "/here"
+    assert load_json(document, P="/there").spool.path == "/there"
 
 
 def test_escaped_variable_stays_as_text() -> None:
-    document = changed("spool.path", "$${HOME}/$x/$$/${A}$")
-    assert load_json(document, A="a").spool.path == "${HOME}/$x/$$/a$"
+    document = changed("spool.path", "/$${HOME}/$x/$$/${A}$")
+    assert load_json(document, A="a").spool.path == "/${HOME}/$x/$$/a$"
 
 
 def test_variable_in_a_key_stays_as_text() -> None:
@@ -622,7 +644,7 @@ def test_filled_in_text_that_is_wrong_is_never_shown(text: str) -> None:
         "destinations[0].settings.apiRegion: expected one of US, EU, IN",
         "destinations[0].profile: expected one of segment, syft",
         "server.port: expected an integer from 0 to 65535",
-        "server.shutdown_timeout_s: expected a number above 0",
+        'server.shutdown_timeout_s: expected a number above 0 or a time, as in "10s"',
     ]
 
 
@@ -663,8 +685,8 @@ ENVIRON = {"MIXPANEL_PROJECT_TOKEN": "token0123", "WRITE_KEY": "key-of-web"}
 
 
 def test_two_variables_are_enough_to_run() -> None:
-    config = load(None, {**ENVIRON, "PATH": "/bin"})
-    document = changed("sources.0.name", "default")
+    config = load(None, {**ENVIRON, "PATH": "/bin", "GATEWAY_SPOOL_PATH": "/s"})
+    document = changed("sources.0.name", "default", changed("spool.path", "/s"))
     assert config == load_json(changed("destinations.0.name", "mixpanel", document))
 
 
@@ -716,6 +738,165 @@ def test_bad_variables_are_reported_by_name_without_their_text() -> None:
     ]
     with pytest.raises(ConfigError, match=r"GATEWAY_ADMIN_PORT: the same as server\.port"):
         load(None, ENVIRON | {"GATEWAY_PORT": "8081"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MIXPANEL_TOKEN", "MIXPANEL_PROJECT_TOKEN"),
+        ("MIXPANEL_APIREGION", "MIXPANEL_API_REGION"),
+        ("GATEWAY_WORKER", "GATEWAY_WORKERS"),
+        ("GATEWAY_SPOOL", ""),
+        ("GATEWAY_X", ""),
+    ],
+)
+def test_unknown_variable_is_a_mistake_and_is_answered_with_what_may_be_meant(
+    name: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, ENVIRON | {name: CANARY})
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{name}: unknown variable; did you mean {meant}")
+    assert CANARY not in problem
+
+
+def test_region_has_two_names_that_must_agree() -> None:
+    for name in ("MIXPANEL_REGION", "MIXPANEL_API_REGION"):
+        config = load(None, ENVIRON | {name: "EU"})
+        assert config.destinations[0].settings.apiRegion is Region.EU
+    both = ENVIRON | {"MIXPANEL_REGION": "EU", "MIXPANEL_API_REGION": "IN"}
+    with pytest.raises(ConfigError, match="MIXPANEL_REGION: differs from MIXPANEL_API_REGION"):
+        load(None, both)
+    agreed = load(None, both | {"MIXPANEL_API_REGION": "EU"})
+    assert agreed.destinations[0].settings.apiRegion is Region.EU
+
+
+def test_what_kubernetes_tells_of_a_service_called_gateway_is_no_configuration() -> None:
+    links = {
+        "GATEWAY_SERVICE_HOST": "10.0.0.7",
+        "GATEWAY_SERVICE_PORT": "80",
+        "GATEWAY_SERVICE_PORT_HTTP": "80",
+        "GATEWAY_PORT": "tcp://10.0.0.7:80",
+        "GATEWAY_PORT_80_TCP": "tcp://10.0.0.7:80",
+        "GATEWAY_PORT_80_TCP_PROTO": "tcp",
+        "GATEWAY_PORT_80_TCP_ADDR": "10.0.0.7",
+        "MIXPANEL_GATEWAY_PORT": "tcp://10.0.0.7:80",
+    }
+    assert load(None, ENVIRON | links) == load(None, ENVIRON)
+
+
+def test_lists_sizes_and_accounts_come_from_variables_too() -> None:
+    more = {
+        "GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
+        "GATEWAY_SPOOL_MAX_BYTES": "2 GiB",
+        "GATEWAY_BODY_TIMEOUT_S": "1m",
+        "MIXPANEL_IDENTITY": "simplified",
+        "MIXPANEL_SERVICE_ACCOUNT_USERNAME": "u",
+        "MIXPANEL_SERVICE_ACCOUNT_SECRET": "s",
+        "MIXPANEL_SERVICE_ACCOUNT_PROJECT_ID": "1",
+    }
+    config = load(None, ENVIRON | more)
+    assert config.server.trusted_proxies == ("10.0.0.0/8", "192.0.2.1/32")
+    assert (config.spool.max_bytes, config.server.body_timeout_s) == (2 * 1024**3, 60)
+    assert config.destinations[0].identity == "simplified"
+    assert config.destinations[0].settings.credentials() == ("u", "s", "1")
+    with pytest.raises(ConfigError) as caught:
+        load(None, ENVIRON | {"GATEWAY_TRUSTED_PROXIES": f"10.0.0.0/8,{CANARY}"})
+    [problem] = caught.value.problems
+    assert "GATEWAY_TRUSTED_PROXIES" in problem or "trusted_proxies[1]" in problem
+    assert CANARY not in problem
+
+
+def test_every_variable_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text("utf-8")
+    assert "`GATEWAY_ADMIN_` and the key" in text
+    for name in VARIABLES.values():
+        prefix = re.match("GATEWAY_ADMIN_|GATEWAY_SPOOL_|GATEWAY_|MIXPANEL_|WRITE_KEY", name)
+        assert prefix, name
+        assert f"`{prefix[0]}" in text
+
+
+def test_variables_that_a_file_leaves_unread_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('[admin]\ntoken = "${GATEWAY_ADMIN_TOKEN}"\nport = "${PORT:-1}"')
+    environ = {
+        "GATEWAY_ADMIN_TOKEN": "t",
+        "GATEWAY_PORT": "9",
+        "MIXPANEL_REGION": "EU",
+        "MIXPANEL_NO_SUCH": "1",
+        "GATEWAY_HOST": "",
+        "GATEWAY_SERVICE_HOST": "10.0.0.7",
+        "PORT": "1",
+        "WRITE_KEY": "k",
+    }
+    found = unread_variables(path, VARIABLES, environ)
+    assert found == ["GATEWAY_PORT", "MIXPANEL_NO_SUCH", "MIXPANEL_REGION"]
+
+
+# --- units and paths -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("spool.max_bytes", "10 GiB", 10 * 1024**3),
+        ("spool.max_bytes", "10gib", 10 * 1024**3),
+        ("spool.max_bytes", "1.5 MiB", 1_572_864),
+        ("spool.max_bytes", "2 GB", 2_000_000_000),
+        ("spool.max_bytes", "4096", 4096),
+        ("server.max_body_bytes", " 2048 B ", 2048),
+        ("server.min_body_bytes_per_s", "1 KiB", 1024),
+        ("server.header_timeout_s", "10s", 10),
+        ("server.header_timeout_s", "250 ms", 0.25),
+        ("server.header_timeout_s", "2 min", 120),
+        ("server.header_timeout_s", "1.5h", 5400),
+        ("spool.dead_letter_max_age_days", "12h", 0.5),
+        ("spool.dead_letter_max_age_days", "30 days", 30),
+        ("destinations.0.delivery.bytes_per_minute", "1 GiB", 1024**3),
+        ("delivery.max_memory_bytes", "128MiB", 128 * 1024**2),
+    ],
+)
+def test_sizes_and_times_may_be_written_with_their_units(
+    path: str, text: str, value: float
+) -> None:
+    assert _at(load_json(changed(path, text)), path) == value
+
+
+def _at(config: Any, path: str) -> Any:
+    for step in path.split("."):
+        config = config[int(step)] if step.isdigit() else getattr(config, step)
+    return config
+
+
+@pytest.mark.parametrize("key", ["spool.path", "server.tls_key", "server.browser_bundle"])
+def test_paths_are_relative_to_the_folder_of_the_file(tmp_path: Path, key: str) -> None:
+    document = changed("server", {"tls_cert": "c", "tls_key": "k"})
+    (tmp_path / "etc").mkdir()
+    path = tmp_path / "etc" / "gateway.json"
+    for written, expected in (
+        ("data/x", tmp_path / "etc" / "data" / "x"),
+        ("/data/x", Path("/data/x")),
+    ):
+        path.write_text(json.dumps(changed(key, written, document)))
+        with chdir(tmp_path):
+            assert _at(load(path.relative_to(tmp_path), {}), key) == str(expected)
+
+
+def test_a_spool_where_the_gateway_is_started_is_not_left_behind(tmp_path: Path) -> None:
+    """Paths used to be relative to the folder in which the gateway was started."""
+    (tmp_path / "etc").mkdir()
+    path = tmp_path / "etc" / "gateway.json"
+    path.write_text(json.dumps(changed("spool.path", "./spool")))
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "worker-0.db").touch()
+    with chdir(tmp_path), pytest.raises(ConfigError) as caught:
+        load(path, {})
+    [problem] = caught.value.problems
+    assert str(tmp_path / "spool") in problem
+    assert str(tmp_path / "etc" / "spool") in problem
+    (tmp_path / "etc" / "spool").mkdir()
+    with chdir(tmp_path):
+        assert load(path, {}).spool.path == str(tmp_path / "etc" / "spool")
 
 
 # --- secrets ---------------------------------------------------------------------------------
@@ -829,7 +1010,7 @@ def test_unwise_setting_is_warned_of(path: str, value: Any, expected: str) -> No
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("server", {"host": "0.0.0.0", "tls_cert": "c", "tls_key": "k"}),
+        ("server", {"host": "0.0.0.0", "tls_cert": "/c", "tls_key": "/k"}),
         ("server.host", "localhost"),
         ("server.trusted_proxies", ["10.0.0.0/8", "::1"]),
         ("admin", {"host": "0.0.0.0", "token": "t"}),

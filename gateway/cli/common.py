@@ -59,6 +59,6 @@ def load_or_exit(
         for problem in error.problems:
             say(f"  {problem}")
         raise typer.Exit(2) from None
-    for warning in warnings(config):
+    for warning in warnings(config, path):
         say(f"gateway: warning: {warning}")
     return config

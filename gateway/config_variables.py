@@ -1,0 +1,136 @@
+"""A configuration that consists of environment variables alone.
+
+Each plain value of a table has a variable: a prefix and the key, as in ``GATEWAY_ADMIN_PORT``.
+"""
+
+import difflib
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.config_file import Place, Reader, without_none
+
+__all__ = ["named", "read_variables", "unread_variables"]
+
+_ALIASES = {"MIXPANEL_API_REGION": "MIXPANEL_REGION"}
+"""Other names that a variable may have."""
+
+_REQUIRED = frozenset({"MIXPANEL_PROJECT_TOKEN", "WRITE_KEY"})
+
+_OURS = re.compile("(GATEWAY|MIXPANEL)_.+")
+
+_SERVICE_LINK = re.compile(
+    r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
+"""What Kubernetes tells containers of a service; one called gateway sets GATEWAY_PORT."""
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
+
+
+def named(
+    prefix: str, place: Place, table: type[msgspec.Struct], *, but: Iterable[str] = ()
+) -> dict[Place, str]:
+    """Return the variable of each plain value and list of a table, by the value's place.
+
+    :param but: keys that have none.
+    """
+    return {
+        (*place, field.encode_name): f"{prefix}_{_in_capitals(field.encode_name)}"
+        for field in msgspec.structs.fields(table)
+        if field.encode_name not in but and _is_plain(field.type)
+    }
+
+
+def read_variables(
+    names: Mapping[Place, str], environ: Mapping[str, str], reader: Reader
+) -> tuple[dict[Any, Any], dict[Place, str]]:
+    """Return the file one would write to read these variables; an empty one counts as not set.
+
+    A variable with one of our prefixes that is not known is a mistake, as an unknown key is.
+
+    :param names: the variables that there are.
+    :param reader: gets the mistakes.
+    :returns: the document, and what the variable of each place is called here.
+    """
+    document: dict[str, Any] = {
+        "sources": [{"name": "default"}],
+        "destinations": [{"name": "mixpanel", "settings": {}}],
+    }
+    called = dict(names)
+    for place, variable in names.items():
+        alias = _ALIASES.get(variable, variable)
+        if _is_set(alias, environ):
+            if _is_set(variable, environ) and environ[alias] != environ[variable]:
+                reader.report((alias,), f"differs from {variable}; accepted: one of the two")
+            called[place] = variable = alias
+        if _is_set(variable, environ):
+            _put(document, place, f"${{{variable}}}")
+        elif variable in _REQUIRED:
+            reader.report(
+                place, "not set; accepted: set it, or write a configuration file (--config FILE)"
+            )
+    known = {*names.values(), *_ALIASES.values()}
+    for variable in sorted(environ):
+        if _OURS.fullmatch(variable) and variable not in known and _is_set(variable, environ):
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f" did you mean {near[0]}?" if near else ""
+            reader.report(
+                (variable,),
+                f"unknown variable;{hint} accepted: unset it, or one of docs/configuration.md",
+            )
+    return document, called
+
+
+def unread_variables(
+    path: Path, names: Mapping[Place, str], environ: Mapping[str, str]
+) -> list[str]:
+    """Return the variables with our prefixes that are set, though nothing reads them.
+
+    :param path: of the configuration file, which alone says what counts.
+    """
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError:
+        return []
+    read = set(_REFERENCE.findall(text))
+    known = {*names.values(), *_ALIASES.values()} - _REQUIRED
+    return sorted(
+        variable
+        for variable in environ
+        if (variable in known or _OURS.fullmatch(variable))
+        and variable not in read
+        and _is_set(variable, environ)
+    )
+
+
+def _is_set(variable: str, environ: Mapping[str, str]) -> bool:
+    """Whether somebody has set it, and not Kubernetes."""
+    text = environ.get(variable, "")
+    return bool(text) and not (
+        _SERVICE_LINK.fullmatch(variable) or _SERVICE_LINK_VALUE.fullmatch(text)
+    )
+
+
+def _is_plain(kind: Any) -> bool:
+    kind, _ = without_none(kind)
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+    is_table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return not is_table and typing.get_origin(kind) is not dict
+
+
+def _in_capitals(key: str) -> str:
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", key).upper()
+
+
+def _put(document: dict[Any, Any], place: Place, value: str) -> None:
+    table: Any = document
+    for step in place[:-1]:
+        table = table[step] if isinstance(step, int) else table.setdefault(step, {})
+    table[place[-1]] = value
