@@ -107,6 +107,9 @@ Action = Literal[
 ]
 
 
+_MIXPANELS_IMPORT = 10 * 1024 * 1024
+
+
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the configuration file."""
 
@@ -118,6 +121,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     port: Port = 8080
     workers: Annotated[int, Meta(ge=0, le=256)] = 1  # 0: one for each core
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
+    max_import_bytes: Annotated[int, Meta(ge=1024)] | None = None  # likewise, of Mixpanel's /import
     max_bytes_in_flight: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024  # of all requests
     max_connections: Count = 0  # 0: as many as the system's limit of open files allows
     header_timeout_s: Positive = 10.0
@@ -131,6 +135,14 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     browser_bundle: NonEmpty | None = None  # folder with the scripts of analytics.js
     tls_cert: NonEmpty | None = None
     tls_key: NonEmpty | None = None
+    redirect_origins: tuple[PageOrigin, ...] = ()  # where links through the gateway may lead
+
+    @property
+    def import_bytes(self) -> int:
+        """The largest body of /import: as Mixpanel takes it, where the memory allows that."""
+        if self.max_import_bytes is not None:
+            return self.max_import_bytes
+        return max(self.max_body_bytes, min(_MIXPANELS_IMPORT, self.max_bytes_in_flight // 4))
 
 
 class AdminConfig(_Section, frozen=True, kw_only=True):
@@ -236,6 +248,7 @@ class MixpanelSdksConfig(_Section, frozen=True, kw_only=True):
 
     enabled: bool = True
     ip: IpPolicy = "keep"  # as for sources
+    api_key: Secret | None = None  # that old programs send to /import
 
 
 class DestinationConfig(_Section, frozen=True, kw_only=True):
@@ -442,13 +455,14 @@ def _check_limits(config: Config, reader: Reader) -> None:
 
 def _check_room(config: Config, reader: Reader) -> None:
     """Check that half the room, which arriving bodies share, has some to spare for the largest."""
-    largest: object = config.server.max_body_bytes
     room: object = config.server.max_bytes_in_flight
-    if isinstance(largest, int) and isinstance(room, int) and room < 4 * largest:
-        reader.report(
-            ("server", "max_bytes_in_flight"),
-            f"too small for server.max_body_bytes; accepted: at least {4 * largest}",
-        )
+    for name in ("max_body_bytes", "max_import_bytes"):
+        largest: object = getattr(config.server, name)
+        if isinstance(largest, int) and isinstance(room, int) and room < 4 * largest:
+            reader.report(
+                ("server", "max_bytes_in_flight"),
+                f"too small for server.{name}; accepted: at least {4 * largest}",
+            )
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:

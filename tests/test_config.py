@@ -188,10 +188,8 @@ def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
         "proxy",
         "sources[0].write_key: missing; accepted: a string that is not blank",
         "destinations[0].settings.apiRegion: expected one of US, EU, IN (got 'Mars')",
-        'server.prot: unknown key; did you mean "port"? accepted: host, port, workers, '
-        "max_body_bytes, max_bytes_in_flight, max_connections, header_timeout_s, "
-        "body_timeout_s, min_body_bytes_per_s, shutdown_timeout_s, trusted_proxies, "
-        "proxy_headers, public_host, default_source, browser_bundle, tls_cert, tls_key",
+        'server.prot: unknown key; did you mean "port"? accepted: '
+        + ", ".join(ServerConfig.__struct_fields__),
         "server.port: expected an integer from 0 to 65535 (got 'x')",
     ]
 
@@ -1104,3 +1102,30 @@ def test_every_key_is_documented() -> None:
     structs = [each for each in sections if issubclass(each, msgspec.Struct)]
     assert len(structs) > 10
     assert {struct.__name__: missing(struct) for struct in structs if missing(struct)} == {}
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        ({}, 10 * 2**20),
+        ({"max_bytes_in_flight": 16 * 2**20}, 4 * 2**20),
+        ({"max_bytes_in_flight": 24 * 2**20}, 6 * 2**20),
+        ({"max_body_bytes": 12 * 2**20}, 12 * 2**20),
+        ({"max_import_bytes": 2048}, 2048),
+        ({"max_import_bytes": 16 * 2**20}, 16 * 2**20),
+        ({"max_import_bytes": 17 * 2**20}, None),
+    ],
+)
+def test_imports_may_be_as_large_as_the_memory_allows(
+    server: dict[str, int], expected: int | None
+) -> None:
+    document = {
+        "server": server,
+        "sources": [{"name": "s", "write_key": "k"}],
+        "destinations": [{"name": "mp", "settings": {"projectToken": "t"}}],
+    }
+    if expected is None:
+        (problem,) = problems_of(document)
+        assert problem.startswith("server.max_bytes_in_flight: too small for server.max_import")
+    else:
+        assert load_text(json.dumps(document), ".json").server.import_bytes == expected

@@ -113,13 +113,16 @@ async def get(served: Serving, target: str, headers: dict[str, str] | None = Non
         ("GET", "/settings/?$lib_version=2&sdk_config=1", None),
         ("POST", "/record/?replay_id=1&format=gzip", None),
         ("GET", "/_mp/api/flags/?x=1", "/flags/?x=1"),
+        ("GET", "/lookup-tables?project_id=7", None),
+        ("PUT", "/lookup-tables/55b4fb2b-e8de-466c-930f-8b36640b9b5e?project_id=7", None),
+        ("PUT", "/_mp/api/lookup-tables/1-2/", "/lookup-tables/1-2/"),
     ],
 )
 async def test_requests_reach_the_host_of_the_project(
     tmp_path: Path, method: str, target: str, expected: str | None
 ) -> None:
     async with Other().running() as other, between(tmp_path, f"{other.url}/base") as served:
-        body = b"\x1f\x8b\x00raw" if method == "POST" else b""
+        body = b"\x1f\x8b\x00raw" if method != "GET" else b""
         answer = await served.exchange(message(target, body, TOKEN, method=method))
 
     assert (answer.status, answer.json()) == (200, {"flags": {}})

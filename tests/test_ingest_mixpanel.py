@@ -61,6 +61,12 @@ def get(target: str, headers: dict[str, str] | None = None) -> bytes:
     return message(target, headers=headers or {}, method="GET", has_length=False)
 
 
+async def announce(served: Serving, target: str, size: int) -> Answer:
+    """Send the head of a request with so many bytes, and nothing else."""
+    headers = {**basic("TOKEN"), **ORIGIN, "Content-Length": str(size)}
+    return await served.exchange(message(target, headers=headers, has_length=False))
+
+
 def metric(served: Serving, sample: str) -> float:
     for line in served.telemetry.render().decode().splitlines():
         name, _, value = line.rpartition(" ")
@@ -69,7 +75,33 @@ def metric(served: Serving, sample: str) -> float:
     return 0.0
 
 
+def as_multipart(fields: dict[str, str], *, end: str = "\r\n", boundary: str = "-=+ab") -> bytes:
+    """Return a form as ``curl -F`` sends it."""
+    parts = (
+        f'--{boundary}{end}Content-Disposition: form-data; name="{name}"{end}{end}{value}{end}'
+        for name, value in fields.items()
+    )
+    return f"{''.join(parts)}--{boundary}--{end}".encode()
+
+
 ENCODINGS: dict[str, Any] = {
+    "multipart with JSON": lambda value: (
+        as_multipart({"verbose": "0", "data": json.dumps(value, ensure_ascii=False, indent=1)}),
+        {"Content-Type": 'multipart/form-data; boundary="-=+ab"'},
+    ),
+    "multipart with base64": lambda value: (
+        as_multipart({"data": as_base64(value), "ip": "0"}),
+        {"Content-Type": "multipart/form-data; boundary=-=+ab"},
+    ),
+    "multipart that nothing announces": lambda value: (
+        as_multipart({"data": json.dumps(value)}, end="\n", boundary="x"),
+        FORM,
+    ),
+    "multipart with a file": lambda value: (
+        b'--b\r\ncontent-disposition: form-data; filename="name=verbose"; name=data\r\n'
+        b"Content-Type: application/json\r\n\r\n" + as_json(value) + b"\r\n--b--",
+        {"Content-Type": "multipart/form-data; boundary=b"},
+    ),
     "form with base64": lambda value: (f"data={quote(as_base64(value), safe='')}", FORM),
     "form with base64 that is not percent-encoded": lambda value: (f"data={as_base64(value)}", {}),
     "form with base64 without padding": lambda value: (f"data={as_base64(value).rstrip('=')}", {}),
@@ -104,7 +136,7 @@ async def test_every_encoding_is_understood_on_every_path(
 ) -> None:
     for path, record in BY_PATH.items():
         text, headers = ENCODINGS[encoding]([record] if is_list else record)
-        body = text.encode()
+        body = text if isinstance(text, bytes) else text.encode()
         if is_gzipped:
             body, headers = gzip.compress(body), headers | {"Content-Encoding": "gzip"}
         for target in (path, f"{path}/", f"/_mp/api{path}/?ip=0&_=1789999999"):
@@ -197,6 +229,27 @@ async def test_answer_has_the_form_that_is_asked_for(
         else:
             assert found == expected
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/track", "/engage", "/groups"])
+@pytest.mark.parametrize("form", ["query", "body", "multipart"])
+@pytest.mark.parametrize("data", ["", "not base64!", "{"])
+async def test_what_cannot_be_read_is_answered_in_that_form_too(
+    served: Serving, path: str, form: str, data: str
+) -> None:
+    fields = {"data": data, "verbose": "1", "callback": "f"}
+    body, query = b"", ""
+    match form:
+        case "query":
+            query = f"?{urlencode(fields)}"
+        case "body":
+            body = urlencode(fields).encode()
+        case _:
+            body = as_multipart(fields)
+    answer = await served.post(path + query, body, {})
+
+    assert (answer.status, answer.headers.get_content_type()) == (200, "text/javascript")
+    assert answer.body.startswith(b'f({"status":0,"error":"')
 
 
 async def test_image_is_one_whatever_becomes_of_the_record(served: Serving) -> None:
@@ -312,6 +365,7 @@ class TestImport:
                     username="robot", secret=Secret("pa:ss"), projectId="7"
                 ),
             ),
+            mixpanel_sdks=MixpanelSdksConfig(api_key=Secret("former")),
         ),
         DestinationConfig(
             name="two",
@@ -343,12 +397,17 @@ class TestImport:
             ("/import?project_id=7", ("robot", "pa:ss"), "one"),
             ("/import?project_id=8", ("robot", "pa:ss"), "two"),
             ("/_mp/api/import?strict=0", ("OTHER",), "two"),
+            ("/import?api_key=former", (), "one"),
+            ("/import/?api_key=s3cret&strict=1", (), "one"),
+            ("/_mp/api/import?api_key=OTHER", (), "two"),
+            ("/import?api_key=wrong", ("OTHER",), "two"),
         ],
     )
     async def test_credentials_say_where_events_go(
         self, served: Serving, target: str, credentials: tuple[str, ...], destination: str
     ) -> None:
-        answer = await served.post(target, self.BODY, basic(*credentials))
+        headers = basic(*credentials) if credentials else {}
+        answer = await served.post(target, self.BODY, headers)
 
         assert answer.status == 200
         assert answer.json() == {"code": 200, "num_records_imported": 1, "status": "OK"}
@@ -368,7 +427,11 @@ class TestImport:
             ("/import?project_id=7", basic("robot", "pa")),
             ("/import", {"Authorization": "Bearer TOKEN"}),
             ("/import", {"Authorization": "Basic !"}),
-            ("/import?api_key=TOKEN", {}),
+            ("/import?api_key=", {}),
+            ("/import?api_key=pa:ss", {}),
+            ("/import?api_key=SHUT", {}),
+            ("/_mp/api/import?api_key=wrong", {}),
+            ("/import?api_key=TOKEN", basic("wrong")),
         ],
     )
     async def test_others_are_refused(
@@ -383,6 +446,52 @@ class TestImport:
             "status": "Unauthorized",
         }
         assert await served.records() == []
+
+    @pytest.mark.parametrize("path", ["/import", "/import/", "/_mp/api/import"])
+    @pytest.mark.parametrize(
+        ("key", "destination"), [("former", "one"), ("OTHER", "two"), ("wrong", None), ("", None)]
+    )
+    async def test_key_of_old_programs_may_come_in_the_form(
+        self, served: Serving, path: str, key: str, destination: str | None
+    ) -> None:
+        body = urlencode({"data": as_base64(json.loads(self.BODY)), "api_key": key, "verbose": 1})
+        answer = await served.post(path, body.encode(), FORM)
+
+        if destination is None:
+            assert (answer.status, answer.json()["error"]) == (401, "Invalid credentials")
+            assert not served.spool.queues()
+        else:
+            assert (answer.status, answer.json()) == (200, {"status": 1, "error": None})
+            assert list(served.spool.queues()) == [(destination, "import")]
+
+    @pytest.mark.parametrize("path", ["/import", "/_mp/api/import"])
+    @pytest.mark.parametrize("is_gzipped", [False, True], ids=["plain", "gzip"])
+    async def test_request_may_be_as_large_as_mixpanel_takes_it(
+        self, served: Serving, path: str, is_gzipped: bool
+    ) -> None:
+        text = "x" * 4800
+        events = [
+            {"event": "E", "properties": {"time": 1_600_000_000 + i, "text": text}}
+            for i in range(2000)
+        ]
+        body = as_json(events)
+        assert 9_000_000 < len(body) < 10_000_000
+        headers = basic("TOKEN")
+        if is_gzipped:
+            body, headers = gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}
+        answer = await served.post(path, body, headers)
+
+        assert answer.status == 200
+        assert answer.json()["num_records_imported"] == 2000
+        too_large = await announce(served, path, 10_485_761)
+        assert too_large.status == 413
+        assert too_large.json() == {
+            "code": 413,
+            "error": "request exceeds max limit of 10485760 bytes",
+            "status": "Request Entity Too Large",
+        }
+        for other in ("/track", "/engage", "/groups"):  # no more than ever
+            assert (await announce(served, other, 4_194_305)).status in (400, 413)
 
     async def test_lines_are_taken_one_by_one(self, served: Serving) -> None:
         line = self.BODY[1:-1]
@@ -449,10 +558,11 @@ class TestImport:
         assert answer.json()["error"]
 
     async def test_body_that_is_too_large_is_refused_as_such(self, tmp_path: Path) -> None:
-        async with serving(tmp_path, max_body_bytes=4096) as served:
+        async with serving(tmp_path, max_import_bytes=4096) as served:
             answer = await served.post("/import", b"[" * 5000, basic("TOKEN"))
 
         assert answer.status == answer.json()["code"] == 413
+        assert "4096" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("target", ["/track", "/engage", "/groups", "/import"])

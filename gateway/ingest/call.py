@@ -71,6 +71,7 @@ class Services:
     sources: Sources
     address: ClientAddress
     bodies: Bodies
+    imports: Bodies
     bundle: Bundle
     accept: Accept
     accept_records: AcceptRecords
@@ -115,6 +116,10 @@ class Call:
         :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
         """
         return await self.services.bodies.read(self.request, self.lease)
+
+    async def import_body(self) -> bytes:
+        """Read the body of a request to /import, which may be larger; as ``body``."""
+        return await self.services.imports.read(self.request, self.lease)
 
     def client_ip(self) -> str | None:
         """Return the address that the request came from, past the proxies that are trusted."""

@@ -25,6 +25,7 @@ class Projects:
     def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
         open_ones = [each for each in destinations if each.mixpanel_sdks.enabled]
         self._credentials = [each for one in open_ones for each in _credentials(one)]
+        self._keys = [each for one in open_ones for each in _keys(one)]
         self._by_token = {one.settings.projectToken: one for one in reversed(open_ones)}
 
     def of_token(self, token: str) -> DestinationConfig | None:
@@ -45,13 +46,36 @@ class Projects:
             given = BasicAuth.decode(authorization or "", encoding="utf-8")
         except ValueError:
             return None
-        text = f"{given.login}:{given.password}".encode("utf-8", "replace")
-        found: DestinationConfig | None = None
-        for each in self._credentials:
-            is_same = hmac.compare_digest(each.text, text)
-            if is_same and found is None and each.project_id in (None, project_id):
-                found = each.destination
-        return found
+        return _find(self._credentials, f"{given.login}:{given.password}", project_id)
+
+    def of_api_key(self, key: str) -> DestinationConfig | None:
+        """Return the destination of what programs sent to /import before it had credentials.
+
+        As for ``of_credentials``.
+
+        :param key: the project's former API key, where the configuration has it; its secret and
+            its token count as well.
+        """
+        return _find(self._keys, key, None)
+
+
+def _find(
+    known: Sequence[_Credentials], given: str, project_id: str | None
+) -> DestinationConfig | None:
+    text = given.encode("utf-8", "replace")
+    found: DestinationConfig | None = None
+    for each in known:
+        is_same = hmac.compare_digest(each.text, text)
+        if is_same and found is None and each.project_id in (None, project_id):
+            found = each.destination
+    return found
+
+
+def _keys(destination: DestinationConfig) -> list[_Credentials]:
+    settings, secrets = destination.settings, [destination.mixpanel_sdks.api_key]
+    secrets.append(settings.apiSecret)
+    keys = [settings.projectToken, *(each.reveal() for each in secrets if each is not None)]
+    return [_Credentials(key.encode(), None, destination) for key in keys]
 
 
 def _credentials(destination: DestinationConfig) -> list[_Credentials]:

@@ -82,6 +82,7 @@ class IngestServer:
             sources=Sources(config.sources, server.default_source),
             address=ClientAddress(server.trusted_proxies, server.proxy_headers),
             bodies=Bodies(self._arrivals, max_bytes=server.max_body_bytes),
+            imports=Bodies(self._arrivals, max_bytes=server.import_bytes),
             bundle=Bundle(server.browser_bundle),
             accept=accept,
             accept_records=accept_records,

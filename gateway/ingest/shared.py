@@ -48,7 +48,8 @@ class _Either:
     refused: Refuse
 
     async def __call__(self, call: Call) -> replies.Answer:
-        body = await call.body()
+        is_import = isinstance(self.mixpanels, Import)
+        body = await (call.import_body() if is_import else call.body())
         answer = self._choose(call, body)
         del body  # whoever answers lets go of it before it waits for the disk
         return await answer

@@ -92,10 +92,15 @@ def partly_imported(records: int, problems: Sequence[Problem]) -> web.Response:
     return _json(400, body)
 
 
-def failed_import(error: RequestError) -> web.Response:
-    """Answer /import: nothing of it is taken."""
-    status = 413 if error.code == "body_too_large" else error.status
-    body = {"code": status, "error": error.message, "status": HTTPStatus(status).phrase}
+def failed_import(error: RequestError, *, max_bytes: int) -> web.Response:
+    """Answer /import: nothing of it is taken.
+
+    :param max_bytes: that a body may have.
+    """
+    status, message = error.status, error.message
+    if error.code == "body_too_large":
+        status, message = 413, f"request exceeds max limit of {max_bytes} bytes"
+    body = {"code": status, "error": message, "status": HTTPStatus(status).phrase}
     return replies.marked(_json(status, body), error)
 
 

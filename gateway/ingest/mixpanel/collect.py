@@ -1,14 +1,17 @@
 """Taking records: /track, /engage, /groups and /import."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.config import DestinationConfig
 from gateway.errors import RequestError
 from gateway.ingest.body import check_density
 from gateway.ingest.call import Call
 from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import Options, Sent, options_of, read
+from gateway.ingest.redirects import redirection
 from gateway.records import FAULTS, Endpoint, Record, Verdict, decode
 
 __all__ = ["Collect", "Import", "refuse", "refuse_import"]
@@ -32,14 +35,14 @@ class Collect:
         :raises SpoolUnavailable: nothing was kept.
         """
         if body is None:
-            body = await _body(call)
+            body = await _body(call, call.body)
         sent = read(_query(call), body)
         options = sent.options
         try:
             records = _records(sent, self.endpoint)
         except RequestError as error:
             _count(call, error)
-            return answers.received(error.message, options)
+            return _received(call, error.message, options)
         stored = call.services.accept_records(
             self.endpoint,
             records,
@@ -49,11 +52,15 @@ class Collect:
         )
         # What waits for the disk is what is written there; nothing else of the request is kept.
         del body, sent, records
-        return answers.received(_error(await stored), options)
+        return _received(call, _error(await stored), options)
 
 
 class Import:
-    """The handler of /import: the credentials say where the events go."""
+    """The handler of /import: the credentials say where the events go.
+
+    They are those of the header; or an ``api_key`` in the query or in the form, as before Mixpanel
+    had others.
+    """
 
     async def __call__(self, call: Call, body: bytes | None = None) -> web.StreamResponse:
         """Answer when the events of a request are on disk; as for ``Collect``.
@@ -62,15 +69,16 @@ class Import:
         """
         request = call.request
         options = options_of(_query(call))
-        destination = call.services.projects.of_credentials(
-            request.headers.get("Authorization"), options.get("project_id")
-        )
-        if destination is None:
+        destination = _importing(call, options)
+        if destination is None and "Authorization" in request.headers:
             raise answers.unauthorized()
         if body is None:
-            body = await _body(call)
+            body = await _body(call, call.import_body)
         sent = read(_query(call), body)
         options, is_form = sent.options, sent.is_form
+        destination = destination or _importing(call, options)
+        if destination is None:
+            raise answers.unauthorized()
         is_lines = "ndjson" in request.headers.get("Content-Type", "").lower()
         records = _records(sent, "import", is_lines=is_lines)
         stored = call.services.accept_records(
@@ -83,7 +91,7 @@ class Import:
         del body, sent, records
         verdict = await stored
         if is_form:  # older SDKs: what they send and expect is that of /track
-            return answers.received(_error(verdict), options)
+            return _received(call, _error(verdict), options)
         if verdict.problems and options.get("strict", "1") == "1":
             return answers.partly_imported(verdict.taken, verdict.problems)
         return answers.imported(verdict.taken)
@@ -95,8 +103,12 @@ def refuse(call: Call, error: RequestError) -> web.StreamResponse:
     They resend after 503, browsers after 413 in halves; whatever else can never be accepted is
     answered 200, because phones would resend it for ever.
     """
+    try:
+        options = options_of(_query(call))
+    except RequestError:
+        options = Options()
     if error.status >= 500:
-        return answers.unavailable(error)
+        return _led_on(call, options) or answers.unavailable(error)
     if error.code == "incomplete_body":
         return answers.unavailable(
             RequestError(503, error.code, error.message, retry_after_s=2, close=True)
@@ -104,11 +116,7 @@ def refuse(call: Call, error: RequestError) -> web.StreamResponse:
     _count(call, error)
     if error.code == "body_too_large" and "Origin" in call.request.headers:
         return answers.too_large(error)
-    try:
-        options = options_of(_query(call))
-    except RequestError:
-        options = Options()
-    response = answers.received(error.message, options)
+    response = _received(call, error.message, options)
     if error.close:
         response.force_close()
     return response
@@ -118,13 +126,13 @@ def refuse_import(call: Call, error: RequestError) -> web.StreamResponse:
     """Turn an error into an answer of /import, which only servers use."""
     if error.status not in (401, 503):
         _count(call, error)
-    return answers.failed_import(error)
+    return answers.failed_import(error, max_bytes=call.services.config.server.import_bytes)
 
 
-async def _body(call: Call) -> bytes | None:
+async def _body(call: Call, read: Callable[[], Awaitable[bytes]]) -> bytes | None:
     match call.request.method:
         case "POST":
-            return await call.body()
+            return await read()
         case "GET":
             return None
         case _:
@@ -136,12 +144,32 @@ def _query(call: Call) -> str:
 
 
 def _records(sent: Sent, endpoint: Endpoint, *, is_lines: bool = False) -> list[Record]:
+    if sent.error is not None:
+        raise sent.error
     if sent.is_form:
         check_density(sent.data)  # the body was something else
     records = decode(sent.data, endpoint, is_lines=is_lines and not sent.is_form)
     if not records:
         raise RequestError(400, "no_records", "there are no records in it")
     return records
+
+
+def _importing(call: Call, options: Options) -> DestinationConfig | None:
+    """Return the destination of a request to /import, by what it has of credentials."""
+    projects, authorization = call.services.projects, call.request.headers.get("Authorization")
+    if authorization is not None:
+        return projects.of_credentials(authorization, options.get("project_id"))
+    return projects.of_api_key(options.get("api_key", ""))
+
+
+def _received(call: Call, error: str | None, options: Options) -> web.Response:
+    return _led_on(call, options) or answers.received(error, options)
+
+
+def _led_on(call: Call, options: Options) -> web.Response | None:
+    """Lead on whoever has followed a link, whatever became of the record: nobody sends it again."""
+    allowed = call.services.config.server.redirect_origins
+    return redirection(options.get("redirect", ""), allowed)
 
 
 def _error(verdict: Verdict) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -23,23 +24,33 @@ _LIBRARY = {
 LIBRARIES = ("/lib.js", "/lib.min.js", "/libs/{name}", "/_mp/libs/{name}")
 
 _SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.js")
-_API_PATH = re.compile(r"(?:/_mp/api)?(/(?:settings|record|flags(?:/[A-Za-z0-9_-]{1,100}){0,2})/?)")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
-async def _to_api(call: Call) -> web.StreamResponse:
-    """Ask the project's own host, whoever names the project as Mixpanel wants it."""
-    upstream = call.services.upstream
-    if not upstream.is_enabled:
-        raise _switched_off()
-    destination = _destination(call)
-    if destination is None:
-        raise answers.unauthorized()
-    url = call.request.rel_url
-    path = _API_PATH.fullmatch(url.raw_path)  # the route has been found by a less literal one
-    if path is None:
-        raise RequestError(404, "not_found", "no such path of Mixpanel's")
-    query = f"?{url.raw_query_string}" if url.raw_query_string else ""
-    return await upstream.forward(call, f"{destination.host}{path[1]}{query}", is_private=True)
+@dataclass(frozen=True, slots=True)
+class _ToApi:
+    """Asks the project's own host, whoever names the project as Mixpanel wants it.
+
+    :param path: that Mixpanel has it at; names in braces stand for those of the route.
+    """
+
+    path: str
+
+    async def __call__(self, call: Call) -> web.StreamResponse:
+        upstream = call.services.upstream
+        if not upstream.is_enabled:
+            raise _switched_off()
+        destination = _destination(call)
+        if destination is None:
+            raise answers.unauthorized()
+        url = call.request.rel_url
+        # The route has been found by a less literal path.
+        if "%" in url.raw_path or not all(map(_ID.fullmatch, call.params.values())):
+            raise RequestError(404, "not_found", "no such path of Mixpanel's")
+        slash = "/" if url.raw_path.endswith("/") else ""
+        query = f"?{url.raw_query_string}" if url.raw_query_string else ""
+        target = f"{destination.host}{self.path.format_map(call.params)}{slash}{query}"
+        return await upstream.forward(call, target, is_private=True)
 
 
 def _destination(call: Call) -> DestinationConfig | None:
@@ -71,13 +82,14 @@ def _switched_off() -> RequestError:
     return RequestError(404, "not_found", "the gateway does not forward this; see proxy.enabled")
 
 
+_ASKED = (
+    *("GET /flags", "POST /flags", "GET /flags/definitions", "POST /flags/{id}/first-time-events"),
+    *("GET /settings", "POST /record"),
+    *("GET /lookup-tables", "PUT /lookup-tables/{id}"),
+)
+
 HANDLERS: Mapping[str, Handler] = {
-    "GET /flags": _to_api,
-    "POST /flags": _to_api,
-    "GET /flags/definitions": _to_api,
-    "POST /flags/{id}/first-time-events": _to_api,
-    "GET /settings": _to_api,
-    "POST /record": _to_api,
+    **{place: _ToApi(place.partition(" ")[2]) for place in _ASKED},
     "GET /decide": _decide,
     "POST /decide": _decide,
 }

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.errors import RequestError
+from gateway.ingest.mixpanel.multipart import fields_of, is_multipart
 
 __all__ = ["Options", "Sent", "is_json", "options_of", "read"]
 
 _MAX_FIELDS = 100
 _MAX_STRAY = 1000
 _MAX_OPTION = 200  # bytes
+_MAX_URL = 2048
 
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TO_QUOTED_PRINTABLE = bytes.maketrans(b"%+", b"= ")
@@ -38,11 +40,13 @@ class Sent(NamedTuple):
 
     :param data: JSON text.
     :param is_form: whether it came as ``data=``, in the body or in the query.
+    :param error: why there is no such text; the options say how that is to be answered.
     """
 
     options: Options
     data: bytes
     is_form: bool
+    error: RequestError | None = None
 
 
 def options_of(query: str) -> Options:
@@ -59,19 +63,18 @@ def read(query: str, body: bytes | None) -> Sent:
 
     :param query: percent-encoded.
     :param body: inflated; None where the method has none, and everything stands in the query.
-    :raises RequestError: (400) there is no ``data``, or it is neither JSON nor base64 of it.
+    :raises RequestError: (400) it is not percent-encoded.
     """
     fields = _fields(query.encode("utf-8", "surrogateescape"))
     if body is not None:
         if is_json(body):
             return Sent(_without_data(fields), body, is_form=False)
-        fields |= _fields(body)
-    data = fields.get("data")
-    if not data:
-        raise RequestError(
-            400, "missing_data", "send records as JSON, or as data= in a form or in the query"
-        )
-    return Sent(_without_data(fields), _json_of(data), is_form=True)
+        fields |= fields_of(body) if is_multipart(body) else _fields(body)
+    options = _without_data(fields)
+    try:
+        return Sent(options, _json_of(fields.get("data", b"")), is_form=True)
+    except RequestError as error:
+        return Sent(options, b"", is_form=True, error=error)
 
 
 def is_json(text: bytes) -> bool:
@@ -104,13 +107,21 @@ def _unquoted(text: bytes) -> bytes:
 
 def _without_data(fields: Mapping[str, bytes]) -> Options:
     return Options(
-        (name, value[:_MAX_OPTION].decode("utf-8", "replace"))
+        (name, value[: _MAX_URL if name == "redirect" else _MAX_OPTION].decode("utf-8", "replace"))
         for name, value in fields.items()
         if name != "data"
     )
 
 
 def _json_of(data: bytes) -> bytes:
+    """Return the JSON of ``data``.
+
+    :raises RequestError: (400) there is nothing in it, or it is neither JSON nor base64 of it.
+    """
+    if not data:
+        raise RequestError(
+            400, "missing_data", "send records as JSON, or as data= in a form or in the query"
+        )
     if is_json(data):
         return data
     # A plus sign that was not percent-encoded has become a space, and padding is often left out.
