@@ -85,6 +85,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, "name"]
 Network = Annotated[str, "network"]
 BaseUrl = Annotated[str, "base url"]
+PathPrefix = Annotated[str, "path prefix"]
 PublicHost = Annotated[str, "public host"]
 ProjectToken = Annotated[str, "project token"]
 EventName = Annotated[str, "event name"]
@@ -130,6 +131,8 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     shutdown_timeout_s: Positive = 10.0
     trusted_proxies: tuple[Network, ...] = ()  # networks, as in "10.0.0.0/8"
     proxy_headers: tuple[ProxyHeader, ...] = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+    path_prefix: PathPrefix = ""  # under which everything is served, too; as in "/collect"
+    neutral_paths: bool = False  # whether paths have other names, which no ad blocker lists
     public_host: PublicHost | None = None  # by which SDKs reach it; None: what they call it
     default_source: Name | None = None  # of events whose SDK sends no key
     browser_bundle: NonEmpty | None = None  # folder with the scripts of analytics.js
@@ -571,6 +574,7 @@ _LEAVES: Mapping[Any, Leaf] = {
         "a host without https:// and /v1, as in events.example.com; with port or path if need be",
         partial(matching, r"(?!.*/v1$)[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
     ),
+    PathPrefix: Leaf("a path, as in /collect", partial(matching, r"(/[A-Za-z0-9._~-]+)*")),
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
     Region: Leaf("one of " + ", ".join(Region.__members__), _region),
     StrictMode: Leaf("one of 0, 1", _strict_mode),

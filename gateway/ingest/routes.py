@@ -5,8 +5,11 @@ needs nothing else but a line in ``server.py``.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -16,7 +19,7 @@ from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.call import Call
 
-__all__ = ["Found", "Handler", "Refuse", "Route", "Routes", "as_json"]
+__all__ = ["Found", "Handler", "Refuse", "Route", "Routes", "aliases", "as_json"]
 
 Handler: TypeAlias = Callable[[Call], Awaitable[replies.Answer]]
 Refuse: TypeAlias = Callable[[Call, RequestError], web.StreamResponse]
@@ -49,6 +52,19 @@ class Route:
     needs_task: bool = False
 
 
+@cache
+def aliases() -> Mapping[str, str]:
+    """Return ``aliases.toml``: the paths that neutral names stand for."""
+    text = (files(__package__) / "aliases.toml").read_text("utf-8")
+    return MappingProxyType(tomllib.loads(text))
+
+
+def _renamed(path: str, names: Mapping[str, str]) -> Iterator[str]:
+    for name, stands_for in names.items():
+        if path == stands_for or path.startswith(f"{stands_for}/"):
+            yield name + path.removeprefix(stands_for)
+
+
 def _pattern(path: str) -> re.Pattern[str]:
     parts = _NAME.split(path)  # texts and names in turn
     parts[::2] = map(re.escape, parts[::2])
@@ -68,10 +84,17 @@ class Routes:
 
     :param families: by method and path, as in ``"GET /v1/projects/{key}/settings"``.  A name in
         braces is one segment of the path.
+    :param prefix: under which everything is served, too; "" for none.
+    :param names: other names of paths; each stands for what lies below its path as well.
     :raises ValueError: two families claim the same.
     """
 
-    def __init__(self, *families: Mapping[str, Route]) -> None:
+    def __init__(
+        self,
+        *families: Mapping[str, Route],
+        prefix: str = "",
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._fixed: dict[str, dict[str, Found]] = {}
         self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
         seen: set[str] = set()
@@ -80,11 +103,17 @@ class Routes:
                 raise ValueError(f"two routes for {place}")
             seen.add(place)
             method, path = place.split(" ")
-            fixed = self._fixed.setdefault(method, {})
-            if "{" in path:
-                self._patterns.setdefault(method, []).append((_pattern(path), route))
-            else:
-                fixed[path] = Found(route, _NO_PARAMS)
+            for spelling in (path, *_renamed(path, names)):
+                self._add(method, spelling, route)
+                if prefix:
+                    self._add(method, f"{prefix}{spelling}".rstrip("/"), route)
+
+    def _add(self, method: str, path: str, route: Route) -> None:
+        fixed = self._fixed.setdefault(method, {})
+        if "{" in path:
+            self._patterns.setdefault(method, []).append((_pattern(path), route))
+        else:
+            fixed.setdefault(path, Found(route, _NO_PARAMS))
 
     def find(self, method: str, path: str) -> Found | None:
         """Return what serves a path; slashes may be doubled or trail.

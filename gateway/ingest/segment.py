@@ -57,7 +57,7 @@ async def settings(call: Call) -> web.StreamResponse:
     host = public_host(call)
     segment: dict[str, Any] = {
         "apiKey": call.params.get("key") or call.key() or "",
-        "apiHost": f"{host}/v1",
+        "apiHost": host + ("/d/v" if server.neutral_paths else "/v1"),
         "httpConfig": _HTTP_CONFIG,
     }
     if server.tls_cert is None and is_loopback(host):

@@ -30,7 +30,7 @@ from gateway.ingest.descriptors import connections_allowed, raise_limit
 from gateway.ingest.heads import CommonHeads, Known
 from gateway.ingest.intake import Intake
 from gateway.ingest.projects import Projects
-from gateway.ingest.routes import Found, Handler, Routes, as_json
+from gateway.ingest.routes import Found, Handler, Routes, aliases, as_json
 from gateway.ingest.short_way import ShortWay
 from gateway.ingest.sockets import BACKLOG, listen
 from gateway.ingest.tls import CurrentCertificate
@@ -38,13 +38,13 @@ from gateway.ingest.tls_listener import TlsListener
 from gateway.ingest.upstream import Upstream
 from gateway.telemetry import Telemetry
 
-__all__ = ["IngestServer"]
+__all__ = ["ROUTES", "IngestServer"]
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_ROUTES = (
+ROUTES = (
     pages.ROUTES,
     segment.ROUTES | shared.ROUTES,
     *(family.ROUTES for family in (rudder, jitsu, syft, mixpanel)),
@@ -70,7 +70,8 @@ class IngestServer:
         self._config = server = config.server
         self._clock = clock or SystemClock()
         self._telemetry = telemetry
-        self._routes = Routes(*_ROUTES)
+        names = aliases() if server.neutral_paths else {}
+        self._routes = Routes(*ROUTES, prefix=server.path_prefix, names=names)
         self._prompt_paths = self._routes.taskless("POST")
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(

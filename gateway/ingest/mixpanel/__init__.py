@@ -32,8 +32,8 @@ def _routes() -> dict[str, Route]:
             routes[f"{method} {prefix}{path}"] = Route(
                 family=FAMILY, handle=handle, needs_task=True
             )
-    for path in forward.LIBRARIES:
-        routes[f"GET {path}"] = Route(family=FAMILY, handle=forward.library, needs_task=True)
+    for place, handle in forward.LIBRARIES.items():
+        routes[place] = Route(family=FAMILY, handle=handle, needs_task=True)
     return routes
 
 

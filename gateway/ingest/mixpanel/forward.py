@@ -13,15 +13,13 @@ from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import options_of
 from gateway.ingest.routes import Handler
 
-__all__ = ["HANDLERS", "LIBRARIES", "library"]
+__all__ = ["HANDLERS", "LIBRARIES"]
 
 _LIBRARY = {
     "lib.js": "mixpanel-2-latest.js",
     "lib.min.js": "mixpanel-2-latest.min.js",
 }
 """The names that Mixpanel's own proxy gives to the library, and those that it has."""
-
-LIBRARIES = ("/lib.js", "/lib.min.js", "/libs/{name}", "/_mp/libs/{name}")
 
 _SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.js")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -62,16 +60,24 @@ def _destination(call: Call) -> DestinationConfig | None:
     return projects.of_token(options.get("token", ""))
 
 
-async def library(call: Call) -> web.StreamResponse:
-    """Fetch a script of Mixpanel's library from where it is published."""
-    upstream = call.services.upstream
-    if not upstream.is_enabled:
-        raise _switched_off()
-    name = call.params.get("name") or call.request.path.strip("/")
-    name = _LIBRARY.get(name, name)
-    if not _SCRIPT.fullmatch(name):
-        raise RequestError(404, "not_found", "no such script")
-    return await upstream.forward(call, f"{upstream.cdn_url}/libs/{name}", is_private=False)
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """Fetches a script of Mixpanel's library from where it is published.
+
+    :param name: of the script; None: the path has it.
+    """
+
+    name: str | None = None
+
+    async def __call__(self, call: Call) -> web.StreamResponse:
+        upstream = call.services.upstream
+        if not upstream.is_enabled:
+            raise _switched_off()
+        name = self.name or call.params["name"]
+        name = _LIBRARY.get(name, name)
+        if not _SCRIPT.fullmatch(name):
+            raise RequestError(404, "not_found", "no such script")
+        return await upstream.forward(call, f"{upstream.cdn_url}/libs/{name}", is_private=False)
 
 
 async def _decide(call: Call) -> web.StreamResponse:
@@ -94,3 +100,10 @@ HANDLERS: Mapping[str, Handler] = {
     "POST /decide": _decide,
 }
 """By method and path."""
+
+LIBRARIES: Mapping[str, Handler] = {
+    **{f"GET /{name}": _Library(name) for name in _LIBRARY},
+    "GET /libs/{name}": _Library(),
+    "GET /_mp/libs/{name}": _Library(),
+}
+"""Likewise; Mixpanel's guide to proxies has other prefixes for these."""
