@@ -181,6 +181,8 @@ class SourceConfig(_Section, frozen=True, kw_only=True):
     denied_properties: tuple[PropertyPath, ...] = ()
     sample_rate: Share = 1.0  # of users
     anonymous_only: bool = False
+    max_events_per_second: Positive | None = None
+    max_requests_per_second: Positive | None = None
 
 
 class ServiceAccount(_Section, frozen=True, kw_only=True):
@@ -252,6 +254,8 @@ class MixpanelSdksConfig(_Section, frozen=True, kw_only=True):
     enabled: bool = True
     ip: IpPolicy = "keep"  # as for sources
     api_key: Secret | None = None  # that old programs send to /import
+    max_events_per_second: Positive | None = None
+    max_requests_per_second: Positive | None = None
 
 
 class DestinationConfig(_Section, frozen=True, kw_only=True):

@@ -151,6 +151,13 @@ class Telemetry:
             ("reason",),
             registry=registry,
         )
+        self.rate_limited = Counter(
+            "gateway_rate_limited_total",
+            "Requests refused because a source, or Mixpanel's SDKs with the token of a "
+            "destination, sent more than they may, by what was too much.",
+            ("source", "destination", "limit"),
+            registry=registry,
+        )
         self.connections = Gauge(
             "gateway_connections", "Connections of clients.", registry=registry
         )

@@ -71,6 +71,7 @@ async def test_settings_documents_say_where_events_go_and_they_arrive_there(
     tmp_path: Path, prefix: str, is_neutral: bool
 ) -> None:
     async with serving(tmp_path, path_prefix=prefix, neutral_paths=is_neutral) as served:
+        host = ""
         for asked in ("/v1/projects/k/settings", f"{prefix}/v1/projects/k/settings"):
             answer = await served.exchange(get(asked))
             host = answer.json()["integrations"]["Segment.io"]["apiHost"]

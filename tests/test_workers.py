@@ -17,6 +17,7 @@ from gateway.config import (
     Config,
     DestinationConfig,
     DestinationSettings,
+    MixpanelSdksConfig,
     Secret,
     SourceConfig,
 )
@@ -272,6 +273,28 @@ def test_dead_worker_is_started_at_once_and_then_after_longer_and_longer() -> No
     assert restarts.count == 10
 
 
+def test_workers_share_what_sources_may_send() -> None:
+    source = SourceConfig(
+        name="s", write_key=Secret("k"), max_events_per_second=100, max_requests_per_second=2
+    )
+    config = Config(
+        sources=(source,),
+        destinations=(
+            DestinationConfig(
+                name="mp",
+                settings=DestinationSettings(projectToken="token"),
+                mixpanel_sdks=MixpanelSdksConfig(max_events_per_second=100.0),
+            ),
+        ),
+    )
+    share = share_of(config, 4)
+
+    assert share.sources[0].max_events_per_second == 25
+    assert share.sources[0].max_requests_per_second == 0.5
+    assert share.destinations[0].mixpanel_sdks.max_events_per_second == 25
+    assert share.destinations[0].mixpanel_sdks.max_requests_per_second is None
+
+
 def test_workers_share_disk_rates_and_connections_but_not_memory() -> None:
     config = Config(
         sources=(SourceConfig(name="s", write_key=Secret("k")),),
@@ -287,6 +310,7 @@ def test_workers_share_disk_rates_and_connections_but_not_memory() -> None:
     assert delivery.connections == whole.connections // 4
     assert share.spool.max_bytes * 4 == config.spool.max_bytes
     assert share.server == config.server
+    assert share.sources == config.sources  # without limits
     assert share.delivery == config.delivery
     many = replace(config, destinations=config.destinations)
     assert share_of(many, 200).destinations[0].delivery.connections == 1

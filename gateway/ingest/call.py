@@ -14,6 +14,7 @@ from gateway.ingest.body import Bodies
 from gateway.ingest.budget import Lease
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.projects import Projects
+from gateway.ingest.rates import Rates
 from gateway.ingest.upstream import Upstream
 from gateway.records import Endpoint, Record, Verdict
 from gateway.telemetry import Telemetry
@@ -76,6 +77,7 @@ class Services:
     accept: Accept
     accept_records: AcceptRecords
     projects: Projects
+    rates: Rates
     upstream: Upstream
     telemetry: Telemetry
 

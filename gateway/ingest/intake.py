@@ -9,6 +9,7 @@ from gateway.events import Received, decode
 from gateway.ingest.attempts import repeats_sent_at
 from gateway.ingest.auth import check_origin, key_in_body
 from gateway.ingest.call import Call, Services
+from gateway.ingest.rates import Rate, busy_status
 from gateway.ingest.replies import ACCEPTED, Answer
 
 __all__ = ["Intake", "Told"]
@@ -38,6 +39,8 @@ class Told(NamedTuple):
     """What a request says around its payload; the same headers and path say the same again.
 
     :param source: None where the payload has to name it.
+    :param rate: what the source may send; None where it may send everything.
+    :param busy: the status that makes the SDK send again later.
     :param origin: of the page that sends it.
     :param sent_at: where no payload says so.
     :param from_device: see ``Intake``; None where the payload decides.
@@ -46,6 +49,8 @@ class Told(NamedTuple):
     """
 
     source: SourceConfig | None
+    rate: Rate | None
+    busy: int
     origin: str | None
     sent_at: str | None
     from_device: bool | None
@@ -86,10 +91,11 @@ class Intake:
 
         :param payload: where it has been read already.
         :raises RequestError: (400) it can never be accepted; (401) the key is missing or unknown;
-            (503) it is too slow, or there is no room for it.
+            (503) it is too slow, or there is no room for it; (429, 503) its source sends too much.
         :raises SpoolUnavailable: nothing was kept.
         """
         call.told = told = self._read(call)
+        self.admit(told)
         if payload is None:
             payload = await self.payload(call)
         services, lease = call.services, call.lease
@@ -97,6 +103,14 @@ class Intake:
         del payload
         await stored
         return self.answer()
+
+    def admit(self, told: Told) -> None:
+        """Let a request in whose source is known already.
+
+        :raises RequestError: (429, 503) the source sends too much.
+        """
+        if told.rate is not None:
+            told.rate.admit(told.busy)
 
     def _read(self, call: Call) -> Told:
         headers = call.request.headers
@@ -108,6 +122,8 @@ class Intake:
         is_device = origin is not None or agent.startswith(_DEVICES)
         return Told(
             source=source,
+            rate=call.services.rates.of_source.get(source.name) if source is not None else None,
+            busy=busy_status(call.family, headers),
             origin=origin,
             sent_at=headers.get("SentAt"),  # RudderStack's
             from_device=self.from_device if self.from_device is not None else is_device or None,
@@ -132,12 +148,17 @@ class Intake:
         :raises RequestError, SpoolUnavailable: (also from the awaitable) as for the handler.
         """
         received = self.decode(payload)
-        source = told.source
+        source, rate = told.source, told.rate
         if source is None:
             key = key_in_body(received) if self.has_key_in_body else None
             source = services.sources.default if key is None and self.may_lack_key else None
             source = source or services.sources.find(key)
             check_origin(source, told.origin)
+            rate = services.rates.of_source.get(source.name)
+            if rate is not None:
+                rate.admit(told.busy)
+        if rate is not None:
+            rate.charge(len(received.events) + len(received.misfits))
         if received.shared.sent_at is None:
             received.shared.sent_at = told.sent_at
         from_device = told.from_device

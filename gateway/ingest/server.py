@@ -30,6 +30,7 @@ from gateway.ingest.descriptors import connections_allowed, raise_limit
 from gateway.ingest.heads import CommonHeads, Known
 from gateway.ingest.intake import Intake
 from gateway.ingest.projects import Projects
+from gateway.ingest.rates import Rates
 from gateway.ingest.routes import Found, Handler, Routes, aliases, as_json
 from gateway.ingest.short_way import ShortWay
 from gateway.ingest.sockets import BACKLOG, listen
@@ -88,6 +89,7 @@ class IngestServer:
             accept=accept,
             accept_records=accept_records,
             projects=Projects(config.destinations),
+            rates=Rates(config, self._clock, telemetry),
             upstream=self._upstream,
             telemetry=telemetry,
         )
@@ -223,6 +225,7 @@ class IngestServer:
         answer: replies.Answer
         with self._budget.lease() as lease:
             try:
+                known.intake.admit(known.told)
                 payload = await self._services.bodies.take(body, known.encoding, lease)
                 stored = known.intake.store(
                     known.told,

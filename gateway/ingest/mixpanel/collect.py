@@ -1,6 +1,7 @@
 """Taking records: /track, /engage, /groups and /import."""
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -11,10 +12,13 @@ from gateway.ingest.body import check_density
 from gateway.ingest.call import Call
 from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import Options, Sent, options_of, read
+from gateway.ingest.rates import busy_status
 from gateway.ingest.redirects import redirection
 from gateway.records import FAULTS, Endpoint, Record, Verdict, decode
 
 __all__ = ["Collect", "Import", "refuse", "refuse_import"]
+
+_BUSY = 429  # as Mixpanel has it for /import
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Collect:
         except RequestError as error:
             _count(call, error)
             return _received(call, error.message, options)
+        _admit(call, records)
         stored = call.services.accept_records(
             self.endpoint,
             records,
@@ -72,15 +77,25 @@ class Import:
         destination = _importing(call, options)
         if destination is None and "Authorization" in request.headers:
             raise answers.unauthorized()
+        rates = call.services.rates.of_project
+        rate = rates.get(destination.name) if destination is not None else None
+        if rate is not None:
+            rate.admit(_BUSY)
         if body is None:
             body = await _body(call, call.import_body)
         sent = read(_query(call), body)
         options, is_form = sent.options, sent.is_form
-        destination = destination or _importing(call, options)
         if destination is None:
-            raise answers.unauthorized()
+            destination = _importing(call, options)
+            if destination is None:
+                raise answers.unauthorized()
+            rate = rates.get(destination.name)
+            if rate is not None:
+                rate.admit(_BUSY)
         is_lines = "ndjson" in request.headers.get("Content-Type", "").lower()
         records = _records(sent, "import", is_lines=is_lines)
+        if rate is not None:
+            rate.charge(len(records))
         stored = call.services.accept_records(
             "import",
             records,
@@ -124,7 +139,7 @@ def refuse(call: Call, error: RequestError) -> web.StreamResponse:
 
 def refuse_import(call: Call, error: RequestError) -> web.StreamResponse:
     """Turn an error into an answer of /import, which only servers use."""
-    if error.status not in (401, 503):
+    if error.status not in (401, 429, 503):
         _count(call, error)
     return answers.failed_import(error, max_bytes=call.services.config.server.import_bytes)
 
@@ -152,6 +167,19 @@ def _records(sent: Sent, endpoint: Endpoint, *, is_lines: bool = False) -> list[
     if not records:
         raise RequestError(400, "no_records", "there are no records in it")
     return records
+
+
+def _admit(call: Call, records: Sequence[Record]) -> None:
+    """Let records in, each by the token that it names."""
+    services = call.services
+    if not services.rates.of_project:
+        return
+    for token, count in Counter(record.token or "" for record in records).items():
+        project = services.projects.of_token(token)
+        rate = services.rates.of_project.get(project.name) if project is not None else None
+        if rate is not None:
+            rate.admit(busy_status(call.family, call.request.headers))
+            rate.charge(count)
 
 
 def _importing(call: Call, options: Options) -> DestinationConfig | None:
