@@ -1,5 +1,6 @@
 """Mixpanel's own SDKs over HTTP: every encoding they use, and the answers that they understand."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -279,7 +280,7 @@ async def test_image_is_one_whatever_becomes_of_the_record(served: Serving) -> N
         (b'[{"a":' * 5000 + b"1" + b"}]" * 5000, "nested_too_deep"),
         (b"data=" + base64.b64encode(b"[" + b"{}," * 200_001 + b"{}]"), "too_many_values"),
         (b"[" + b"{}," * 20_000 + b"{}]", "too_many_events"),
-        (b"\x1f\x8b" * 10, "missing_data"),
+        (b"\x1f\x8b" * 10, "invalid_encoding"),
         (b"\xff\xfe\xfd", "missing_data"),
     ],
 )
@@ -563,6 +564,26 @@ class TestImport:
 
         assert answer.status == answer.json()["code"] == 413
         assert "4096" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("/import", 200), ("/_mp/api/import", 200), ("/_mp/api/track", 503)]
+)
+async def test_large_import_may_take_longer_in_proportion(
+    tmp_path: Path, target: str, status: int
+) -> None:
+    body = as_json([EVENT]) + b" " * 3000
+    limits: dict[str, Any] = {
+        "max_body_bytes": 4096,
+        "max_import_bytes": 40_960,
+        "body_timeout_s": 0.8,
+    }
+    async with serving(tmp_path, **limits) as served, served.connection() as connection:
+        await connection.send(message(target, body, basic("TOKEN"))[: -len(body)])
+        for start in range(0, len(body), len(body) // 8 + 1):
+            await asyncio.sleep(0.25)
+            await connection.send(body[start : start + len(body) // 8 + 1])
+        assert (await connection.answer()).status == status
 
 
 @pytest.mark.parametrize("target", ["/track", "/engage", "/groups", "/import"])

@@ -58,6 +58,15 @@ def test_neutral_names_stand_for_paths_and_what_is_below(name: str, path: str) -
             assert neutral.find(method, spelling) == plain.find(method, filled(full))
 
 
+@pytest.mark.parametrize("prefix", ["/track", "/v1", "/d"])
+def test_prefix_takes_no_path_away(prefix: str) -> None:
+    plain = Routes(*ROUTES, names=aliases())
+    prefixed = Routes(*ROUTES, prefix=prefix, names=aliases())
+    for place in PLACES:
+        method, path = place.split(" ")
+        assert prefixed.find(method, filled(path)) == plain.find(method, filled(path))
+
+
 def test_name_stands_for_whole_segments_only() -> None:
     route = Route(family="segment", handle=lambda call: NotImplemented)
     routes = Routes({"POST /track": route, "POST /tracks": route}, names={"/e": "/track"})

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.ingest.redirects import redirection
-from tests.support.serving import message, serving
+from tests.support.serving import KEY, message, serving
 
 ALLOWED = (
     "https://shop.example",
@@ -111,3 +111,20 @@ async def test_who_follows_a_link_arrives_also_when_nothing_can_be_stored(tmp_pa
         answer = await served.exchange(request)
 
     assert (answer.status, answer.headers["Location"]) == (302, "https://shop.example/")
+
+
+@pytest.mark.parametrize("key", [KEY, "wrong"])
+@pytest.mark.parametrize("host", ["shop.example", "evil.example"])
+async def test_jitsus_links_are_followed_likewise(tmp_path: Path, host: str, key: str) -> None:
+    url = f"https://{host}/offer"
+    query = urlencode({"event": "Clicked", "userId": "u", "writeKey": key, "destination_url": url})
+    async with serving(tmp_path, redirect_origins=("https://shop.example",)) as served:
+        request = message(f"/api/px/track?{query}", method="GET", has_length=False)
+        answer = await served.exchange(request)
+        assert await served.names() == (["Clicked"] if key == KEY else [])
+
+    if host == "shop.example":
+        assert (answer.status, answer.headers["Location"]) == (302, url)
+    else:
+        assert answer.status == (200 if key == KEY else 401)
+        assert answer.headers["Content-Type"] == "image/gif"

@@ -27,14 +27,16 @@ class Arrival:
 
     :param began: when its request did, in the time of the event loop.
     :param lease: holds what it takes.
+    :param timeout_s: time for the whole of it.
     """
 
-    __slots__ = ("_body", "_end", "_waiter", "began", "lease")
+    __slots__ = ("_body", "_end", "_waiter", "began", "lease", "timeout_s")
 
-    def __init__(self, body: StreamReader, began: float, lease: Lease) -> None:
+    def __init__(self, body: StreamReader, began: float, lease: Lease, timeout_s: float) -> None:
         self._body = body
         self.began = began
         self.lease = lease
+        self.timeout_s = timeout_s
         self._end = 0
         self._waiter: asyncio.Future[None] | None = None
 
@@ -74,9 +76,13 @@ class Arrivals:
     def __contains__(self, body: StreamReader) -> bool:
         return body in self._arrivals
 
-    def begin(self, body: StreamReader, lease: Lease) -> Arrival:
-        """Watch a body.  When it is cut off, reading it raises RequestError (503)."""
-        arrival = Arrival(body, asyncio.get_running_loop().time(), lease)
+    def begin(self, body: StreamReader, lease: Lease, *, patience: float = 1.0) -> Arrival:
+        """Watch a body.  When it is cut off, reading it raises RequestError (503).
+
+        :param patience: how many times the usual time it may take.
+        """
+        now = asyncio.get_running_loop().time()
+        arrival = Arrival(body, now, lease, self._timeout_s * patience)
         self._arrivals[body] = arrival
         return arrival
 
@@ -106,7 +112,7 @@ class Arrivals:
             age = now - arrival.began
             if age <= young:
                 break
-            if age > self._timeout_s or body.total_bytes < age * self._min_bytes_per_s:
+            if age > arrival.timeout_s or body.total_bytes < age * self._min_bytes_per_s:
                 found.append(body)
         return found
 

@@ -58,11 +58,13 @@ class Bodies:
 
     :param arrivals: watches those that did not come with their headers.
     :param max_bytes: of the largest, before and after inflating.
+    :param patience: how many times the usual time one may take.
     """
 
-    def __init__(self, arrivals: Arrivals, *, max_bytes: int) -> None:
+    def __init__(self, arrivals: Arrivals, *, max_bytes: int, patience: float = 1.0) -> None:
         self._arrivals = arrivals
         self._max_bytes = max_bytes
+        self._patience = patience
         self._inflating = asyncio.Lock()  # whoever inflates a large one has it
 
     async def read(self, request: web.BaseRequest, lease: Lease) -> bytes:
@@ -140,7 +142,9 @@ class Bodies:
         length = request.content_length or 0
         parts: list[bytes] = []
         size = 0
-        arrival = None if content.is_eof() else self._arrivals.begin(content, lease)
+        arrival = None
+        if not content.is_eof():
+            arrival = self._arrivals.begin(content, lease, patience=self._patience)
         try:
             while True:
                 part = content.read_nowait()

@@ -91,7 +91,7 @@ def _routes() -> dict[str, Route]:
         server, device = replace(_FROM_SERVER, type=kind), replace(_FROM_DEVICE, type=kind)
         routes[f"POST /api/s/s2s/{name}"] = Route(family=_FAMILY, handle=server)
         routes[f"POST /api/s/{name}"] = Route(family=_FAMILY, handle=device)
-        routes[f"GET /api/px/{name}"] = pixels.route(_FAMILY, device)
+        routes[f"GET /api/px/{name}"] = pixels.route(_FAMILY, device, link="destination_url")
     return routes
 
 

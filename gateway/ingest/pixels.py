@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from aiohttp import web
 from msgspec import Raw
 
 from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
+from gateway.ingest.redirects import redirection
 from gateway.ingest.routes import Route
 
 __all__ = ["route"]
@@ -21,7 +23,7 @@ __all__ = ["route"]
 _MAX_DEPTH = 16
 """Steps that one name may have."""
 
-_NOT_OF_THE_EVENT = frozenset({"data", "writeKey", "writekey"})
+_NOT_OF_THE_EVENT = frozenset({"data", "writeKey", "writekey", "destination_url"})
 
 _TO_STANDARD = str.maketrans("-_ ", "+/+")  # a "+" that was not escaped arrives as a space
 
@@ -29,10 +31,11 @@ _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def route(family: str, intake: Intake, **defaults: str) -> Route:
+def route(family: str, intake: Intake, *, link: str = "", **defaults: str) -> Route:
     """Return the route of an image; it is one in any case, whatever becomes of the event.
 
     :param intake: what is done with the event.
+    :param link: the parameter that has the page to lead on to instead, where it may; "" for none.
     :param defaults: see ``_payload``.
     """
     intake = replace(
@@ -41,9 +44,17 @@ def route(family: str, intake: Intake, **defaults: str) -> Route:
 
     async def handle(call: Call) -> replies.Answer:
         # Who asks only whether the image is there has seen nothing.
-        return replies.pixel() if call.request.method == "HEAD" else await intake(call)
+        answer = replies.pixel() if call.request.method == "HEAD" else await intake(call)
+        return lead(call) or answer
 
-    return Route(family=family, handle=handle, refuse=lambda _, error: replies.pixel(error))
+    def refuse(call: Call, error: RequestError) -> web.StreamResponse:
+        return lead(call) or replies.pixel(error)
+
+    def lead(call: Call) -> web.Response | None:
+        url = call.request.query.get(link, "")
+        return redirection(url, call.services.config.server.redirect_origins)
+
+    return Route(family=family, handle=handle, refuse=refuse)
 
 
 async def _payload(call: Call, defaults: Mapping[str, str]) -> bytes:

@@ -97,16 +97,16 @@ class Routes:
     ) -> None:
         self._fixed: dict[str, dict[str, Found]] = {}
         self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
-        seen: set[str] = set()
+        routes: dict[str, Route] = {}
         for place, route in (item for family in families for item in family.items()):
-            if place in seen:
+            if place in routes:
                 raise ValueError(f"two routes for {place}")
-            seen.add(place)
-            method, path = place.split(" ")
-            for spelling in (path, *_renamed(path, names)):
-                self._add(method, spelling, route)
-                if prefix:
-                    self._add(method, f"{prefix}{spelling}".rstrip("/"), route)
+            routes[place] = route
+        for start in dict.fromkeys(("", prefix)):  # what is served without it stays as it is
+            for place, route in routes.items():
+                method, path = place.split(" ")
+                for spelling in (path, *_renamed(path, names)):
+                    self._add(method, f"{start}{spelling}".rstrip("/") or "/", route)
 
     def _add(self, method: str, path: str, route: Route) -> None:
         fixed = self._fixed.setdefault(method, {})

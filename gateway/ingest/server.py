@@ -84,7 +84,11 @@ class IngestServer:
             sources=Sources(config.sources, server.default_source),
             address=ClientAddress(server.trusted_proxies, server.proxy_headers),
             bodies=Bodies(self._arrivals, max_bytes=server.max_body_bytes),
-            imports=Bodies(self._arrivals, max_bytes=server.import_bytes),
+            imports=Bodies(
+                self._arrivals,
+                max_bytes=server.import_bytes,
+                patience=max(1.0, server.import_bytes / server.max_body_bytes),
+            ),
             bundle=Bundle(server.browser_bundle),
             accept=accept,
             accept_records=accept_records,
