@@ -9,7 +9,7 @@ from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
-from gateway.mapping import Mapper, NativeMapper, policies_of, prepare
+from gateway.mapping import Clocks, Mapper, NativeMapper, policies_of, prepare
 from gateway.originals import Originals, without_key
 from gateway.policy import Applied
 from gateway.records import Endpoint, Record, Verdict
@@ -38,6 +38,7 @@ class Pipeline:
             source.name: source.destinations or everywhere for source in config.sources
         }
         self._policies = policies_of(config)
+        self._clocks = {source.name: Clocks() for source in config.sources}
 
     def accept(
         self,
@@ -48,6 +49,7 @@ class Pipeline:
         client_ip: str | None,
         user_agent: str | None = None,
         is_retry: bool,
+        sender: str = "",
         hold: Callable[[int], bool] = lambda _: True,
         ip: IpPolicy = "keep",
     ) -> Awaitable[None]:
@@ -58,7 +60,8 @@ class Pipeline:
         :param default_type: the type of events that name none.
         :param client_ip: the user's address where the request tells it.
         :param user_agent: the user's browser where the request tells it.
-        :param is_retry: whether the client sends the same bytes again.
+        :param is_retry: whether the request says that it was sent before.
+        :param sender: what sends it, by its headers.
         :param hold: asks for room for that many bytes, the records, in place of the request's.
         :param ip: what the request itself asks for, which counts where it is stricter.
         :raises RequestError: (400) as of ``prepare``.
@@ -75,6 +78,8 @@ class Pipeline:
             client_ip=client_ip,
             user_agent=user_agent,
             is_retry=is_retry,
+            sender=sender,
+            clocks=self._clocks[source.name],
         )
         count = len(received.events) + len(received.misfits)
         events: Sequence[Event] = received.events

@@ -196,10 +196,13 @@ class TestLife:
 
 
 class TestTime:
-    async def time_of(self, served: Serving, sent_ago_ms: int, *headers: tuple[str, str]) -> int:
+    async def time_of(
+        self, served: Serving, sent_ago_ms: int, *headers: tuple[str, str], library: str = ""
+    ) -> int:
         """Return by how much the time of an event was corrected."""
         now = SystemClock().now_ms()
         body = json.loads(EVENT) | {"timestamp": now - 3_600_000, "sentAt": now - sent_ago_ms}
+        body["context"] = {"library": {"name": library}}
         answer = await served.post("/v1/t", json.dumps(body).encode(), [*AUTH.items(), *headers])
         assert answer.status == 200
         written: int = (await served.records())[-1][1]["properties"]["time"]
@@ -232,6 +235,95 @@ class TestTime:
     ) -> None:
         async with serving(tmp_path) as served:
             assert await self.time_of(served, 600_000, ("User-Agent", agent)) == correction
+
+    @pytest.mark.parametrize(
+        ("library", "agent", "correction"),
+        [
+            ("Analytics-CSharp", "UnityPlayer/2021.3.1f1 (UnityWebRequest/1.0)", 0),
+            ("Analytics.NET", "", 0),
+            ("analytics-kotlin", "okhttp/4.12.0", 0),
+            ("analytics-go", "Amazon CloudFront", 0),
+            ("analytics-swift", "MyApp/1 CFNetwork/1490 Darwin/23.2.0", 0),
+            ("analytics-react-native", "okhttp/4.12.0", 600_000),
+            ("analytics.js", "Amazon CloudFront", 600_000),
+        ],
+    )
+    async def test_clock_is_told_or_not_by_the_library_behind_any_client(
+        self, tmp_path: Path, library: str, agent: str, correction: int
+    ) -> None:
+        async with serving(tmp_path) as served:
+            header = ("User-Agent", agent)
+            assert await self.time_of(served, 600_000, header, library=library) == correction
+
+    @pytest.mark.parametrize(
+        ("library", "header"),
+        [
+            ("analytics.js", ("X-Retry-Count", "1")),
+            ("@segment/analytics-node", ("X-Retry-Count", "2")),
+            ("", ("X-Retry-Count", "1")),
+            ("RudderLabs JavaScript SDK", ("Rsa-Retry-Attempt", "1")),
+            (
+                "analytics-python",
+                ("User-Agent", "python-requests/2.32"),
+            ),  # before 2.4: no word of it
+            ("analytics-ruby", ("User-Agent", "Ruby")),
+        ],
+    )
+    async def test_event_that_is_sent_again_keeps_its_time(
+        self, tmp_path: Path, library: str, header: tuple[str, str]
+    ) -> None:
+        async with serving(tmp_path) as served:
+            now = SystemClock().now_ms()
+            # Their clock is wrong, and the attempts take a different time to arrive.
+            for sent_ms, headers in ((now - 624_000, []), (now - 636_000, [header])):
+                event = {**json.loads(EVENT), "timestamp": now - 900_000}
+                event["context"] = {"library": {"name": library}}
+                body = json.dumps({"batch": [event], "sentAt": sent_ms}).encode()
+                answer = await served.post("/v1/b", body, [*AUTH.items(), *headers])
+                assert answer.status == 200
+            first, second = [record["properties"]["time"] for _, record in await served.records()]
+            assert first == second
+            assert abs(first - (now - 900_000 + 624_000)) <= 40_000
+
+    @pytest.mark.parametrize(
+        ("timestamp", "sent_at", "before_ms"),
+        [
+            ("0001-01-01T00:00:00", None, 0),
+            ("1970-01-01", "1970-01-01", 0),
+            ("1970-01-01T00:04:00Z", "1970-01-01T00:09:00Z", 300_000),
+            ("2564-08-13T10:05:10.000Z", "2564-08-13T10:10:10.000Z", 300_000),
+            ("1400-05-22T10:10:10Z", None, 0),
+            ("0008-06-27T08:23:00+0900", None, 0),
+            ("2021", None, 0),
+            (1, None, 0),
+            (-1, 5, 0),
+        ],
+    )
+    async def test_time_by_a_clock_of_another_age_is_the_time_of_receipt(
+        self, tmp_path: Path, timestamp: object, sent_at: object, before_ms: int
+    ) -> None:
+        async with serving(tmp_path) as served:
+            before = SystemClock().now_ms()
+            event = {**json.loads(EVENT), "timestamp": timestamp}
+            body = json.dumps({"batch": [event], "sentAt": sent_at}).encode()
+            assert (await served.post("/v1/b", body, [*AUTH.items()])).status == 200
+            ((_, record),) = await served.records()
+            late = record["properties"]["time"] - (before - before_ms)
+            assert 0 <= late <= SystemClock().now_ms() - before
+
+    async def test_times_that_cannot_be_read_are_counted(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as served:
+            times = ("8/13/2021, 10:10:10 PM", "Fri Aug 13 10:10:10 CST 2021", "0001-01-01")
+            batch = [{**json.loads(EVENT), "timestamp": time} for time in times]
+            body = json.dumps({"batch": batch}).encode()
+            assert (await served.post("/v1/b", body, [*AUTH.items()])).status == 200
+            found = [
+                served.telemetry.registry.get_sample_value(
+                    "gateway_times_replaced_total", {"source": "sdk", "reason": reason}
+                )
+                for reason in ("unreadable", "impossible")
+            ]
+            assert found == [2, 1]
 
     async def test_times_that_are_not_corrected_are_counted(self, tmp_path: Path) -> None:
         async with serving(tmp_path) as served:

@@ -98,7 +98,24 @@ class TestTime:
 
     @pytest.mark.parametrize(
         "time",
-        [0, -1, 31_535_999, 10**15, 1e300, "", "soon", True, [1_789_999_999], {}, "2026-11-24"],
+        [
+            0,
+            -1,
+            1,
+            "2021",
+            "20210813",
+            20210813,
+            "0001-01-01",
+            31_535_999,
+            10**15,
+            1e300,
+            "",
+            "soon",
+            True,
+            [1_789_999_999],
+            {},
+            "2026-11-24",
+        ],
     )
     def test_that_mixpanel_would_refuse_is_a_fault(self, time: object) -> None:
         assert fault(event(time=time)) == "invalid_time"

@@ -1,28 +1,19 @@
-"""Whether a request says when it was sent, or repeats what an earlier attempt said."""
+"""What the headers of a request say of its sender, and of earlier attempts."""
 
+import re
 from collections.abc import Mapping
 
-__all__ = ["repeats_sent_at"]
+__all__ = ["is_retry", "sender_of"]
 
-_STAMP_ONCE = (
-    "analytics-go ",
-    "analytics-ios/",
-    "analytics-java/",
-    "analytics-kotlin/",
-    "analytics-node/",  # RudderStack's; Segment's is analytics-node-next
-)
-"""SDKs that stamp a batch when it is made, and send the same bytes until one attempt succeeds:
-from a telephone that was offline, hours later, in its first attempt already."""
+_PRODUCT = re.compile(r"[^/ ]{1,64}")
 
 
-def repeats_sent_at(headers: Mapping[str, str]) -> bool:
-    """Return whether ``sentAt`` may be older than the request, so that it tells no clock's error.
+def is_retry(headers: Mapping[str, str]) -> bool:
+    """Return whether a request says that it was sent before."""
+    return headers.get("X-Retry-Count", "0") != "0" or headers.get("Rsa-Retry-Attempt", "0") != "0"
 
-    Where that is so, times stay as the client wrote them.  A correction would move events to the
-    time of their delivery, and differ between attempts, so that Mixpanel counts both.
-    """
-    return (
-        headers.get("User-Agent", "").startswith(_STAMP_ONCE)
-        or headers.get("X-Retry-Count", "0") != "0"
-        or headers.get("Rsa-Retry-Attempt", "0") != "0"
-    )
+
+def sender_of(headers: Mapping[str, str]) -> str:
+    """Return what the sender calls itself, without its version; "" where it does not say."""
+    product = _PRODUCT.match(headers.get("User-Agent", ""))
+    return product[0] if product else ""

@@ -37,6 +37,7 @@ class Accept(Protocol):
         client_ip: str | None,
         user_agent: str | None,
         is_retry: bool,
+        sender: str,
         hold: Callable[[int], bool],
         ip: IpPolicy,
     ) -> Awaitable[None]:

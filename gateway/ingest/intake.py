@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.config import IpPolicy, SourceConfig
 from gateway.events import Received, decode
-from gateway.ingest.attempts import repeats_sent_at
+from gateway.ingest.attempts import is_retry, sender_of
 from gateway.ingest.auth import check_origin, key_in_body
 from gateway.ingest.call import Call, Services
 from gateway.ingest.rates import Rate, busy_status
@@ -45,6 +45,7 @@ class Told(NamedTuple):
     :param sent_at: where no payload says so.
     :param from_device: see ``Intake``; None where the payload decides.
     :param browser: what it calls itself.
+    :param sender: what the SDK or HTTP library calls itself, without its version.
     :param ip: see ``Intake``.
     """
 
@@ -56,6 +57,7 @@ class Told(NamedTuple):
     from_device: bool | None
     browser: str | None
     is_retry: bool
+    sender: str
     ip: IpPolicy
 
 
@@ -128,7 +130,8 @@ class Intake:
             sent_at=headers.get("SentAt"),  # RudderStack's
             from_device=self.from_device if self.from_device is not None else is_device or None,
             browser=_browser(agent),
-            is_retry=repeats_sent_at(headers),
+            is_retry=is_retry(headers),
+            sender=sender_of(headers),
             ip=self.ip(call),
         )
 
@@ -171,6 +174,7 @@ class Intake:
             client_ip=client_ip if from_device else None,
             user_agent=told.browser if from_device else None,
             is_retry=told.is_retry,
+            sender=told.sender,
             hold=hold,
             ip=told.ip,
         )

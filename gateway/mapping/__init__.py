@@ -2,6 +2,7 @@
 
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.check import check_subscriptions
+from gateway.mapping.clocks import Clocks
 from gateway.mapping.mapper import Mapped, Mapper
 from gateway.mapping.native import NativeMapper
 from gateway.mapping.policies import policies_of
@@ -10,6 +11,7 @@ from gateway.mapping.remap import Remap
 
 __all__ = [
     "ENDPOINTS",
+    "Clocks",
     "Mapped",
     "Mapper",
     "NativeMapper",

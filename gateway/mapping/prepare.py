@@ -1,7 +1,7 @@
 """What every event gets before it is mapped: type, id, context, time and address.
 
 The rules are those of Segment-compatible ingestion: a batch's context and integrations belong to
-each of its events, and times are corrected by the client's clock error, ``receivedAt - sentAt``.
+each of its events, and times are corrected by the error of the client's clock.
 """
 
 import uuid
@@ -11,36 +11,12 @@ import msgspec
 from fastmap import parse_time
 from gateway.errors import RequestError
 from gateway.events import NOTHING, Event, Received, merge_objects, plain_text
+from gateway.mapping.clocks import Clocks, is_possible, sent_at_of, sent_far_off
 
-__all__ = ["MAX_SHARED_BYTES", "MAX_SKEW_MS", "prepare", "skew_of"]
+__all__ = ["MAX_SHARED_BYTES", "prepare"]
 
 MAX_SHARED_BYTES = 32 * 1024 * 1024
 """What a batch's context and integrations may grow to when every event of it gets a copy."""
-
-MAX_SKEW_MS = 24 * 60 * 60 * 1000
-"""A larger difference comes from a batch that waited on the device, not from its clock."""
-
-_SKEW_STEP_MS = 10_000
-"""Corrections are rounded to this, so that an event sent twice keeps its time: Mixpanel drops a
-repeated event only when its time is the same, and the network's delay differs each time."""
-
-
-_READABLE = (str, int, float)
-
-
-def skew_of(sent_at: object, received_ms: int) -> int | None:
-    """Return what to add to a client's times, in milliseconds; 0 when it cannot be told.
-
-    None for a time that is so far from the receipt that it says nothing about the client's clock.
-    """
-    if not isinstance(sent_at, _READABLE):
-        return 0
-    sent_ms = parse_time(sent_at)
-    if sent_ms is None:
-        return 0
-    if abs(received_ms - sent_ms) > MAX_SKEW_MS:
-        return None
-    return round((received_ms - sent_ms) / _SKEW_STEP_MS) * _SKEW_STEP_MS
 
 
 def prepare(
@@ -51,6 +27,8 @@ def prepare(
     client_ip: str | None,
     user_agent: str | None = None,
     is_retry: bool,
+    sender: str = "",
+    clocks: Clocks | None = None,
 ) -> int:
     """Complete the events in place; return how many were sent too long ago to be corrected.
 
@@ -58,16 +36,15 @@ def prepare(
     :param default_type: the type of events that have none.
     :param client_ip: the user's address where the request tells it.
     :param user_agent: the user's browser where the request tells it; for events that name none.
-    :param is_retry: whether the client may have sent these bytes before; their sentAt may then be
-        that of the first time and says nothing about its clock.
+    :param is_retry: whether the request says that it was sent before.
+    :param sender: what sends it, by its headers; "" where they do not tell.
+    :param clocks: those of the clients of its source; none are known where it is missing.
     :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
     if received.is_batch:
         _share(received)
     if user_agent is not None:
         _add_browser(received, user_agent)
-    batch_skew = 0 if is_retry else skew_of(received.shared.sent_at, received_ms)
-    uncorrected = 0
     for event in received.events:
         if event.type is None:
             event.type = default_type
@@ -77,9 +54,25 @@ def prepare(
         if event.type == "identify":
             _bring_out_traits(event)
         event.client_ip = client_ip
-        skew = batch_skew
+    return _correct(received, received_ms, clocks or Clocks(), sender, is_retry=is_retry)
+
+
+def _correct(
+    received: Received, received_ms: int, clocks: Clocks, sender: str, *, is_retry: bool
+) -> int:
+    """Note what the times of each event are corrected by; return how many cannot be."""
+    sent_at = sent_at_of(sender)
+    batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
+    uncorrected = 0
+    for event in received.events:
+        sent_ms = batch_sent_ms
         if event.original_timestamp is not None or event.sent_at is not None:
-            skew = _event_skew(event, batch_skew, received_ms, is_retry=is_retry)
+            sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
+        skew: int | None = 0
+        if sent_ms is not None:
+            skew = clocks.correction(
+                event, sent_ms, received_ms, sent_at=sent_at, is_retry=is_retry
+            )
         if skew is None:
             uncorrected += 1
             skew = 0
@@ -132,19 +125,21 @@ def _bring_out_traits(event: Event) -> None:
         pass  # they are not there
 
 
-def _event_skew(
-    event: Event, batch_skew: int | None, received_ms: int, *, is_retry: bool
-) -> int | None:
+def _event_sent_ms(event: Event, batch_sent_ms: int | None, received_ms: int) -> int | None:
+    """Return when an event was sent, as ``sent_far_off``; None where its time is right already."""
     if event.original_timestamp is not None:
         # The client corrected the time itself where both are there.
-        if _is_time(event.timestamp):
-            return 0
+        if _is_better(event.timestamp, event.original_timestamp):
+            return None
         event.timestamp = event.original_timestamp
-    if event.sent_at is None or is_retry:
-        return batch_skew
-    return skew_of(event.sent_at, received_ms)
+    return batch_sent_ms if event.sent_at is None else sent_far_off(event.sent_at, received_ms)
 
 
-def _is_time(value: object) -> bool:
+def _is_better(time: object, original: object) -> bool:
+    time_ms = _time_ms(time)
+    return time_ms is not None and (is_possible(time_ms) or not is_possible(_time_ms(original)))
+
+
+def _time_ms(value: object) -> int | None:
     text = plain_text(value)
-    return text is not None and parse_time(text) is not None
+    return None if text is None else parse_time(text)
