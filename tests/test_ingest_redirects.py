@@ -102,6 +102,18 @@ async def test_link_of_a_mail_is_counted_and_followed(
         assert "Location" not in answer.headers
 
 
+async def test_url_is_followed_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    event = {"event": "Clicked", "properties": {"token": "TOKEN"}}
+    url = "https://shop.example/"
+    async with serving(tmp_path, redirect_origins=("https://shop.example",)) as served:
+        for size, status in ((2048, 302), (2049, 200)):
+            query = urlencode({"data": json.dumps(event), "redirect": url.ljust(size, "x")})
+            request = message(f"/track?{query}", method="GET", has_length=False)
+            answer = await served.exchange(request)
+            assert answer.status == status
+            assert len(answer.headers.get("Location", "")) in (0, size)
+
+
 async def test_who_follows_a_link_arrives_also_when_nothing_can_be_stored(tmp_path: Path) -> None:
     event = {"event": "Clicked", "properties": {"token": "TOKEN"}}
     query = urlencode({"data": json.dumps(event), "redirect": "https://shop.example/"})

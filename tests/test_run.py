@@ -18,6 +18,7 @@ import pytest
 from gateway.sandbox import Fault, Sandbox
 from tests.support.oracle_client import Client
 from tests.support.oracle_judge import judge
+from tests.support.ports import lasting_port
 from tests.support.processes import TOKEN, GatewayProcess, Running, gateway, run, wait_for
 
 FREE_PORTS = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0"}
@@ -111,6 +112,17 @@ async def test_port_in_use_exits_1_and_says_which(tmp_path: Path, variable: str)
     assert ended.code == 1
     assert re.search(rf"^gateway: cannot start: .*{port}.*in use", ended.stderr, re.MULTILINE)
     assert "Traceback" not in ended.stderr
+
+
+async def test_second_sandbox_on_a_port_exits_1_and_says_which(tmp_path: Path) -> None:
+    port = lasting_port()
+    command = ("sandbox", "--port", str(port))
+    async with Running(*command, log=tmp_path / "first.log") as first:
+        await first.printed("Mixpanel stand-in")
+        ended = await gateway(*command)
+        assert ended.code == 1
+        assert re.search(rf"cannot start: .*{port}.*in use", ended.stderr)
+        assert "Traceback" not in ended.stderr
 
 
 async def test_second_gateway_on_same_spool_exits_1_and_names_it(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def busy_status(family: str, headers: Mapping[str, str]) -> int:
     :param headers: of its request.
     """
     if family == "segment" and "Origin" in headers and "Authorization" not in headers:
-        return 503  # browsers of former versions: many give an event up at any status below 500
+        return 503  # SDKs for browsers before 1.84: 5xx is what they certainly try again after
     return _BUSY[family]
 
 

@@ -107,10 +107,16 @@ def _unquoted(text: bytes) -> bytes:
 
 def _without_data(fields: Mapping[str, bytes]) -> Options:
     return Options(
-        (name, value[: _MAX_URL if name == "redirect" else _MAX_OPTION].decode("utf-8", "replace"))
+        (name, _bounded(name, value).decode("utf-8", "replace"))
         for name, value in fields.items()
         if name != "data"
     )
+
+
+def _bounded(name: str, value: bytes) -> bytes:
+    if name == "redirect":  # half a URL is another one
+        return value if len(value) <= _MAX_URL else b""
+    return value[:_MAX_OPTION]
 
 
 def _json_of(data: bytes) -> bytes:
