@@ -84,6 +84,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, "name"]
 Network = Annotated[str, "network"]
+Hosts = Annotated[str | tuple[str, ...], "hosts"]
 BaseUrl = Annotated[str, "base url"]
 PathPrefix = Annotated[str, "path prefix"]
 PublicHost = Annotated[str, "public host"]
@@ -118,14 +119,17 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ServerConfig(_Section, frozen=True, kw_only=True):
     """``[server]``: the port that SDKs talk to."""
 
-    host: NonEmpty = "127.0.0.1"
+    host: Hosts = "127.0.0.1"
     port: Port = 8080
     workers: Annotated[int, Meta(ge=0, le=256)] = 1  # 0: one for each core
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
     max_import_bytes: Annotated[int, Meta(ge=1024)] | None = None  # likewise, of Mixpanel's /import
     max_bytes_in_flight: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024  # of all requests
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=1024**2)] = 32 * 1024  # or the first line
+    max_head_bytes: Annotated[int, Meta(ge=4096, le=1024**2)] = 48 * 1024  # both together
     max_connections: Count = 0  # 0: as many as the system's limit of open files allows
     header_timeout_s: Positive = 10.0
+    keepalive_timeout: Positive = 75.0  # seconds; SDKs flush up to 60 s apart
     body_timeout_s: Positive = 20.0
     min_body_bytes_per_s: Count = 240
     shutdown_timeout_s: Positive = 10.0
@@ -146,6 +150,11 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
         if self.max_import_bytes is not None:
             return self.max_import_bytes
         return max(self.max_body_bytes, min(_MIXPANELS_IMPORT, self.max_bytes_in_flight // 4))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """What ``host`` names, be it one or several."""
+        return (self.host,) if isinstance(self.host, str) else self.host
 
 
 class AdminConfig(_Section, frozen=True, kw_only=True):
@@ -470,6 +479,13 @@ def _check_room(config: Config, reader: Reader) -> None:
                 ("server", "max_bytes_in_flight"),
                 f"too small for server.{name}; accepted: at least {4 * largest}",
             )
+    header: object = config.server.max_header_bytes
+    head: object = config.server.max_head_bytes
+    if isinstance(header, int) and isinstance(head, int) and head < header:
+        reader.report(
+            ("server", "max_head_bytes"),
+            f"too small for server.max_header_bytes; accepted: at least {header}",
+        )
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:
@@ -498,6 +514,11 @@ _MAX_DEPTH, _MAX_PARTS = 16, 10_000  # of a mapping: YAML's aliases can make end
 
 def _secret(value: object) -> Secret:
     return Secret(matching(_NOT_BLANK, value))
+
+
+def _hosts(value: object) -> str | tuple[str, ...]:
+    found = matching(r"[^\s\[\]/,]+( *, *[^\s\[\]/,]+)*", value).replace(" ", "").split(",")
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def _network(value: object) -> str:
@@ -575,8 +596,16 @@ _LEAVES: Mapping[Any, Leaf] = {
     Secret: Leaf("a string that is not blank", _secret, hidden=True),
     BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
     PublicHost: Leaf(
-        "a host without https:// and /v1, as in events.example.com; with port or path if need be",
-        partial(matching, r"(?!.*/v1$)[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*"),
+        "a host without /v1, as in events.example.com; with https://, port or path if need be",
+        partial(
+            matching,
+            r"(?!.*/v1$)((?i:https?)://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*",
+        ),
+    ),
+    Hosts: Leaf(
+        "an address or a name without port and brackets, as in 0.0.0.0, or a list of them",
+        _hosts,
+        may_be_list=True,
     ),
     PathPrefix: Leaf("a path, as in /collect", partial(matching, r"(/[A-Za-z0-9._~-]+)*")),
     Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
@@ -613,7 +642,7 @@ _UNITS = (
         'a size, as in "10 MiB"',
     ),
     Unit(
-        re.compile(r"_s$"),
+        re.compile(r"_s$|^keepalive_timeout$"),
         {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400},
         'a time, as in "10s"',
     ),
@@ -635,7 +664,7 @@ def warnings(config: Config, file: Path | None = None) -> list[str]:
         f"{name} is set, but not read: {file} does not name it as ${{{name}}}"
         for name in (unread_variables(file, VARIABLES, os.environ) if file else ())
     ]
-    if not _is_loopback(config.server.host) and config.server.tls_cert is None:
+    if not all(map(_is_loopback, config.server.hosts)) and config.server.tls_cert is None:
         found.append(
             "server.host: note: reachable from other machines without TLS; "
             "set tls_cert and tls_key unless a proxy in front does it"

@@ -135,11 +135,13 @@ class Leaf(NamedTuple):
     :param expected: what is accepted, for a person.
     :param parse: returns the value read, or raises ValueError.
     :param hidden: never repeat the value that was given.
+    :param may_be_list: whether a list of such values is accepted, too; it becomes a tuple.
     """
 
     expected: str
     parse: Callable[[object], object]
     hidden: bool = False
+    may_be_list: bool = False
 
 
 class Unit(NamedTuple):
@@ -239,6 +241,9 @@ class Reader:
             return self._struct(kind, value, place)
         if typing.get_origin(kind) is tuple:
             return self._items(kind, value, place)
+        leaf = self._leaves.get(kind)
+        if leaf is not None and leaf.may_be_list and isinstance(value, list) and value:
+            return tuple(self._scalar(kind, entry, (*place, i)) for i, entry in enumerate(value))
         return self._scalar(kind, value, place)
 
     def _struct(self, kind: Any, value: object, place: Place) -> Any:

@@ -1,5 +1,6 @@
 """From received events to durable records: prepare, map, append."""
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -10,6 +11,7 @@ from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
 from gateway.mapping import Clocks, Mapper, NativeMapper, policies_of, prepare
+from gateway.notices import Notices, masked
 from gateway.originals import Originals, without_key
 from gateway.policy import Applied
 from gateway.records import Endpoint, Record, Verdict
@@ -17,6 +19,8 @@ from gateway.spool.base import DeadLetter, Entry, Spool, size_of
 from gateway.telemetry import Telemetry
 
 __all__ = ["Pipeline"]
+
+_log = logging.getLogger(__name__)
 
 _NATIVE = "(Mixpanel's SDKs)"
 """What stands for the source of records that come with a token instead of a write key."""
@@ -33,6 +37,7 @@ class Pipeline:
         self._spool = spool
         self._clock = clock
         self._telemetry = telemetry
+        self._notices = Notices(_log, clock)
         everywhere = tuple(destination.name for destination in config.destinations)
         self._destinations = {
             source.name: source.destinations or everywhere for source in config.sources
@@ -136,6 +141,8 @@ class Pipeline:
             (self._telemetry.events_skipped.labels(*left_out), amount)
             for left_out, amount in mapped.skipped.items()
         ]
+        if mapped.nobodys:
+            self._note_nobodys(records, mapped.verdict)
         del records
         await self._keep(mapped.entries, mapped.dead, hold, counts)
         return mapped.verdict
@@ -155,7 +162,33 @@ class Pipeline:
         for count, amount in counts:
             count.inc(amount)
         for letter in dead:
-            self._telemetry.events_rejected.labels(letter.queue.destination, letter.reason).inc()
+            destination, reason = letter.queue.destination, letter.reason
+            self._telemetry.events_rejected.labels(destination, reason).inc()
+            source = letter.origin.source if letter.origin is not None else _NATIVE
+            self._notices.say(
+                "dead_letter",
+                (destination, source, reason),
+                "an event of %s for %s became a dead letter, %s; see gateway dead-letters list",
+                source,
+                destination,
+                reason,
+            )
+
+    def _note_nobodys(self, records: Sequence[Record], verdict: Verdict) -> None:
+        """Tell operators of records that were left out because no destination has their token."""
+        for problem in verdict.problems:
+            if problem.fault not in ("unknown_token", "missing_token"):
+                continue
+            token = records[problem.index].token
+            shown = "none" if token is None else masked(token)
+            self._notices.say(
+                problem.fault,
+                shown,
+                "records of Mixpanel's SDKs were not taken: their token (%s) is that of no "
+                "destination; compare it with destinations[].settings.projectToken",
+                shown,
+            )
+            return
 
     def _kept_away(self, source: str, applied: Applied) -> Iterator[tuple[Count, int]]:
         """Yield how much a source's options kept away."""

@@ -158,6 +158,13 @@ class Telemetry:
             ("source", "destination", "limit"),
             registry=registry,
         )
+        self.malformed = Counter(
+            "gateway_http_malformed_total",
+            "Requests that were refused because they are no HTTP or their head is too large, by "
+            "reason.",
+            ("reason",),
+            registry=registry,
+        )
         self.connections = Gauge(
             "gateway_connections", "Connections of clients.", registry=registry
         )

@@ -284,7 +284,12 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
     ("path", "value", "expected"),
     [
         ("server", 5, "server: expected a table (got a number); accepted: host, port, "),
-        ("server.host", "", "server.host: expected a nonempty string in quotes (got '')"),
+        ("server.host", "", "server.host: expected an address or a name without port and brackets"),
+        ("server.host", "[::]", "or a list of them (got '[::]')"),
+        ("server.host", "http://a", "or a list of them (got 'http://a')"),
+        ("server.host", [], "or a list of them (got a list)"),
+        ("server.host", ["::", 5], "server.host[1]: expected an address or a name"),
+        ("server.keepalive_timeout", 0, "expected a number above 0 (got 0)"),
         ("server.port", 65536, "server.port: expected an integer from 0 to 65535 (got 65536)"),
         ("server.port", -1, "server.port: expected an integer from 0 to 65535 (got -1)"),
         ("server.port", 80.0, "server.port: expected an integer from 0 to 65535 (got 80.0)"),
@@ -295,6 +300,8 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.workers", -1, "server.workers: expected an integer from 0 to 256 (got -1)"),
         ("server.workers", 257, "server.workers: expected an integer from 0 to 256 (got 257)"),
         ("server.max_body_bytes", 1023, "expected an integer of at least 1024 (got 1023)"),
+        ("server.max_header_bytes", 1000, "expected an integer from 1024 to 1048576 (got 1000)"),
+        ("server.max_head_bytes", 20_000, "too small for server.max_header_bytes; accepted: at"),
         ("server.body_timeout_s", 0, "expected a number above 0 (got 0)"),
         (
             "server.body_timeout_s",
@@ -320,8 +327,18 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.trusted_proxies", ["10.0.0.1/8"], "as in 10.0.0.0/8 (got '10.0.0.1/8')"),
         ("server.trusted_proxies", [1], "server.trusted_proxies[0]: expected an address"),
         *(
-            ("server.public_host", host, "expected a host without https:// and /v1, as in events.")
-            for host in ("https://a.example", "a.example/", "a.example/v1", "", "a b", "a\nb", 5)
+            ("server.public_host", host, "expected a host without /v1, as in events.")
+            for host in (
+                "ftp://a.example",
+                "https://",
+                "https://a.example/",
+                "https://a/v1",
+                "a/v1",
+            )
+        ),
+        *(
+            ("server.public_host", host, "expected a host without /v1, as in events.")
+            for host in ("a.example/", "https:a", "//a", "u@a", "a?b", "", "a b", "a\nb", 5)
         ),
         ("server.default_source", "no name!", "expected 1 to 64 of the characters"),
         ("server.default_source", "other", "no source has this name (got 'other'); accepted: web"),
@@ -490,6 +507,8 @@ def test_strict_mode_in_any_form_is_accepted(value: Any, expected: str) -> None:
         ("server.trusted_proxies", ["192.168.1.7", "fd00::/8"]),
         ("server.public_host", "events.example.com"),
         ("server.public_host", "10.0.0.5:8080/analytics/v1x"),
+        ("server.public_host", "http://10.0.0.5:8080/analytics/v1x"),
+        ("server.public_host", "HTTPS://events.example.com"),
         ("server.default_source", "web"),
         ("server.tls_cert", None),
         ("server.proxy_headers", ["X-Real-IP"]),

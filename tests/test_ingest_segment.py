@@ -72,6 +72,7 @@ class TestSettings:
                 "Segment.io": {
                     "apiKey": KEY,
                     "apiHost": "gateway.test/v1",
+                    "protocol": "http",
                     "httpConfig": HTTP_CONFIG,
                 }
             },
@@ -121,14 +122,83 @@ class TestSettings:
     ) -> None:
         segment = self.segment(await served.exchange(get("/v1/projects/k/settings", host=host)))
         assert segment["apiHost"] == api_host
-        assert "protocol" not in segment
+        assert segment["protocol"] == "http"
 
     @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]:8080"])
-    async def test_browsers_are_told_http_for_this_machine_only(
+    async def test_pages_on_https_are_told_http_for_this_machine_only(
         self, served: Serving, host: str
     ) -> None:
-        segment = self.segment(await served.exchange(get("/v1/projects/k/settings", host=host)))
-        assert segment["protocol"] == "http"
+        answer = await served.exchange(
+            get("/v1/projects/k/settings", {"Origin": "https://app.example"}, host)
+        )
+        assert self.segment(answer)["protocol"] == "http"
+
+    @pytest.mark.parametrize(
+        ("headers", "scheme"),
+        [
+            ({}, "http"),
+            ({"Origin": "http://shop.example"}, "http"),
+            ({"Origin": "https://shop.example"}, "https"),
+            ({"Origin": "HTTPS://shop.example"}, "https"),
+            ({"Origin": "null"}, "http"),
+            ({"Referer": "https://shop.example/cart"}, "https"),
+            ({"Origin": "http://shop.example", "Referer": "https://shop.example"}, "http"),
+            ({"Origin": "http://shop.example", "X-Forwarded-Proto": "https"}, "http"),
+            ({"Forwarded": "proto=https", "CF-Visitor": '{"scheme":"https"}'}, "http"),
+        ],
+    )
+    async def test_scheme_is_the_one_that_was_used_and_that_a_page_may_use(
+        self, served: Serving, headers: dict[str, str], scheme: str
+    ) -> None:
+        answer = await served.exchange(get("/v1/projects/k/settings", headers))
+        assert self.segment(answer)["protocol"] == scheme
+        assert answer.headers["Cache-Control"].startswith("private,")
+
+    @pytest.mark.parametrize(
+        ("name", "text", "scheme"),
+        [
+            ("X-Forwarded-Proto", "https", "https"),
+            ("X-Forwarded-Proto", " HTTPS , http", "https"),
+            ("X-Forwarded-Proto", "http, https", "http"),
+            ("X-Forwarded-Proto", "http", "http"),
+            ("X-Forwarded-Proto", "", "http"),
+            ("X-Forwarded-Proto", "\udcff", "http"),
+            ("Forwarded", "for=192.0.2.1;proto=https;host=a", "https"),
+            ("Forwarded", 'for=192.0.2.1;Proto="HTTPS", proto=http', "https"),
+            ("Forwarded", "proto=http, proto=https", "http"),
+            ("X-Forwarded-Scheme", "https", "https"),
+            ("X-Scheme", "https", "https"),
+            ("X-Forwarded-Ssl", "on", "https"),
+            ("X-Forwarded-Ssl", "off", "http"),
+            ("Front-End-Https", "On", "https"),
+            ("CloudFront-Forwarded-Proto", "https", "https"),
+            ("CF-Visitor", '{"scheme": "https"}', "https"),
+            ("CF-Visitor", '{"scheme":"http"}', "http"),
+        ],
+    )
+    async def test_scheme_is_what_a_trusted_proxy_says(
+        self, tmp_path: Path, name: str, text: str, scheme: str
+    ) -> None:
+        async with serving(tmp_path, trusted_proxies=("127.0.0.0/8",)) as served:
+            answer = await served.exchange(
+                get("/v1/projects/k/settings", {name: text, "Origin": "http://shop.example"})
+            )
+        assert self.segment(answer)["protocol"] == scheme
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_configured_scheme_counts_before_all_others(
+        self, tmp_path: Path, scheme: str
+    ) -> None:
+        other = "https" if scheme == "http" else "http"
+        headers = {"X-Forwarded-Proto": other, "Origin": f"{other}://shop.example"}
+        public_host = f"{scheme}://events.example.com/a"
+        async with serving(
+            tmp_path, public_host=public_host, trusted_proxies=("127.0.0.0/8",)
+        ) as served:
+            answer = await served.exchange(get("/v1/projects/k/settings", headers, "evil.example"))
+        segment = self.segment(answer)
+        assert (segment["protocol"], segment["apiHost"]) == (scheme, "events.example.com/a/v1")
+        assert answer.headers["Cache-Control"] == "public, max-age=300"
 
     @pytest.mark.parametrize(
         "host", ["", "a b", "a/b", "evil.example/@", "user@host", "a,b", "host:port", "x" * 300]
@@ -160,7 +230,7 @@ class TestSettings:
                 get("/v1/projects/k/settings", {"X-Forwarded-Host": "evil.example"}, "evil.example")
             )
             assert self.segment(answer)["apiHost"] == "events.example.com/a/v1"
-            assert answer.headers["Cache-Control"] == "public, max-age=300"
+            assert answer.headers["Cache-Control"] == "private, max-age=300"  # it has a scheme
             # Nor does it need one.
             assert (await served.exchange(b"GET /v1/projects HTTP/1.0\r\n\r\n")).status == 200
 

@@ -86,3 +86,39 @@ def closing_all(sets: list[list[socket.socket]]) -> Iterator[list[list[socket.so
 
 def port_of(sets: list[list[socket.socket]]) -> int:
     return int(sets[0][0].getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reached", "refused"),
+    [
+        ("::", ["127.0.0.1", "::1"], []),
+        (["::"], ["127.0.0.1", "::1"], []),
+        (["::", "0.0.0.0"], ["127.0.0.1", "::1"], []),
+        (["::", "127.0.0.1"], ["127.0.0.1", "::1"], ["127.0.0.2"]),
+        (["::1", "127.0.0.2"], ["127.0.0.2", "::1"], ["127.0.0.1"]),
+        (["127.0.0.1", "127.0.0.1", "localhost"], ["127.0.0.1"], ["127.0.0.2"]),
+        ("0.0.0.0", ["127.0.0.1", "127.0.0.2"], ["::1"]),
+    ],
+)
+@pytest.mark.parametrize("workers", [None, 2])
+def test_one_or_more_hosts_are_listened_on(
+    hosts: str | list[str], reached: list[str], refused: list[str], workers: int | None
+) -> None:
+    sets = [listen(hosts, 0)] if workers is None else listen_together(hosts, 0, workers)
+    with closing_all(sets):
+        port = port_of(sets)
+        assert {each.getsockname()[1] for one in sets for each in one} == {port}
+        for host in reached:
+            socket.create_connection((host, port), timeout=5).close()
+        for host in refused:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, port), timeout=5)
+
+
+def test_host_that_cannot_be_listened_on_is_named_and_the_others_are_let_go() -> None:
+    with closing_all([listen("127.0.0.1", 0)]) as sets:
+        port = port_of(sets)
+    with pytest.raises(OSError, match=r"192\.0\.2\.1"):
+        listen(["127.0.0.1", "192.0.2.1"], port)
+    with closing_all([listen("127.0.0.1", port)]):
+        pass

@@ -31,7 +31,8 @@ __all__ = ["run"]
 _log = logging.getLogger(__name__)
 
 _SANDBOX_KEY = "dev"
-_SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": "sandbox", "WRITE_KEY": _SANDBOX_KEY}
+_SANDBOX_PROJECT = "sandbox"
+_SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": _SANDBOX_PROJECT, "WRITE_KEY": _SANDBOX_KEY}
 """What --sandbox assumes where neither a file nor the environment says it."""
 
 _HINT = "choose others with server.port and admin.port, or GATEWAY_PORT and GATEWAY_ADMIN_PORT"
@@ -179,18 +180,27 @@ def _towards(sandbox: Sandbox | None, config: Config) -> Config:
 
 
 def _greet(config: Config, port: int, admin_port: int, sandbox: Sandbox | None) -> None:
-    host = config.server.host
     scheme = "https" if config.server.tls_cert else "http"
-    admin = f"http://{config.admin.host}:{admin_port}"
-    say(f"gateway: SDKs send to       {scheme}://{host}:{port}")
+    first, *others = (_url(scheme, host, port) for host in config.server.hosts)
+    admin = _url("http", config.admin.host, admin_port)
+    say(f"gateway: SDKs send to       {first}")
+    for url in others:
+        say(f"gateway:                    {url}")
     say(f"gateway: health and ledger  {admin}/statusz")
     if sandbox is None:
         return
     key = config.sources[0].write_key.reveal() if len(config.sources) == 1 else "KEY"
     key = key if key == _SANDBOX_KEY else "YOUR_WRITE_KEY"
     say(f"gateway: Mixpanel stand-in  {sandbox.url}  (nothing leaves this machine)")
+    if config.destinations[0].settings.projectToken == _SANDBOX_PROJECT:
+        say(f"gateway: its project token  {_SANDBOX_PROJECT}  (for Mixpanel's own SDKs)")
     say("")
     say("Try it:")
-    say(f"  curl -u {key}: {scheme}://{host}:{port}/v1/track \\")
+    say(f"  curl -u {key}: {first}/v1/track \\")
     say('    -d \'{"event": "Signed Up", "userId": "u1", "properties": {"plan": "pro"}}\'')
     say(f"  curl '{sandbox.url}/records?pretty'")
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    """Return a URL without a path; addresses of IPv6 stand in brackets."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,6 +1,7 @@
 """The client's address, believed only as far as the proxies in front are known."""
 
 import ipaddress
+import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -10,6 +11,8 @@ from gateway.config import ProxyHeader
 from gateway.policy import Address, address_of
 
 __all__ = ["ClientAddress"]
+
+_log = logging.getLogger(__name__)
 
 
 def _x_forwarded_for(request: web.BaseRequest) -> list[str]:
@@ -35,6 +38,18 @@ _READERS: dict[ProxyHeader, Callable[[web.BaseRequest], list[str]]] = {
 """What each header says about the hops of a request, the nearest one last."""
 
 
+_TELLING = (
+    *_READERS,
+    *("CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP"),
+    *("X-Original-Forwarded-For", "X-Envoy-External-Address", "X-Azure-ClientIP"),
+    *("Fastly-Client-IP", "Fly-Client-IP", "X-Appengine-User-IP", "DO-Connecting-IP"),
+)
+"""Headers with which proxies tell the address of their client."""
+
+_MAX_NOTED = 8
+"""Of how many peers operators are told that they are not believed; clients can be among them."""
+
+
 class ClientAddress:
     """Finds the address a request came from.
 
@@ -47,6 +62,7 @@ class ClientAddress:
         self._readers = tuple(_READERS[header] for header in headers)
         self._address_of = lru_cache(maxsize=1024)(address_of)
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
+        self._noted: set[Address] = set()
 
     def of(self, request: web.BaseRequest) -> str | None:
         """Return the nearest address that no trusted proxy has, as it is usually written.
@@ -55,8 +71,17 @@ class ClientAddress:
         what is written before that may be made up.
         """
         peer = self._address_of(request.remote or "")
-        if peer is None or not self._believes(peer):
-            return None if peer is None else str(peer)
+        if peer is None:
+            return None
+        if not self._believes(peer):
+            if len(self._noted) < _MAX_NOTED:
+                self._note(
+                    request,
+                    peer,
+                    "%s from %s is not believed, so that users have the address of who has sent "
+                    "it; if that is a proxy of yours, put its network into server.trusted_proxies",
+                )
+            return str(peer)
         is_told = False
         for read in self._readers:
             hops = read(request)
@@ -64,7 +89,25 @@ class ClientAddress:
             address = self._nearest(hops)
             if address is not None:
                 return str(address)
-        return None if is_told else str(peer)
+        if is_told:
+            return None
+        if len(self._noted) < _MAX_NOTED:
+            self._note(
+                request,
+                peer,
+                "%s of the proxy %s is not read, so that users have its own address; have it send "
+                "one of server.proxy_headers",
+            )
+        return str(peer)
+
+    def _note(self, request: web.BaseRequest, peer: Address, text: str) -> None:
+        """Say once of a peer that what it tells of its client does not count."""
+        if peer in self._noted:
+            return
+        name = next((name for name in _TELLING if request.headers.get(name, "").strip()), None)
+        if name is not None:
+            self._noted.add(peer)
+            _log.warning(text, name, peer)
 
     def of_peer(self, peer: str) -> str | None:
         """Return the address of a connection as it is usually written; None when it is none."""

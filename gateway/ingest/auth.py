@@ -16,10 +16,14 @@ from aiohttp import web
 from gateway.config import SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, plain_text
+from gateway.ingest.header_text import readable
+from gateway.notices import Notices, masked
 from gateway.policy import is_origin_allowed
 
 __all__ = ["Sources", "check_origin", "key_in_body", "key_in_request"]
 
+
+_MAX_NAMES = 10
 
 _TO_STANDARD = str.maketrans("-_", "+/")
 
@@ -38,7 +42,7 @@ def key_in_request(request: web.BaseRequest, is_known: Callable[[str], bool]) ->
             return key
     header = request.headers.get("X-Write-Key")
     if header:
-        return header.strip()
+        return readable(header).strip()
     if not request.query_string:
         return None
     query = request.query
@@ -91,10 +95,15 @@ class Sources:
     """The sources by their write keys.
 
     :param default: name of the one that events without any key belong to, where they may lack it.
+    :param notices: tell operators of keys that no source has.
     """
 
-    def __init__(self, sources: Sequence[SourceConfig], default: str | None = None) -> None:
+    def __init__(
+        self, sources: Sequence[SourceConfig], default: str | None = None, *, notices: Notices
+    ) -> None:
         self.default = next((source for source in sources if source.name == default), None)
+        self._notices = notices
+        self._names = ", ".join(source.name for source in sources[:_MAX_NAMES])
         self._pepper = os.urandom(16)
         self._by_digest = {self._digest(source.write_key.reveal()): source for source in sources}
 
@@ -104,17 +113,29 @@ class Sources:
         :raises RequestError: (401) there is no key, or no source has it.
         """
         if key is None:
+            self._notices.say(
+                "missing_write_key",
+                None,
+                "a request was answered 401: it has no write key; see docs/sdks.md, Plain HTTP",
+            )
             raise RequestError(
                 401,
                 "missing_write_key",
                 "no write key; send it as the user of Basic authentication, as X-Write-Key, as "
                 "?writeKey= or as writeKey in the body",
             )
-        digest = self._digest(key)
-        source = self._by_digest.get(digest)
-        if source is None or not hmac.compare_digest(
-            source.write_key.reveal().encode(), key.encode("utf-8", "replace")
-        ):
+        source = self._look_up(key)
+        if source is None:
+            shown = masked(key)
+            self._notices.say(
+                "unknown_write_key",
+                shown,
+                "a request was answered 401: its write key %s (%d characters) is that of none of "
+                "the sources (%s)",
+                shown,
+                len(key),
+                self._names,
+            )
             raise RequestError(
                 401, "unknown_write_key", "the write key belongs to none of the sources"
             )
@@ -122,11 +143,15 @@ class Sources:
 
     def know(self, key: str | None) -> bool:
         """Tell whether a key is that of a source."""
-        try:
-            self.find(key)
-        except RequestError:
-            return False
-        return True
+        return key is not None and self._look_up(key) is not None
+
+    def _look_up(self, key: str) -> SourceConfig | None:
+        source = self._by_digest.get(self._digest(key))
+        if source is None or not hmac.compare_digest(
+            source.write_key.reveal().encode(), key.encode("utf-8", "replace")
+        ):
+            return None
+        return source
 
     def _digest(self, key: str) -> bytes:
         text = key.encode("utf-8", "replace")

@@ -19,18 +19,22 @@ class Budget:
         self.used = 0
         self.arriving = 0
 
-    def lease(self) -> "Lease":
-        """Return a share of the budget that holds nothing yet."""
-        return Lease(self)
+    def lease(self, beside: int = 0) -> "Lease":
+        """Return a share of the budget that holds nothing yet.
+
+        :param beside: bytes that it holds besides those that are asked for, once it holds any.
+        """
+        return Lease(self, beside)
 
 
 class Lease:
     """What one request holds.  As a context, it is given back at the end, whatever happens."""
 
-    __slots__ = ("_arriving", "_budget", "_size")
+    __slots__ = ("_arriving", "_beside", "_budget", "_size")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, beside: int = 0) -> None:
         self._budget = budget
+        self._beside = beside
         self._size = 0
         self._arriving = 0
 
@@ -51,6 +55,7 @@ class Lease:
         :param arriving: the bytes are still to come.  What did not fit changes nothing.
         """
         budget = self._budget
+        size += self._beside
         others = budget.used - self._size
         waiting = size if arriving else 0
         total = budget.arriving - self._arriving + waiting

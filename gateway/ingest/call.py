@@ -16,6 +16,7 @@ from gateway.ingest.bundle import Bundle
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
 from gateway.ingest.upstream import Upstream
+from gateway.notices import Notices
 from gateway.records import Endpoint, Record, Verdict
 from gateway.telemetry import Telemetry
 
@@ -81,6 +82,7 @@ class Services:
     rates: Rates
     upstream: Upstream
     telemetry: Telemetry
+    notices: Notices
 
 
 class Call:

@@ -10,12 +10,24 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.budget import Lease
+from gateway.ingest.malformed import (
+    BODY,
+    OTHER,
+    PROXY_PROTOCOL,
+    Fault,
+    fault_in,
+    may_be_mended,
+    mended,
+    origin_in,
+)
+from gateway.ingest.proxy_protocol import Preamble, ProxyProtocolError, may_begin
+from gateway.ingest.proxy_protocol import read as read_preamble
 from gateway.ingest.refusals import REST_S, no_room, slow_head
 from gateway.ingest.short_way import ShortWay
 
@@ -26,12 +38,14 @@ __all__ = ["Connection"]
 
 _log = logging.getLogger(__name__)
 
-_MAX_HEAD_BYTES = 32 * 1024
-"""Request line and headers that come in more than one packet; each line has a limit of its own."""
-
 _HEAD_BYTES = 1024
 _LINE_BYTES = 400
-"""What an unfinished head and each line of it take besides their text, which is there thrice."""
+_TEXTS = 4
+"""What an unfinished head and each line of it take besides their text, and how often that is there:
+here, and in the parser as bytes, as text, and as what it was cut from."""
+
+_USUAL_HEAD_BYTES = 4096
+"""What is taken for granted of a head that is complete."""
 
 _MAX_UNSENT_BYTES = 16 * 1024
 """Answers that a client has not read yet; beyond it no more requests of it are handled."""
@@ -45,13 +59,6 @@ _LINGER_BYTES = 256 * 1024
 
 _POLL_S = 0.01
 
-_INVALID = RequestError(
-    400,
-    "bad_request",
-    "the request is not valid HTTP, or its line or headers are too long",
-    close=True,
-)
-
 
 class Connection(ShortWay):
     """Created for each accepted connection.
@@ -64,16 +71,21 @@ class Connection(ShortWay):
         "_came",
         "_deaf",
         "_discarded",
-        "_head_bytes",
+        "_fault_origin",
+        "_head_fault",
         "_head_lease",
         "_head_since",
         "_head_taken",
+        "_head_text",
         "_is_chunked",
+        "_is_held",
         "_is_sent_away",
         "_lingering",
+        "_preamble",
         "_rests_until",
         "_skips_since",
         "_unread_since",
+        "head_taken",
     )
 
     def __init__(self, hub: "Connections", **options: Any) -> None:
@@ -82,9 +94,14 @@ class Connection(ShortWay):
         self._is_chunked = False  # likewise
         self._came = hub.budget.lease()  # what no request has begun to read
         self._head_since = 0.0  # when an unfinished head began; 0 while there is none
-        self._head_bytes = 0
-        self._head_taken = 0
+        self._head_text = bytearray()  # of that one
+        self._head_taken = 0  # by it
+        self._is_held = False  # it is not given to the parser before its line has come
+        self._head_fault: Fault | None = None  # of one that was refused
+        self._fault_origin: str | None = None  # of the page that has sent it
+        self.head_taken = 0  # what the heads that came last take beyond what is usual
         self._head_lease: Lease | None = None
+        self._preamble: bytes | None = None  # of a proxy, as far as it has come; None behind it
         self._is_sent_away = False  # whoever sent the request under way
         self._rests_until = 0.0
         self._unread_since = 0.0
@@ -100,9 +117,15 @@ class Connection(ShortWay):
         cast(asyncio.Transport, transport).set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
         self._head_since = self._loop.time()
         super().connection_made(transport)
+        if self._hub.is_proxy is not None and self._hub.is_proxy(self.peer):
+            self._preamble = b""
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives; see ``asyncio.Protocol``."""
+        if self._preamble is not None:
+            data = self._take_preamble(self._preamble + data)
+            if not data:
+                return
         if self._is_at_rest and self._begin_again(data):
             if self._head_since:
                 self._end_head()
@@ -119,6 +142,23 @@ class Connection(ShortWay):
             if not is_between:
                 self._hub.arrivals.look(body)
 
+    def _take_preamble(self, data: bytes) -> bytes:
+        """Take what a trusted proxy says of its client by the PROXY protocol; return the rest."""
+        try:
+            preamble = read_preamble(data) if may_begin(data) else Preamble(0, None)
+        except ProxyProtocolError:
+            self._preamble = None
+            self._hub.count_malformed(PROXY_PROTOCOL, self.peer)
+            self._dismiss(_refusal(PROXY_PROTOCOL))
+            return b""
+        if preamble is None:
+            self._preamble = data
+            return b""
+        self._preamble = None
+        if preamble.address is not None:
+            self.told_peer = (preamble.address, 0)
+        return data[preamble.size :]
+
     def _take(self, data: bytes, *, has_room: bool, is_between: bool) -> bool:
         """Have it parsed, and begin with a request; return whether there is room for it.
 
@@ -128,15 +168,20 @@ class Connection(ShortWay):
         """
         body = self._body
         left = len(self._messages)
-        self._feed(data)
+        if self._is_held:
+            self._feed_mended(data)
+        else:
+            self._feed(data)
+            if is_between and not left and self._messages and not self._is_parsed:
+                self._feed_mended(data)
         if self._skips_since:
             self._skip(body)
             has_room = not self._messages  # what comes behind that body is not counted
         if not self._messages:
-            if has_room and is_between and self._head_bytes + len(data.lstrip(b"\r\n")):
+            if has_room and is_between and (self._head_text or data.lstrip(b"\r\n")):
                 self._take_part_of_head(data)
             return has_room
-        self._take_requests()
+        self._take_requests(data)
         if not self._messages:
             return has_room
         if self._is_free and self._prompt is None and self._begin_promptly():
@@ -177,45 +222,117 @@ class Connection(ShortWay):
         if self._deaf or not self._messages:  # else it is also of those behind it
             self._came.release()
 
-    def _take_requests(self) -> None:
+    @property
+    def _is_parsed(self) -> bool:
+        """Whether the last request that has come is one."""
+        return isinstance(self._messages[-1][0], RawRequestMessage)
+
+    def _feed_mended(self, data: bytes) -> None:
+        """Have a head parsed again that was refused, if only its target was written wrongly.
+
+        Where its line has not come as a whole it is held until it has.
+        """
+        size = len(self._head_text) + len(data)
+        if size <= self._hub.limits.line_bytes and (
+            b"\n" not in data if self._is_held else may_be_mended(bytes(self._head_text) + data)
+        ):
+            self._messages.clear()
+            self._is_held = True
+            return
+        text = bytes(self._head_text) + data
+        better = mended(text)
+        if better is None and not self._is_held:
+            return
+        self._is_held = False
+        self._messages.clear()
+        self._parser = HttpRequestParser(  # the other one has had enough
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+        self._feed(text if better is None else better)
+
+    def _take_requests(self, data: bytes) -> None:
         messages = self._messages
+        text = bytes(self._head_text) + data if self._head_text else data
         if self._head_since:
             self._end_head()
         message, body = messages[-1]
-        if isinstance(message, RawRequestMessage):
-            self._body = body
-            self._is_chunked = message.chunked
-            if len(messages) > 1 and not self._buffer_paused:
-                # Requests that wait behind another one are not read any further.
-                self._pause_reading_for_buffer()
+        if not isinstance(message, RawRequestMessage):
+            self._take_malformed(text, message.exc)
             return
-        # What came is no HTTP: nothing after it can be told from it.
+        if message.version is not HttpVersion11 and message.version != HttpVersion10:
+            self._refuse_head(text)
+            return
+        self.head_taken = 0
+        if len(text) > _USUAL_HEAD_BYTES and not self._has_usual_heads(text):
+            return
+        self._body = body
+        self._is_chunked = message.chunked
+        if len(messages) > 1 and not self._buffer_paused:
+            # Requests that wait behind another one are not read any further.
+            self._pause_reading_for_buffer()
+
+    def _has_usual_heads(self, text: bytes) -> bool:
+        """Measure the heads that have come; refuse one that is too large."""
+        largest = max(map(_size_of, (message for message, _ in self._messages)))
+        if largest > self._hub.limits.head_bytes:
+            self._refuse_head(text)
+            return False
+        if largest > _USUAL_HEAD_BYTES:
+            self.head_taken = _TEXTS * largest
+        return True
+
+    def _refuse_head(self, text: bytes) -> None:
+        """Refuse what the parser takes for a request, and whatever else has come with it."""
+        self._messages.clear()
+        fault = fault_in(text, self._hub.limits)
+        self._hub.count_malformed(fault, self.peer)
+        self._dismiss(_refusal(fault), origin_in(text))
+
+    def _take_malformed(self, text: bytes, error: BaseException) -> None:
+        """Take what is no HTTP: nothing after it can be told from it."""
+        messages = self._messages
         self._deaf = True
         if len(messages) == 1:
             self._came.release()
-        message.exc.__traceback__ = None  # which keeps the message: a circle
-        if not self._body.is_eof():
+        error.__traceback__ = None  # which keeps the message: a circle
+        fault = BODY
+        if self._body.is_eof():
+            self._head_fault = fault = fault_in(text, self._hub.limits)
+            self._fault_origin = origin_in(text)
+        else:
             # It is the body of a request that is being handled, which has the answer to give.
             messages.pop()
             self._body.set_exception(web.RequestPayloadError("malformed"))
+        self._hub.count_malformed(fault, self.peer)
 
     def _take_part_of_head(self, data: bytes) -> None:
         if not self._head_since:
             self._head_since = self._loop.time()
-        self._head_bytes += len(data)
-        self._head_taken += 3 * len(data) + _LINE_BYTES * data.count(b"\n")
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            self._dismiss(_INVALID)
+        text = self._head_text
+        text += data
+        if len(text) > self._hub.limits.head_bytes:
+            self._refuse_head(bytes(text))
             return
         if self._head_lease is None:
             self._head_lease = self._hub.budget.lease()
+        self._head_taken += _TEXTS * len(data) + _LINE_BYTES * data.count(b"\n")
         if not self._head_lease.resize(_HEAD_BYTES + self._head_taken, arriving=True):
             self._hub.count_refusal("memory")
-            self._dismiss(no_room())
+            self._dismiss(no_room(), origin_in(bytes(text)))
 
     def _end_head(self) -> None:
         self._head_since = 0.0
-        self._head_bytes = self._head_taken = 0
+        if self._head_text:
+            self._head_text = bytearray()
+            self._head_taken = 0
         if self._head_lease is not None:
             self._head_lease.release()
             self._head_lease = None
@@ -282,8 +399,11 @@ class Connection(ShortWay):
         if not self._rests_until:
             super()._resume_transport_reading()
 
-    def _dismiss(self, error: RequestError) -> None:
-        """Answer what is no whole request, and close."""
+    def _dismiss(self, error: RequestError, origin: str | None = None) -> None:
+        """Answer what is no whole request, and close.
+
+        :param origin: of the page that has sent it.
+        """
         self._end_head()
         if not self._messages:
             self._came.release()
@@ -293,7 +413,8 @@ class Connection(ShortWay):
         if self._is_answering:
             self._close = True  # after the answer to the request before
             return
-        self.transport.write(replies.raw(error))
+        self._hub.count_answer(error.status)
+        self.transport.write(replies.raw(error, origin))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._loop.call_later(_LINGER_S, self.force_close)
@@ -309,7 +430,8 @@ class Connection(ShortWay):
 
     async def _see_off(self) -> None:
         transport = self.transport
-        if transport is None or not (self._deaf or not self._body.is_eof()):
+        is_sending = self._deaf or not self._body.is_eof()
+        if transport is None or self._is_half_closed or not is_sending:
             return
         self._deaf = True
         if transport.can_write_eof():
@@ -333,9 +455,18 @@ class Connection(ShortWay):
         if self._lingering is not None and not self._lingering.done():
             self._lingering.set_result(None)
 
-    def eof_received(self) -> None:
-        """Note that the client will not send more."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Note that the client will not send more; return whether it still gets answers."""
         self._stop_lingering()
+        transport, body = self.transport, self._body
+        is_waiting = self._is_answering or len(self._messages) > 0
+        if transport is None or not is_waiting or not transport.can_write_eof():
+            return False
+        self._is_half_closed = True
+        if not body.is_eof():
+            body.set_exception(web.RequestPayloadError("cut off"))
+            self._hub.arrivals.look(body)
+        return True
 
     # What the hub's sweep finds
 
@@ -383,15 +514,15 @@ class Connection(ShortWay):
             self.force_close()
         elif self._is_slow_head(now):
             self._hub.count_refusal("header_timeout")
-            if self._head_bytes:
-                self._dismiss(slow_head())
+            if self._head_text:
+                self._dismiss(slow_head(), origin_in(bytes(self._head_text)))
             else:
                 self.force_close()
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way and none has begun to arrive."""
-        return self._is_free and self._prompt is None and not (self._head_bytes or self._deaf)
+        return self._is_free and self._prompt is None and not (self._head_text or self._deaf)
 
     # What is no HTTP
 
@@ -405,6 +536,19 @@ class Connection(ShortWay):
         """Return the answer to a request that could not be parsed."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        response = replies.failed(_INVALID)
-        replies.complete(response, request.headers.get("Origin"))
+        self._hub.count_answer(status)
+        response = replies.failed(_refusal(self._head_fault or OTHER))
+        replies.complete(response, self._fault_origin)
         return response
+
+
+def _size_of(message: Any) -> int:
+    """Return the bytes of a head that has been parsed."""
+    if not isinstance(message, RawRequestMessage):
+        return 0
+    lines = message.raw_headers
+    return len(message.path) + sum(len(name) + len(value) + 4 for name, value in lines)
+
+
+def _refusal(fault: Fault) -> RequestError:
+    return RequestError(400, "bad_request", f"the request is refused: {fault.message}", close=True)

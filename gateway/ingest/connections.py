@@ -13,16 +13,16 @@ from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Budget
 from gateway.ingest.connection import Connection
 from gateway.ingest.heads import CommonHeads, Known
+from gateway.ingest.malformed import Fault, Limits
 from gateway.ingest.refusals import too_many_connections
 from gateway.ingest.short_way import ShortWay
+from gateway.notices import Notices
 from gateway.telemetry import Telemetry
 
 __all__ = ["TURNED_AWAY", "Connections"]
 
-_KEEPALIVE_S = 75.0  # SDKs reuse connections between flushes that are up to 60 s apart
 _READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
 _MAX_HEADERS = 100
-_MAX_LINE_BYTES = 16 * 1024  # Mixpanel's SDK for Node sends an event in the query
 
 _TURNED_AWAY_S = 1.0
 TURNED_AWAY = 128
@@ -54,8 +54,14 @@ class Connections(web.Server):
     :param respond_again: answers a body whose head is known, and tells whether its connection
         goes on.
     :param common: the heads that are known on all connections; None where none are.
+    :param is_proxy: tells which addresses may say by the PROXY protocol whose connection it is;
+        None where none may.
+    :param max_header_bytes: of the first line of a request, and of each header.
+    :param max_head_bytes: of all of them.
+    :param notices: tell operators what is wrong with requests that are no HTTP.
     :param max_connections: those beyond it are answered 503 and closed.
     :param header_timeout_s: time from the first byte of a request to the end of its headers.
+    :param keepalive_timeout_s: how long a connection may wait for its next request.
     :param body_timeout_s: for the rest of a body that nobody reads.
     """
 
@@ -67,35 +73,44 @@ class Connections(web.Server):
         respond_again: _RespondAgain,
         is_prompt: Callable[[RawRequestMessage], bool],
         common: CommonHeads | None,
+        is_proxy: Callable[[str], bool] | None,
         budget: Budget,
         arrivals: Arrivals,
+        max_header_bytes: int,
+        max_head_bytes: int,
         max_connections: int,
         header_timeout_s: float,
+        keepalive_timeout_s: float,
         body_timeout_s: float,
         sweep_s: float,
         telemetry: Telemetry,
+        notices: Notices,
     ) -> None:
         super().__init__(
             handler,
-            keepalive_timeout=_KEEPALIVE_S,
+            keepalive_timeout=keepalive_timeout_s,
             access_log=None,
             auto_decompress=False,
             lingering_time=0,  # see Connection
             tcp_keepalive=False,  # they have it from the listening socket
             read_bufsize=_READ_BYTES,
             max_headers=_MAX_HEADERS,
-            max_line_size=_MAX_LINE_BYTES,
+            max_line_size=max_header_bytes,
+            max_field_size=max_header_bytes,
         )
+        self.limits = Limits(max_header_bytes, max_head_bytes, _MAX_HEADERS)
         self.respond = respond
         self.respond_again = respond_again
         self.is_prompt = is_prompt
         self.common = common
+        self.is_proxy = is_proxy
         self.budget = budget
         self.header_timeout_s = header_timeout_s
         self.body_timeout_s = body_timeout_s
         self.arrivals = arrivals
         self.max_connections = max_connections
         self._telemetry = telemetry
+        self._notices = notices
         self._sweep_s = sweep_s
         self._sweeping: asyncio.Task[None] | None = None
         self._ended = 0  # by the sweep
@@ -126,6 +141,39 @@ class Connections(web.Server):
     def count_refusal(self, reason: str) -> None:
         """Count a connection or request that was refused for want of time or room."""
         self._telemetry.refusals.labels(reason).inc()
+
+    def count_answer(self, status: int) -> None:
+        """Count an answer to what belongs to no route."""
+        self._telemetry.requests.labels("other", str(status)).inc()
+
+    def count_failed_handshake(self, reason: str) -> None:
+        """Count a handshake that has failed, and tell operators of it.
+
+        :param reason: as OpenSSL has it.
+        """
+        self.count_refusal("handshake")
+        why = "it speaks plain HTTP" if reason == "http_request" else reason.replace("_", " ")
+        self._notices.say(
+            "handshake",
+            reason,
+            "a client was refused in its TLS handshake: %s; clients need https://, TLS 1.2, and to "
+            "trust the certificate",
+            why,
+        )
+
+    def count_malformed(self, fault: Fault, peer: str) -> None:
+        """Count a request that was refused because it is no HTTP, and tell operators of it.
+
+        :param peer: where it came from.
+        """
+        self._telemetry.malformed.labels(fault.reason).inc()
+        self._notices.say(
+            "malformed",
+            fault.reason,
+            "a request from %s was answered 400, because %s",
+            peer or "a client",
+            fault.message,
+        )
 
     def __len__(self) -> int:
         return len(self._connections) + len(self._handshakes)

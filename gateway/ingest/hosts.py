@@ -1,12 +1,17 @@
-"""The host by which clients reach the gateway."""
+"""The host by which clients reach the gateway, and the scheme."""
 
 import ipaddress
 import re
+from typing import Literal, TypeAlias
+
+from aiohttp import web
 
 from gateway.errors import RequestError
 from gateway.ingest.call import Call
 
-__all__ = ["is_loopback", "public_host"]
+__all__ = ["Scheme", "is_loopback", "public_host", "public_scheme"]
+
+Scheme: TypeAlias = Literal["http", "https"]
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -20,9 +25,10 @@ def public_host(call: Call) -> str:
     :raises RequestError: (400) the client wrote none, or what is no host.
     """
     server = call.services.config.server
-    if server.public_host is not None and "/" in server.public_host:
-        return server.public_host
-    return f"{server.public_host or _host(call)}{server.path_prefix}"
+    configured = (server.public_host or "").rpartition("://")[2]
+    if "/" in configured:
+        return configured
+    return f"{configured or _host(call)}{server.path_prefix}"
 
 
 def _host(call: Call) -> str:
@@ -33,6 +39,54 @@ def _host(call: Call) -> str:
     if not _HOST.fullmatch(host):
         raise RequestError(400, "invalid_host", "the Host header names no host")
     return host
+
+
+def public_scheme(call: Call, host: str) -> Scheme:
+    """Return the scheme of the URLs by which a client is to reach the gateway.
+
+    It is the configured one, else the one that was used: with a certificate of its own, or as a
+    trusted proxy tells.  A page on https may not send to http, whatever is between.
+
+    :param host: by which it is reached.
+    """
+    server = call.services.config.server
+    request = call.request
+    configured = (server.public_host or "").lower()
+    if configured.startswith("http:"):
+        return "http"
+    if configured.startswith("https:") or server.tls_cert is not None:
+        return "https"
+    if is_loopback(host):
+        return "http"  # nobody has https there, and pages on https may send to it nevertheless
+    page = request.headers.get("Origin") or request.headers.get("Referer") or ""
+    if page.lower().startswith("https:"):
+        return "https"
+    if call.services.address.is_trusted(request) and _is_https_before(request):
+        return "https"
+    return "http"
+
+
+_TELLING = {
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Scheme": "https",
+    "X-Scheme": "https",
+    "CloudFront-Forwarded-Proto": "https",
+    "X-Forwarded-Ssl": "on",
+    "Front-End-Https": "on",
+    "CF-Visitor": '{"scheme":"https"}',
+}
+"""What proxies call the scheme that their client has used, and what they say where it is https."""
+
+
+def _is_https_before(request: web.BaseRequest) -> bool:
+    """Tell whether a proxy says that its client has come by https; the first of several counts."""
+    if any(each.get("proto", "").lower() == "https" for each in request.forwarded[:1]):
+        return True
+    headers = request.headers
+    return any(
+        headers.get(name, "").partition(",")[0].replace(" ", "").lower() == text
+        for name, text in _TELLING.items()
+    )
 
 
 def is_loopback(host: str) -> bool:

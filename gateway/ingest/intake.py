@@ -9,6 +9,7 @@ from gateway.events import Received, decode
 from gateway.ingest.attempts import is_retry, sender_of
 from gateway.ingest.auth import check_origin, key_in_body
 from gateway.ingest.call import Call, Services
+from gateway.ingest.header_text import readable
 from gateway.ingest.rates import Rate, busy_status
 from gateway.ingest.replies import ACCEPTED, Answer
 
@@ -32,7 +33,7 @@ def _is_from_device(received: Received) -> bool:
 def _browser(user_agent: str) -> str | None:
     """Return what a browser calls itself; SDKs and HTTP libraries tell nothing of the user."""
     is_browser = user_agent.startswith("Mozilla/") and len(user_agent) <= _MAX_USER_AGENT
-    return user_agent if is_browser else None
+    return readable(user_agent) if is_browser else None
 
 
 class Told(NamedTuple):

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _JSON = "application/json"
+_SERVER = "gateway"
 _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 """One transparent dot."""
 
@@ -137,17 +138,23 @@ def method_not_allowed(methods: Collection[str]) -> web.Response:
     return response
 
 
-def raw(error: RequestError) -> bytes:
-    """Return an error as it is sent to a connection that is closed without a request."""
+def raw(error: RequestError, origin: str | None = None) -> bytes:
+    """Return an error as it is sent to a connection that is closed without a request.
+
+    :param origin: as for ``complete``.
+    """
     body = _error_body(error.code, error.message)
-    head = (
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-        f"Content-Type: {_JSON}\r\nContent-Length: {len(body)}\r\n"
-        "Access-Control-Allow-Origin: *\r\nServer: gateway\r\nConnection: close\r\n"
-    )
+    headers = _readable_by(origin) | {
+        "Content-Type": _JSON,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "Server": _SERVER,
+    }
     if error.retry_after_s is not None:
-        head += f"Retry-After: {error.retry_after_s}\r\n"
-    return f"{head}\r\n".encode() + body
+        headers["Retry-After"] = str(error.retry_after_s)
+    status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"
+    lines = (status, *(f"{name}: {value}" for name, value in headers.items()), "", "")
+    return "\r\n".join(lines).encode() + body
 
 
 def wire(response: web.Response, origin: str | None) -> bytes:
@@ -178,8 +185,9 @@ def preflight(request: web.BaseRequest) -> web.Response:
     response = web.Response(status=204)
     headers = response.headers
     headers["Access-Control-Allow-Methods"] = "GET, POST, HEAD, OPTIONS"
-    wanted = request.headers.get("Access-Control-Request-Headers")
-    headers["Access-Control-Allow-Headers"] = wanted or _ALLOWED_HEADERS
+    wanted = request.headers.get("Access-Control-Request-Headers", "")
+    known = wanted if wanted and wanted.isascii() else _ALLOWED_HEADERS
+    headers["Access-Control-Allow-Headers"] = known
     headers["Access-Control-Max-Age"] = "86400"
     return response
 
@@ -190,11 +198,20 @@ def complete(response: web.StreamResponse, origin: str | None) -> None:
     :param origin: of the page that asked.
     """
     headers = response.headers
-    headers["Server"] = "gateway"  # else aiohttp tells its version
+    headers["Server"] = _SERVER  # else aiohttp tells its version
     headers.add("Vary", "Origin")
-    if origin is None:
+    if origin is None:  # as of most requests
         headers["Access-Control-Allow-Origin"] = "*"
-        return
-    headers["Access-Control-Allow-Origin"] = origin
-    headers["Access-Control-Allow-Credentials"] = "true"
-    headers["Access-Control-Expose-Headers"] = "Retry-After"
+    else:
+        headers.update(_readable_by(origin))
+
+
+def _readable_by(origin: str | None) -> dict[str, str]:
+    """Return what makes a browser show an answer to a page, with or without credentials."""
+    if origin is None or not origin.isascii():  # which no browser sends
+        return {"Access-Control-Allow-Origin": "*"}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Expose-Headers": "Retry-After",
+    }

@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.errors import RequestError
 from gateway.ingest import pixels, replies, scripts
 from gateway.ingest.call import Call
-from gateway.ingest.hosts import is_loopback, public_host
+from gateway.ingest.hosts import public_host, public_scheme
 from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route
 
@@ -58,14 +58,13 @@ async def settings(call: Call) -> web.StreamResponse:
     segment: dict[str, Any] = {
         "apiKey": call.params.get("key") or call.key() or "",
         "apiHost": host + ("/d/v" if server.neutral_paths else "/v1"),
+        "protocol": public_scheme(call, host),  # browsers take https unless told
         "httpConfig": _HTTP_CONFIG,
     }
-    if server.tls_cert is None and is_loopback(host):
-        segment["protocol"] = "http"  # browsers take https unless told; nobody has it there
     # Exactly one integration, or analytics.js loads more of itself; no metrics to Segment.
     document = {"integrations": {"Segment.io": segment}, "metrics": {"sampleRate": 0}}
     # What a header decided must not be kept for others.
-    scope = "private" if server.public_host is None else "public"
+    scope = "public" if "://" in (server.public_host or "") else "private"
     return replies.document(msgspec.json.encode(document), cache=f"{scope}, max-age=300")
 
 

@@ -37,6 +37,7 @@ from gateway.ingest.sockets import BACKLOG, listen
 from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
 from gateway.ingest.upstream import Upstream
+from gateway.notices import Notices
 from gateway.telemetry import Telemetry
 
 __all__ = ["ROUTES", "IngestServer"]
@@ -50,6 +51,13 @@ ROUTES = (
     segment.ROUTES | shared.ROUTES,
     *(family.ROUTES for family in (rudder, jitsu, syft, mixpanel)),
 )
+
+_NOTED = {
+    "invalid_credentials": "a request of Mixpanel's SDKs was answered 401: its token or credentials"
+    " are those of no destination; compare them with destinations[].settings",
+    "origin_not_allowed": "a page was answered 400: its origin is not in sources[].allowed_origins",
+}
+"""What operators are told of refusals, by their codes."""
 
 
 class IngestServer:
@@ -71,6 +79,7 @@ class IngestServer:
         self._config = server = config.server
         self._clock = clock or SystemClock()
         self._telemetry = telemetry
+        self._notices = Notices(_log, self._clock)
         names = aliases() if server.neutral_paths else {}
         self._routes = Routes(*ROUTES, prefix=server.path_prefix, names=names)
         self._prompt_paths = self._routes.taskless("POST")
@@ -81,7 +90,7 @@ class IngestServer:
         self._upstream = Upstream(config.proxy, self._arrivals)
         self._services = Services(
             config=config,
-            sources=Sources(config.sources, server.default_source),
+            sources=Sources(config.sources, server.default_source, notices=self._notices),
             address=ClientAddress(server.trusted_proxies, server.proxy_headers),
             bodies=Bodies(self._arrivals, max_bytes=server.max_body_bytes),
             imports=Bodies(
@@ -96,6 +105,7 @@ class IngestServer:
             rates=Rates(config, self._clock, telemetry),
             upstream=self._upstream,
             telemetry=telemetry,
+            notices=self._notices,
         )
         self._connections: Connections | None = None
         self._max_connections = server.max_connections
@@ -121,16 +131,21 @@ class IngestServer:
             respond=self._respond,
             respond_again=self._respond_again,
             is_prompt=self._is_prompt,
+            is_proxy=self._services.address.is_proxy if config.trusted_proxies else None,
             common=None if config.trusted_proxies else CommonHeads(self._services.address.of_peer),
             budget=self._budget,
             arrivals=self._arrivals,
+            max_header_bytes=config.max_header_bytes,
+            max_head_bytes=config.max_head_bytes,
             max_connections=self._max_connections,
             header_timeout_s=config.header_timeout_s,
+            keepalive_timeout_s=config.keepalive_timeout,
             body_timeout_s=config.body_timeout_s,
             sweep_s=min(1.0, config.header_timeout_s / 4, config.body_timeout_s / 4),
             telemetry=self._telemetry,
+            notices=self._notices,
         )
-        sockets = list(listeners) or listen(config.host, config.port)
+        sockets = list(listeners) or listen(config.hosts, config.port)
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = CurrentCertificate(
                 config.tls_cert, config.tls_key, clock=self._clock, telemetry=self._telemetry
@@ -273,7 +288,9 @@ class IngestServer:
     async def _call(self, request: web.BaseRequest, found: Found) -> tuple[str, replies.Answer]:
         """Return the family that a request turned out to be of, and the answer."""
         route, params = found
-        with self._budget.lease() as lease:
+        connection = request.protocol
+        beside = connection.head_taken if isinstance(connection, Connection) else 0
+        with self._budget.lease(beside) as lease:
             call = Call(request, route.family, params, self._services, lease)
             try:
                 answer = await route.handle(call)
@@ -292,6 +309,8 @@ class IngestServer:
         if isinstance(error, RequestError):
             if error.code == "overloaded":
                 self._send_away(connection, "memory")
+            elif error.code in _NOTED:
+                self._notices.say(error.code, None, _NOTED[error.code])
             # That of a body that was cut off stays with it, and its traceback would keep all.
             error.__traceback__ = None
             return error

@@ -32,7 +32,16 @@ class ShortWay(web.RequestHandler):
     :param hub: answers them.
     """
 
-    __slots__ = ("_head", "_hub", "_is_free", "_known", "_prompt", "_prompt_end")
+    __slots__ = (
+        "_head",
+        "_hub",
+        "_is_free",
+        "_is_half_closed",
+        "_known",
+        "_prompt",
+        "_prompt_end",
+        "told_peer",
+    )
 
     def __init__(self, hub: "Connections", **options: Any) -> None:
         super().__init__(hub, **options)
@@ -41,6 +50,8 @@ class ShortWay(web.RequestHandler):
         self._head: Head | None = None  # of the one request that has come, and is handled here
         self._prompt: Steps | None = None  # of the request under way
         self._prompt_end: asyncio.Future[None] | None = None  # for the one behind it
+        self._is_half_closed = False  # the client waits for answers, and sends no more
+        self.told_peer: tuple[Any, ...] | None = None  # address and port, as sockets have them
         self._is_free = True  # aiohttp has answered all requests that were left to it
 
     @property
@@ -50,9 +61,19 @@ class ShortWay(web.RequestHandler):
 
     @property
     def peer(self) -> str:
-        """The address at the other end; "" where the client has gone already."""
-        peer = self.transport.get_extra_info("peername") if self.transport is not None else None
-        return str(peer[0]) if peer else ""
+        """The address of the client; "" where it cannot be told."""
+        return str(self.told_peer[0]) if self.told_peer else ""
+
+    @property
+    def peername(self) -> tuple[Any, ...] | None:
+        """The same with its port, as aiohttp's requests want it."""
+        return self.told_peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take note of the other end, unless somebody has told of another one behind it."""
+        if self.told_peer is None:
+            self.told_peer = transport.get_extra_info("peername")
+        super().connection_made(transport)
 
     def _feed(self, data: bytes) -> None:
         """Have aiohttp parse what has come.
@@ -85,6 +106,8 @@ class ShortWay(web.RequestHandler):
         """Send an answer."""
         sent = await super().finish_response(request, resp, start_time)
         self._is_free = bool(resp.keep_alive) and not self._messages
+        if self._is_half_closed and not self._messages:
+            self._close = True
         return sent
 
     def remember(self, known: Known) -> None:
@@ -196,7 +219,7 @@ class ShortWay(web.RequestHandler):
             self._prompt_end.set_result(None)
         if self._handler_waiter is not None:
             self._handler_waiter.set_result(None)
-        if not goes_on or self._close:
+        if not goes_on or self._close or (self._is_half_closed and not self._messages):
             self.force_close()
             return
         self._keepalive = True

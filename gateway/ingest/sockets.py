@@ -3,6 +3,8 @@
 import errno
 import os
 import socket
+from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["BACKLOG", "listen", "listen_together"]
 
@@ -10,8 +12,10 @@ BACKLOG = 512
 """Connections that may wait; more would be accepted in one go, and everybody waits meanwhile."""
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
-    """Return a listening socket, that does not block, for each address of a host.
+def listen(hosts: str | Sequence[str], port: int, *, shared: bool = False) -> list[socket.socket]:
+    """Return a listening socket, that does not block, for each address of one or more hosts.
+
+    ``::`` stands for all addresses of IPv4 as well, unless one of those is among the others.
 
     :param port: 0 for any that is free; the same one for all addresses.
     :param shared: whether it shares the port with others that may be shared; see
@@ -19,13 +23,23 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
     :raises OSError: an address cannot be used.
     """
     sockets: list[socket.socket] = []
+    host = ""
+    hosts = (hosts,) if isinstance(hosts, str) else hosts
     try:
-        for family, _, _, _, (name, _, *scope) in dict.fromkeys(
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        ):
-            address = (name, port, *scope)
+        found: dict[tuple[Any, ...], str] = {}
+        for host in hosts:
+            for family, *_, address in socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                found.setdefault((family, *address), host)
+        has_v4 = any(family == socket.AF_INET for family, *_ in found)
+        for (family, name, _, *scope), host in found.items():  # noqa: B007 - for the error
             listener = socket.create_server(
-                address, family=family, backlog=BACKLOG, reuse_port=shared
+                (name, port, *scope),
+                family=family,
+                backlog=BACKLOG,
+                reuse_port=shared,
+                dualstack_ipv6=name == "::" and not has_v4 and socket.has_dualstack_ipv6(),
             )
             sockets.append(listener)
             listener.setblocking(False)
@@ -43,7 +57,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
     return sockets
 
 
-def listen_together(host: str, port: int, count: int) -> list[list[socket.socket]]:
+def listen_together(hosts: str | Sequence[str], port: int, count: int) -> list[list[socket.socket]]:
     """Return so many sets of sockets that share a port; the kernel spreads connections.
 
     The first one takes the port for itself alone, which only one process can do at a time, and
@@ -53,13 +67,13 @@ def listen_together(host: str, port: int, count: int) -> list[list[socket.socket
     :param port: as for ``listen``.
     :raises OSError: likewise, also where somebody else listens there, shared or not.
     """
-    sets = [listen(host, port)]
+    sets = [listen(hosts, port)]
     try:
         for each in sets[0]:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         port = int(sets[0][0].getsockname()[1])
         while len(sets) < count:
-            sets.append(listen(host, port, shared=True))
+            sets.append(listen(hosts, port, shared=True))
     except OSError:
         for each in (each for one in sets for each in one):
             each.close()

@@ -6,14 +6,21 @@ that never finish theirs would count nowhere.  Here each is accepted by hand and
 
 import asyncio
 import socket
+import ssl
 
+from gateway.ingest.connection import Connection
 from gateway.ingest.connections import TURNED_AWAY, Connections
+from gateway.ingest.malformed import PROXY_PROTOCOL
+from gateway.ingest.proxy_protocol import MAX_BYTES, ProxyProtocolError, may_begin, read
 from gateway.ingest.tls import CurrentCertificate
 
 __all__ = ["TlsListener"]
 
 _SHUTDOWN_S = 2.0
 """How long a client may take to say goodbye, as TLS has it."""
+
+_PEEK_S = 0.01
+"""Between two looks at a preamble that has come in part, which hardly ever happens."""
 
 _NO_FILES_S = 0.1
 """How long nothing is accepted when the process has no descriptor left."""
@@ -65,6 +72,9 @@ class TlsListener:
 
     async def _shake_hands(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
         try:
+            if self._hub.is_proxy is not None and isinstance(protocol, Connection):
+                async with asyncio.timeout(self._handshake_timeout_s):
+                    protocol.told_peer = await self._take_preamble(connection)
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
                 connection,
@@ -72,7 +82,41 @@ class TlsListener:
                 ssl_handshake_timeout=self._handshake_timeout_s,
                 ssl_shutdown_timeout=_SHUTDOWN_S,
             )
-        except ConnectionAbortedError:
+        except (ConnectionAbortedError, TimeoutError):
             self._hub.count_refusal("handshake_timeout")
+            connection.close()
+        except ProxyProtocolError:
+            self._hub.count_malformed(PROXY_PROTOCOL, "a proxy")
+            connection.close()
+        except ssl.SSLError as error:
+            self._hub.count_failed_handshake((error.reason or "unknown").lower())
         except OSError:
-            pass  # it does not speak TLS, or no version of it that is safe, or went away
+            pass  # it went away
+
+    async def _take_preamble(self, connection: socket.socket) -> tuple[str, int] | None:
+        """Take what a trusted proxy says of its client before the handshake; return the client.
+
+        :raises ProxyProtocolError: it is malformed.
+        """
+        is_proxy = self._hub.is_proxy
+        if is_proxy is None or not is_proxy(connection.getpeername()[0]):
+            return None
+        while True:
+            await self._readable(connection)
+            data = connection.recv(MAX_BYTES, socket.MSG_PEEK)
+            if not data or not may_begin(data):
+                return None
+            preamble = read(data)
+            if preamble is not None:
+                connection.recv(preamble.size)
+                return None if preamble.address is None else (preamble.address, 0)
+            await asyncio.sleep(_PEEK_S)
+
+    async def _readable(self, connection: socket.socket) -> None:
+        """Wait until there is something to read."""
+        ready = asyncio.Event()
+        self._loop.add_reader(connection, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            self._loop.remove_reader(connection)

@@ -162,7 +162,7 @@ class Supervisor:
         server = self.config.server
         try:
             await self.admin.start()
-            sets = listen_together(server.host, self.port, self._count)
+            sets = listen_together(server.hosts, self.port, self._count)
             self.port = int(sets[0][0].getsockname()[1])  # the configuration may say 0
             for number, listeners in enumerate(sets):
                 self._workers.append(_Worker(number, self._directory, listeners))
@@ -249,7 +249,7 @@ class Supervisor:
 
     def _listen_again(self, worker: _Worker) -> None:
         if worker.member.serves and not worker.listeners:
-            worker.listeners = listen(self.config.server.host, self.port, shared=True)
+            worker.listeners = listen(self.config.server.hosts, self.port, shared=True)
 
     async def _clean_up(self) -> None:
         for worker in self._workers:

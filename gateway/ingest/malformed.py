@@ -1,0 +1,205 @@
+"""Requests that are no HTTP as the parser has it: what is wrong with them, and what can be mended.
+
+All of it is decided by the text alone, once the parser has refused it.
+"""
+
+import re
+from typing import NamedTuple
+
+__all__ = [
+    "BODY",
+    "OTHER",
+    "PROXY_PROTOCOL",
+    "Fault",
+    "Limits",
+    "fault_in",
+    "may_be_mended",
+    "mended",
+    "origin_in",
+]
+
+
+class Limits(NamedTuple):
+    """What a head may have.
+
+    :param line_bytes: of its first line, and of each header.
+    :param bytes: of all together.
+    :param headers: how many.
+    """
+
+    line_bytes: int
+    head_bytes: int
+    headers: int
+
+
+class Fault(NamedTuple):
+    """Why a request is refused.
+
+    :param reason: one of a few words.
+    :param message: what is wrong and what to do, without anything that the client chose but the
+        name of a header.
+    """
+
+    reason: str
+    message: str
+
+
+BODY = Fault("body", "the chunks of its body are malformed")
+
+PROXY_PROTOCOL = Fault(
+    "proxy_protocol",
+    "it begins with a header of the PROXY protocol that is malformed, or does not come from one of "
+    "server.trusted_proxies",
+)
+OTHER = Fault("other", "it is not valid HTTP")
+
+_TLS = Fault(
+    "tls",
+    "it is TLS, and this port speaks plain HTTP: use http://, or set server.tls_cert and "
+    "server.tls_key",
+)
+_HTTP_2 = Fault("http2", "it is HTTP/2, which this port does not speak")
+
+_TLS_HELLO = re.compile(rb"\x16\x03[\x00-\x04]|[\x80-\xff].\x01[\x00\x02\x03]", re.DOTALL)
+"""A record of TLS, and the hello of SSL 2 that old clients begin with."""
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHOD = re.compile(rb"[A-Z-]+")
+_TARGET = re.compile(rb"(?:/|[A-Za-z][A-Za-z+.-]*://)[!-~]*|\*")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_SHOWN_NAME = re.compile(rb"[A-Za-z0-9-]{1,40}")
+_ONCE = frozenset(
+    {b"content-length", b"content-type", b"host", b"transfer-encoding", b"user-agent"}
+)
+
+_ORIGIN = re.compile(rb"\norigin:[ \t]*([!-~]{1,300})[ \t]*\r?\n", re.IGNORECASE)
+
+_PATH = rb"/[^?\x00-\x20\x7f]*"
+_QUERY = rb"\?[^\x00-\x08\x0a-\x1f\x7f]*"
+_LINE_TO_MEND = re.compile(rb"([A-Z]+ )(%b(?:%b)?)( HTTP/1\.[01]\r\n)" % (_PATH, _QUERY))
+_LINE_BEGUN = re.compile(rb"[A-Z]+ %b(?:%b\r?)?" % (_PATH, _QUERY))
+_TO_ESCAPE = re.compile(rb"[\x80-\xff \t]")
+_A_VERSION = re.compile(rb"[ \t]HTTP/", re.IGNORECASE)
+
+
+def fault_in(text: bytes, limits: Limits) -> Fault:
+    """Return what is wrong with a request that has been refused.
+
+    :param text: what has come of it, with what may have come behind.
+    """
+    text = text[: limits.head_bytes + limits.line_bytes].lstrip(b"\r\n")
+    if _TLS_HELLO.match(text):
+        return _TLS
+    if text.startswith((b"PROXY ", b"\x00\r\nQUIT\n")):
+        return PROXY_PROTOCOL
+    if text.startswith(b"PRI * HTTP/2"):
+        return _HTTP_2
+    head, end, _ = text.partition(b"\r\n\r\n")
+    line, *headers = head.split(b"\r\n")
+    return (
+        _too_much(line, headers, len(head), limits)
+        or _in_line(line)
+        or _in_headers(line, headers)
+        or (BODY if end else OTHER)
+    )
+
+
+def _too_much(line: bytes, headers: list[bytes], size: int, limits: Limits) -> Fault | None:
+    most = limits.line_bytes
+    if len(line) > most:
+        return Fault(
+            "line_too_long", f"its first line is longer than {most} bytes: server.max_header_bytes"
+        )
+    for header in headers:
+        if len(header) > most:
+            return Fault(
+                "header_too_long",
+                f"{_named(header)} is longer than {most} bytes: server.max_header_bytes",
+            )
+    if size > limits.head_bytes:
+        return Fault(
+            "head_too_long",
+            f"its headers have more than {limits.head_bytes} bytes: server.max_head_bytes",
+        )
+    if len(headers) > limits.headers:
+        return Fault("too_many_headers", f"it has more than {limits.headers} headers")
+    return None
+
+
+def _in_line(line: bytes) -> Fault | None:
+    if b"\n" in line:
+        return Fault("line_end", "a line of its head ends with LF alone")
+    words = line.split(b" ")
+    if len(words) != 3:
+        return Fault("request_line", "its first line is not a method, a path and a version of HTTP")
+    method, target, version = words
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        return Fault("version", "this port does not speak its version of HTTP")
+    if not _METHOD.fullmatch(method):
+        return Fault("method", "its method is not in capital letters")
+    if not _TARGET.fullmatch(target):
+        return Fault("target", "its target is no path: percent-encode it")
+    return None
+
+
+def _in_headers(line: bytes, headers: list[bytes]) -> Fault | None:
+    seen: dict[bytes, bytes] = {}
+    for header in headers:
+        name, colon, value = header.partition(b":")
+        lower = name.lower()
+        if b"\n" in header:
+            return Fault("line_end", "a line of its head ends with LF alone")
+        if header[:1] in (b" ", b"\t"):
+            return Fault("folded_header", "one of its headers is folded into several lines")
+        if not (colon and _TOKEN.fullmatch(name)):
+            return Fault("header_name", "one of its headers has no valid name")
+        if _CONTROL.search(value):
+            return Fault("header_value", f"{_named(header)} holds a control character")
+        if lower in _ONCE and lower in seen:
+            return Fault("repeated_header", f"{_named(header)} occurs more than once")
+        seen[lower] = value.strip(b" \t")
+    if b"host" not in seen and line.endswith(b"1.1"):
+        return Fault("no_host", "it has no Host header")
+    length, coding = seen.get(b"content-length"), seen.get(b"transfer-encoding")
+    if (length is not None and not length.isdigit()) or (
+        coding is not None and (length is not None or coding.lower() != b"chunked")
+    ):
+        return Fault("length", "the length of its body cannot be told for certain")
+    return None
+
+
+def _named(header: bytes) -> str:
+    name = header.partition(b":")[0]
+    return f"the header {name.decode()}" if _SHOWN_NAME.fullmatch(name) else "a header"
+
+
+def origin_in(text: bytes) -> str | None:
+    """Return the origin of the page that has sent a head, None where it cannot be read."""
+    head, end, _ = text.partition(b"\r\n\r\n")
+    found = _ORIGIN.search(head + end)
+    return None if found is None else found[1].decode()
+
+
+def may_be_mended(text: bytes) -> bool:
+    """Tell whether a line that has only begun may become one that can be mended."""
+    return _LINE_BEGUN.fullmatch(text) is not None
+
+
+def mended(text: bytes) -> bytes | None:
+    """Return a request with its target as it should be written; None where that is no help.
+
+    Bytes beyond ASCII are percent-encoded, as UTF-8 or else as Latin-1, and so are blanks in the
+    query.  Where the request ends is not touched, nor anything that tells it.
+    """
+    found = _LINE_TO_MEND.match(text)
+    if found is None:
+        return None
+    method, target, version = found.groups()
+    if not _TO_ESCAPE.search(target) or _A_VERSION.search(target):
+        return None
+    try:
+        target.decode()
+    except UnicodeDecodeError:
+        target = target.decode("latin-1").encode()
+    escaped = _TO_ESCAPE.sub(lambda byte: b"%%%02X" % ord(byte[0]), target)
+    return method + escaped + version + text[found.end() :]
