@@ -14,6 +14,7 @@ from gateway.dead_letters import DeadLetters
 from gateway.delivery import Delivery
 from gateway.ingest import IngestServer
 from gateway.mapping import Mapper, Remap, policies_of
+from gateway.output import lost_lines
 from gateway.pending import Pending
 from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
@@ -132,6 +133,7 @@ class App:
             queues=self.spool.queues,
             kept=self.spool.letters.kept,
             dropped_fields=mapper.dropped_fields,
+            lost_lines=lost_lines,
             now_ms=clock.now_ms,
         )
 

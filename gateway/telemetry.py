@@ -33,12 +33,14 @@ class _State(Collector):
         queues: Callable[[], Mapping[Queue, QueueState]],
         kept: Callable[[], Mapping[str, Kept]],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
+        lost_lines: Callable[[], int],
         now_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._queues = queues
         self._kept = kept
         self._dropped_fields = dropped_fields
+        self._lost_lines = lost_lines
         self._now_ms = now_ms
 
     def collect(self) -> Iterable[Metric]:
@@ -54,6 +56,11 @@ class _State(Collector):
         for (destination, field), count in self._dropped_fields().items():
             dropped.add_metric((destination, field), count)
         yield dropped
+        yield CounterMetricFamily(
+            "gateway_log_lines_lost",
+            "Lines of the log that nobody took: its disk is full, or its reader has gone or hangs.",
+            value=self._lost_lines(),
+        )
 
     def _ledger_metrics(self) -> Iterable[Metric]:
         records = GaugeMetricFamily(
@@ -300,10 +307,11 @@ class Telemetry:
         queues: Callable[[], Mapping[Queue, QueueState]],
         kept: Callable[[], Mapping[str, Kept]],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
+        lost_lines: Callable[[], int],
         now_ms: Callable[[], int],
     ) -> None:
         """Read these whenever the metrics are asked for."""
-        self.registry.register(_State(ledger, queues, kept, dropped_fields, now_ms))
+        self.registry.register(_State(ledger, queues, kept, dropped_fields, lost_lines, now_ms))
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

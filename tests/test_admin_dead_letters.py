@@ -243,6 +243,7 @@ async def test_replay_and_purge_tell_what_they_did(port: Port) -> None:
         queues=port.spool.queues,
         kept=port.spool.letters.kept,
         dropped_fields=dict,
+        lost_lines=lambda: 0,
         now_ms=lambda: 0,
     )
     text = metrics.render().decode()

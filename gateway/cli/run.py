@@ -16,6 +16,7 @@ from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
 from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import CertificateError, check_certificate
+from gateway.output import detach_output
 from gateway.process import (
     collect_garbage_by_time,
     log_to_stderr,
@@ -65,6 +66,7 @@ def run(
     sandbox_port: int = typer.Option(8082, help="The port of the stand-in."),
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
+    detach_output()
     fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
     loaded = load_or_exit(config, fallback, checks=_CHECKS)
     log_to_stderr()

@@ -4,6 +4,7 @@ import msgspec
 import typer
 
 from gateway.cli.common import fail, say
+from gateway.output import detach_output
 from gateway.process import log_to_stderr, run_async, until_told
 from gateway.sandbox import Fault, Sandbox
 
@@ -39,6 +40,7 @@ def sandbox(
         faults = [msgspec.json.decode(text, type=Fault) for text in fault]
     except msgspec.DecodeError as error:
         raise fail(f"--fault: {error}", code=2) from None
+    detach_output()
     log_to_stderr()
     stand_in = Sandbox(
         token=token,

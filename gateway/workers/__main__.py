@@ -13,6 +13,7 @@ import sys
 from gateway.app import App
 from gateway.errors import SpoolError
 from gateway.ingest.tls import CertificateError
+from gateway.output import detach_output
 from gateway.process import (
     collect_garbage_by_time,
     log_to_stderr,
@@ -66,6 +67,7 @@ def _read_exactly(size: int) -> bytes:
 
 def main() -> None:
     """Do the job that stands in standard input."""
+    detach_output()
     size = int.from_bytes(_read_exactly(8), "big")
     job: Job = pickle.loads(_read_exactly(size))  # noqa: S301 - from who started this process
     log_to_stderr(spool_name(job.number))
