@@ -28,6 +28,8 @@ __all__ = ["App", "Place", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
 
+_HAND_OVER_S = 2.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -93,7 +95,7 @@ class App:
         self.config = config
         self._place = place
         clock = clock or SystemClock()
-        telemetry = Telemetry()
+        self.telemetry = telemetry = Telemetry()
         self.spool = spool_of(config, clock, telemetry, number=place.number)
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
@@ -161,8 +163,17 @@ class App:
         :param deliver: otherwise everything is cut short, requests too; also after a stop that was
             cancelled.
         """
+        time_s = self.config.server.shutdown_timeout_s if deliver else 0.0
+        await self._stop(requests_s=time_s, delivery_s=time_s)
+
+    async def hand_over(self) -> None:
+        """Stop as ``stop`` does, with little time for delivery: others wait to go on with it."""
+        time_s = self.config.server.shutdown_timeout_s
+        await self._stop(requests_s=time_s, delivery_s=min(_HAND_OVER_S, time_s))
+
+    async def _stop(self, *, requests_s: float, delivery_s: float) -> None:
         self.admin.drain()
-        await self.ingest.stop(None if deliver else 0.0)
-        await self.delivery.stop(self.config.server.shutdown_timeout_s if deliver else 0.0)
+        await self.ingest.stop(requests_s)
+        await self.delivery.stop(delivery_s)
         await self.spool.close()
         await self.admin.stop()

@@ -122,6 +122,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     host: Hosts = "127.0.0.1"
     port: Port = 8080
     workers: Annotated[int, Meta(ge=0, le=256)] = 1  # 0: one for each core
+    worker_timeout_s: Annotated[float, Meta(ge=1)] = 10.0  # one that is silent for longer hangs
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024  # also after inflating
     max_import_bytes: Annotated[int, Meta(ge=1024)] | None = None  # likewise, of Mixpanel's /import
     max_bytes_in_flight: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024  # of all requests

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
     from gateway.spool.base import Ledger, Queue, QueueState
     from gateway.spool.dead_letters import Kept
 
-__all__ = ["GREATEST", "LEAST", "Telemetry"]
+__all__ = ["GREATEST", "LEAST", "FleetTelemetry", "Telemetry"]
 
 _OLDEST_AGE = "gateway_spool_oldest_record_age_seconds"
 _CERTIFICATE_END = "gateway_tls_certificate_expiry_timestamp_seconds"
@@ -56,11 +56,7 @@ class _State(Collector):
         for (destination, field), count in self._dropped_fields().items():
             dropped.add_metric((destination, field), count)
         yield dropped
-        yield CounterMetricFamily(
-            "gateway_log_lines_lost",
-            "Lines of the log that nobody took: its disk is full, or its reader has gone or hangs.",
-            value=self._lost_lines(),
-        )
+        yield _lines_lost(self._lost_lines())
 
     def _ledger_metrics(self) -> Iterable[Metric]:
         records = GaugeMetricFamily(
@@ -134,6 +130,56 @@ class _State(Collector):
         yield letters
         yield size
         yield gap
+
+
+def _lines_lost(number: int) -> Metric:
+    return CounterMetricFamily(
+        "gateway_log_lines_lost",
+        "Lines of the log that nobody took: its disk is full, or its reader has gone or hangs.",
+        value=number,
+    )
+
+
+class FleetTelemetry(Collector):
+    """The counters of the process that watches over the others.
+
+    :param lost_lines: how many lines of its log nobody took.
+    """
+
+    def __init__(self, lost_lines: Callable[[], int]) -> None:
+        self._lost_lines = lost_lines
+        self.registry = registry = CollectorRegistry()
+        self.restarts = Counter(
+            "gateway_worker_restarts_total",
+            "Worker processes that took the place of others, by why those ended: reload, ended (by "
+            "themselves, or somebody ended them), hung.",
+            ("reason",),
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "gateway_reloads_total",
+            "Times that the configuration was to be read again, by whether it could be used.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.silent = Gauge(
+            "gateway_workers_silent",
+            "Workers that run and do not answer; they are replaced after server.worker_timeout_s.",
+            registry=registry,
+        )
+        for reason in ("reload", "ended", "hung"):
+            self.restarts.labels(reason)
+        for outcome in ("applied", "refused"):
+            self.reloads.labels(outcome)
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics that are counted elsewhere."""
+        yield _lines_lost(self._lost_lines())
+
+    def render(self) -> str:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry).decode()
 
 
 class Telemetry:

@@ -478,22 +478,27 @@ class TestProcess:
             async with sending(f"{process.url}/v1/t", both) as statuses:
                 for name in ("second", "first", "second"):
                     put(pair(made, name), files)
-                    process.send_signal(signal.SIGHUP)
                     await wait_for_name(port, both, name)
                     await wait_for_more(statuses)
                 put(Pair(made / "first.pem", made / "rsa.key"), files)
-                process.send_signal(signal.SIGHUP)
                 await process.running.printed("the new certificate is refused, the one before st")
+                process.send_signal(signal.SIGHUP)
+                await process.running.printed(r"not reloaded; nothing has changed: server\.tls_key")
                 assert await name_served(port, both) == "second"
                 for reader, writer in silent:
                     assert await asyncio.wait_for(reader.read(), 5) == b""
                     writer.close()
+                put(pair(made, "first"), files)
+                process.send_signal(signal.SIGHUP)
+                await process.running.printed("all workers run with the new configuration")
+                assert await name_served(port, both) == "first"
+                await wait_for_more(statuses)
 
             assert set(statuses) == {200}
             assert (await process.ledger())["accepted"] == len(statuses)
             metrics = await process.metrics()
             expiry = f'gateway_tls_certificate_expiry_timestamp_seconds{{file="{files.cert}"}}'
-            assert metrics[expiry] == load(*map(str, pair(made, "second"))).not_after_s
+            assert metrics[expiry] == load(*map(str, pair(made, "first"))).not_after_s
             assert metrics['gateway_refusals_total{reason="handshake_timeout"}'] == 50
             assert await process.terminate() == 0
 

@@ -82,7 +82,7 @@ async def running(gateway: GatewayProcess, fd: int) -> AsyncIterator[asyncio.sub
         cwd=gateway.directory,
     )
     try:
-        admin = f"http://127.0.0.1:{gateway._ports[1]}"
+        admin = f"http://127.0.0.1:{gateway.ports[1]}"
         gateway.admin_url = admin
 
         async def ready() -> bool:
@@ -103,7 +103,7 @@ async def running(gateway: GatewayProcess, fd: int) -> AsyncIterator[asyncio.sub
 
 async def post(gateway: GatewayProcess, event: str) -> int:
     body = {"type": "track", "event": event, "userId": "u", "writeKey": WRITE_KEY}
-    url = f"http://127.0.0.1:{gateway._ports[0]}/v1/track"
+    url = f"http://127.0.0.1:{gateway.ports[0]}/v1/track"
     async with (
         asyncio.timeout(10),
         aiohttp.request("POST", url, json=body) as response,

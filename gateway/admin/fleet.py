@@ -15,12 +15,13 @@ from gateway.admin.listener import AdminListener, problem
 from gateway.admin.operator_pages import MAX_BODY_BYTES
 from gateway.admin.sums import sum_metrics, sum_statuses
 from gateway.config import AdminConfig
+from gateway.telemetry import FleetTelemetry
 
 __all__ = ["FleetAdmin", "Member"]
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5)
+_TIMEOUT = aiohttp.ClientTimeout(total=3)
 _LONG_TIMEOUT = aiohttp.ClientTimeout(total=120)  # a batch of dead letters
 _PASSED_ON = ("Host", "Origin", "Content-Type", "Sec-Fetch-Site")
 _PASSED_BACK = ("Content-Type", "Cache-Control", "Retry-After", "X-Content-Type-Options")
@@ -34,6 +35,7 @@ class Member:
     :param admin_path: of its admin socket.
     :param life: how often it was started; counters begin again in each.
     :param state: what it is doing, as a word.
+    :param is_silent: whether it runs and does not answer.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Member:
     pid: int | None = None
     life: int = 0
     state: str = "starting"
+    is_silent: bool = False
 
 
 class FleetAdmin:
@@ -51,8 +54,15 @@ class FleetAdmin:
     :param members: as they are now.
     """
 
-    def __init__(self, config: AdminConfig, members: Callable[[], Sequence[Member]]) -> None:
+    def __init__(
+        self,
+        config: AdminConfig,
+        members: Callable[[], Sequence[Member]],
+        telemetry: FleetTelemetry,
+    ) -> None:
         self._members = members
+        self._telemetry = telemetry
+        telemetry.silent.set_function(lambda: sum(each.is_silent for each in members()))
         self._draining = False
         self._documents: dict[str, Mapping[str, Any]] = {}  # what each said last
         self._past = ""  # metrics of processes that have ended
@@ -88,6 +98,26 @@ class FleetAdmin:
         """Answer from now on that no more requests should come here."""
         self._draining = True
 
+    async def look_at(self, member: Member) -> None:
+        """Know what a process says, for the time when it cannot be asked."""
+        answer = await _ask(member, "statusz")
+        if answer is not None:
+            self._documents[member.name] = json.loads(answer[1])
+
+    def remember(self, member: Member, metrics: str) -> None:
+        """Take the metrics of a process that has ended, in its last life."""
+        self._note(member, member.life, metrics)
+
+    def _note(self, member: Member, life: int, metrics: str | None) -> None:
+        """Take the metrics of a process; None when it does not tell them."""
+        before = self._seen.get(member.name)
+        if before is not None and before[0] != life:
+            # Counters of a process that has ended go on counting, or their sum would fall.
+            self._past = sum_metrics((self._past, before[1]), cumulative=True).decode()
+            del self._seen[member.name]
+        if metrics is not None:
+            self._seen[member.name] = life, metrics
+
     @property
     def port(self) -> int:
         """The port in use, also where the configuration says 0."""
@@ -97,10 +127,19 @@ class FleetAdmin:
         return web.json_response({"status": "alive"})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        """Ready when any process is: the others' connections are taken over or wait."""
+        """Ready when any process is: those of others that connect are taken over, or wait.
+
+        Not so where a process runs and does not answer: who connects to it waits in vain.
+        """
         if self._draining:
             return web.json_response({"status": "draining"}, status=503)
         serving = [member for member in self._members() if member.serves]
+        silent = [member.name for member in serving if member.is_silent]
+        if silent:
+            detail = f"{', '.join(silent)} hangs, and is replaced if it goes on"
+            return web.json_response({"status": "not ready", "detail": detail}, status=503)
+        if all(member.state == "reloading" for member in serving):
+            return web.json_response({"status": "ready", "workers": 0})  # in a moment
         answers = await asyncio.gather(*(_ask(member, "readyz") for member in serving))
         ready = [answer for answer in answers if answer is not None and answer[0] == 200]
         if ready:
@@ -125,19 +164,11 @@ class FleetAdmin:
         members = self._members()
         lives = [member.life for member in members]
         answers = await asyncio.gather(*(_ask(member, "metrics") for member in members))
-        now = []
         for member, life, answer in zip(members, lives, answers, strict=True):
-            before = self._seen.get(member.name)
-            if before is not None and before[0] != life:
-                # Counters of a process that has ended go on counting, or their sum would fall.
-                self._past = sum_metrics((self._past, before[1]), cumulative=True).decode()
-                del self._seen[member.name]
-            if answer is not None:
-                self._seen[member.name] = life, answer[1].decode()
-            if member.name in self._seen:
-                now.append(self._seen[member.name][1])
+            self._note(member, life, None if answer is None else answer[1].decode())
+        now = [self._seen[each.name][1] for each in members if each.name in self._seen]
         return web.Response(
-            body=sum_metrics((self._past, *now)),
+            body=sum_metrics((self._telemetry.render(), self._past, *now)),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
@@ -180,7 +211,7 @@ class FleetAdmin:
 
 def _worker(member: Member, document: Mapping[str, Any] | None) -> dict[str, Any]:
     worker: dict[str, Any] = {
-        "state": member.state,
+        "state": "silent" if member.is_silent else member.state,
         "serves": member.serves,
         "pid": member.pid,
         "starts": member.life,
@@ -192,6 +223,8 @@ def _worker(member: Member, document: Mapping[str, Any] | None) -> dict[str, Any
 
 async def _ask(member: Member, page: str) -> tuple[int, bytes] | None:
     """Return status and body, None when the process does not answer."""
+    if member.is_silent:
+        return None
     connector = aiohttp.UnixConnector(str(member.admin_path))
     try:
         async with (

@@ -3,29 +3,27 @@
 import asyncio
 import errno
 import logging
-import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import typer
 
-from gateway.app import App
 from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
 from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import CertificateError, check_certificate
-from gateway.output import detach_output
+from gateway.output import detach_output, finish_output
 from gateway.process import (
+    Told,
     collect_garbage_by_time,
+    ignore_signals,
     log_to_stderr,
     run_async,
-    stop_when_told_twice,
-    until_told,
 )
 from gateway.sandbox import Sandbox
-from gateway.workers import CannotStart, Supervisor, left_behind, usable_cores
+from gateway.workers import CannotStart, Child, Supervisor, fork_children, usable_cores
 
 __all__ = ["run"]
 
@@ -67,15 +65,19 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
     detach_output()
+    ignore_signals()
     fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
     loaded = load_or_exit(config, fallback, checks=_CHECKS)
+    finish_output()  # which leaves no thread behind
+    workers = loaded.server.workers or usable_cores()
+    children = fork_children(workers)
     log_to_stderr()
 
     def read() -> Config:
         return load(config, fallback=fallback, checks=(*CHECKS, *_CHECKS))
 
     try:
-        run_async(_serve(loaded, read, sandbox_port if sandbox else None))
+        run_async(_serve(loaded, read, workers, children, sandbox_port if sandbox else None))
     except (SpoolError, CannotStart, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
@@ -83,62 +85,42 @@ def run(
         raise fail(f"cannot start: {error.strerror or error}{hint}") from None
 
 
-async def _serve(config: Config, read: Callable[[], Config], sandbox_port: int | None) -> None:
+async def _serve(
+    config: Config,
+    read: Callable[[], Config],
+    workers: int,
+    children: Sequence[Child],
+    sandbox_port: int | None,
+) -> None:
+    told = Told(reloads=True)
     sandbox = None
     if sandbox_port is not None:
         sandbox = Sandbox()
         await sandbox.start("127.0.0.1", sandbox_port)
         config = _towards(sandbox, config)
-    workers = config.server.workers or usable_cores()
     try:
-        if workers == 1 and not left_behind(config, workers):
-            await _serve_alone(config, sandbox)
-        else:
-            await _serve_together(config, lambda: _towards(sandbox, read()), workers, sandbox)
+        supervisor = Supervisor(config, workers, children=children)
+        if not await told.has_started(supervisor.start()):
+            say("gateway: stopped before it had started")
+            return
+        collect_garbage_by_time()
+        _greet(config, supervisor.port, supervisor.admin.port, sandbox)
+        reloading = asyncio.create_task(
+            _reload_when_told(told, lambda: _towards(sandbox, read()), supervisor)
+        )
+        await told.until_stop()
+        reloading.cancel()
+        say("gateway: stopping: finishing requests and delivering what is pending")
+        await told.stop_in_order(supervisor.stop(), lambda: _at_once(supervisor.stop_now()))
+        left = (
+            "what is pending waits"
+            if supervisor.left is None
+            else (f"{supervisor.left} records wait")
+        )
+        say(f"gateway: stopped; {left} in {config.spool.path} for the next start")
     finally:
         if sandbox is not None:
             await sandbox.stop()
-
-
-async def _serve_alone(config: Config, sandbox: Sandbox | None) -> None:
-    app = App(config)
-    await app.start()
-    if config.server.tls_cert is not None:
-        _reload_certificate_when_told(app)
-    collect_garbage_by_time()
-    _greet(config, app.ingest.port, app.admin.port, sandbox)
-    await until_told()
-    say("gateway: stopping: finishing requests and delivering what is pending")
-    await stop_when_told_twice(app.stop, lambda: _at_once(app.stop(deliver=False)))
-    left = sum(ledger.pending for ledger in app.spool.ledger().values())
-    say(f"gateway: stopped; {left} records wait in {config.spool.path} for the next start")
-
-
-def _reload_certificate_when_told(app: App) -> None:
-    """Read the certificate again at SIGHUP, for those who do not want to wait a second."""
-    reloads: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        task = asyncio.create_task(app.ingest.reload_certificate())
-        reloads.add(task)  # else it may be collected before it is done
-        task.add_done_callback(reloads.discard)
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-
-
-async def _serve_together(
-    config: Config, read: Callable[[], Config], workers: int, sandbox: Sandbox | None
-) -> None:
-    supervisor = Supervisor(config, workers)
-    await supervisor.start()
-    _greet(config, supervisor.port, supervisor.admin.port, sandbox)
-    say(f"gateway: {workers} workers; SIGHUP replaces them one by one with a new configuration")
-    reloading = asyncio.create_task(_reload_when_told(read, supervisor))
-    await until_told()
-    reloading.cancel()
-    say("gateway: stopping: finishing requests and delivering what is pending")
-    await stop_when_told_twice(supervisor.stop, lambda: _at_once(supervisor.stop_now()))
-    say(f"gateway: stopped; what is pending waits in {config.spool.path} for the next start")
 
 
 async def _at_once(stop: Awaitable[None]) -> None:
@@ -146,24 +128,26 @@ async def _at_once(stop: Awaitable[None]) -> None:
     await stop
 
 
-async def _reload_when_told(read: Callable[[], Config], supervisor: Supervisor) -> None:
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+async def _reload_when_told(told: Told, read: Callable[[], Config], supervisor: Supervisor) -> None:
     while True:
-        await told.wait()
-        told.clear()
+        await told.reload.wait()
+        told.reload.clear()
         try:
-            config = read()
-        except ConfigError as error:
-            _log.error("not reloaded; nothing has changed: %s", "; ".join(error.problems))
-            continue
-        fixed = [name for name, of in _FIXED.items() if of(config) != of(supervisor.config)]
-        if fixed:
-            _log.error("not reloaded: %s can only change with a restart", ", ".join(fixed))
-            continue
-        _log.info("replacing the workers one by one")
-        await supervisor.reload(config)
-        _log.info("all workers run with the new configuration")
+            await _reload(read, supervisor)
+        except (ConfigError, CannotStart, OSError) as error:
+            problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+            supervisor.refuse_reload()
+            _log.error("not reloaded; nothing has changed: %s", "; ".join(problems))
+
+
+async def _reload(read: Callable[[], Config], supervisor: Supervisor) -> None:
+    config = read()
+    fixed = [name for name, of in _FIXED.items() if of(config) != of(supervisor.config)]
+    if fixed:
+        raise ConfigError([f"{', '.join(fixed)} can only change with a restart"])
+    _log.info("replacing the workers one by one")
+    await supervisor.reload(config)
+    _log.info("all workers run with the new configuration")
 
 
 def _towards(sandbox: Sandbox | None, config: Config) -> Config:

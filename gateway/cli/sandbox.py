@@ -5,7 +5,7 @@ import typer
 
 from gateway.cli.common import fail, say
 from gateway.output import detach_output
-from gateway.process import log_to_stderr, run_async, until_told
+from gateway.process import Told, ignore_signals, log_to_stderr, run_async
 from gateway.sandbox import Fault, Sandbox
 
 __all__ = ["sandbox"]
@@ -41,6 +41,7 @@ def sandbox(
     except msgspec.DecodeError as error:
         raise fail(f"--fault: {error}", code=2) from None
     detach_output()
+    ignore_signals()
     log_to_stderr()
     stand_in = Sandbox(
         token=token,
@@ -57,9 +58,10 @@ def sandbox(
 
 
 async def _serve(stand_in: Sandbox, host: str, port: int) -> None:
+    told = Told()
     await stand_in.start(host, port)
     say(f"gateway: Mixpanel stand-in  {stand_in.url}  (records: {stand_in.url}/records)")
     try:
-        await until_told()
+        await told.until_stop()
     finally:
         await stand_in.stop()

@@ -6,13 +6,12 @@ They stay open while a worker is being replaced, so clients that connect meanwhi
 
 import asyncio
 import logging
-import pickle
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.admin.fleet import FleetAdmin, Member
@@ -20,8 +19,11 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.ingest.sockets import listen, listen_together
+from gateway.output import lost_lines
 from gateway.spool.files import numbers_in, spool_name
-from gateway.workers.job import READY, Job
+from gateway.telemetry import FleetTelemetry
+from gateway.workers.child import Child
+from gateway.workers.job import Job, Left
 from gateway.workers.restarts import Restarts
 from gateway.workers.shares import share_of
 
@@ -29,7 +31,16 @@ __all__ = ["CannotStart", "Supervisor", "left_behind"]
 
 _log = logging.getLogger(__name__)
 
+_LOOK_S = 1.0
+
+_SILENT_S = 3.0
+"""After so long a worker that does not answer counts as not well."""
+
 _START_S = 60.0
+"""How long a process may take until it can answer at all; what comes then may take its time."""
+
+_KILL_S = 5.0
+"""Between the signal that a process could take in order and the one that it cannot refuse."""
 
 _MARGIN_S = 15.0
 """What a worker may take to stop besides the time for requests and the time for delivery."""
@@ -63,60 +74,104 @@ class _Worker:
         )
         self.listeners = listeners
         self.restarts = Restarts()
-        self.process: asyncio.subprocess.Process | None = None
+        self.child: Child | None = None
+        self.next: Child | None = None  # one that waits to take its place
         self.keeper: asyncio.Task[None] | None = None
         self.serving = asyncio.Event()
+        self._is_told = False  # to stop
+        self.is_hung = False
 
-    async def start(self, config: Config) -> None:
-        """Start a process; returns when it serves.
+    @property
+    def left(self) -> Left | None:
+        """What its last process has left; None where that has not ended, or not in order."""
+        return self.child.left if self.child is not None else None
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether it was told to make room for another one, and was well then."""
+        return self.next is not None and not self.is_hung
+
+    async def start(self, config: Config, now: float) -> None:
+        """Give a process its job; returns when it serves.
+
+        :param now: of a clock that never goes back.
         :raises CannotStart: it says why.
+        :raises OSError: there can be no other process.
         """
         member = self.member
+        self.child, self.next = self.next or Child.start(), None
         member.admin_path.unlink(missing_ok=True)
-        member.state = "starting"
+        if member.state != "reloading":
+            member.state = "starting"
         member.life += 1
-        listeners = tuple(each.fileno() for each in self.listeners)
-        self.process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.workers"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=listeners,
-            start_new_session=True,  # Ctrl-C is for the supervisor, which tells the workers
-        )
-        member.pid = process.pid
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+        member.pid = self.child.pid
+        member.is_silent = self._is_told = self.is_hung = False
         job = Job(
-            config=config, number=member.number, admin_path=member.admin_path, listeners=listeners
+            config=config,
+            number=member.number,
+            admin_path=member.admin_path,
+            listeners=tuple(each.fileno() for each in self.listeners),
         )
-        text = pickle.dumps(job)
-        try:
-            async with asyncio.timeout(_START_S):
-                process.stdin.write(len(text).to_bytes(8, "big") + text)
-                await process.stdin.drain()
-                answer = (await process.stdout.readline()).decode().strip()
-        except (TimeoutError, ConnectionError):
-            answer = ""
-        if answer == READY:
+        reason = await self.child.give(job, now)
+        if reason is not None:
+            await self.end()
+            raise CannotStart(f"{member.name}: {reason}")
+        if not self._is_told:
             member.state = "running"
-            self.serving.set()
-            return
-        await self.end()
-        raise CannotStart(answer or f"{member.name} did not start; what it printed says why")
+        self.serving.set()
+
+    def look(self, now: float, timeout_s: float) -> bool:
+        """Ask whether the process is well; return true at the moment when it is given up.
+
+        :param timeout_s: how long it may be silent.
+        """
+        child = self.child
+        if child is None or child.code is not None:
+            return False
+        silent_s = child.pulse.look(now)
+        self.member.is_silent = silent_s >= _SILENT_S and child.pulse.was_heard
+        if not child.pulse.was_heard:
+            timeout_s = max(timeout_s, _START_S)
+        if silent_s < timeout_s:
+            child.ask()
+            self.is_hung = False
+        elif not self.is_hung:
+            self.is_hung = True
+            child.send_signal(signal.SIGTERM)
+            return True
+        elif silent_s >= timeout_s + _KILL_S:
+            child.send_signal(signal.SIGKILL)
+        return False
 
     async def ended(self) -> int:
         """Wait until the process ends; return its exit code."""
-        assert self.process is not None  # noqa: S101
-        code = await self.process.wait()
+        assert self.child is not None  # noqa: S101
+        code = await self.child.ended()
         self.member.pid = None
+        self.member.is_silent = False
         self.serving.clear()
         return code
 
-    def tell(self) -> None:
-        """Tell the process to stop in order, or at once if it has been told before."""
-        if self.process is not None and self.process.returncode is None:
+    def tell(self, *, at_once: bool = False) -> None:
+        """Tell the process to stop in order, or at once."""
+        if self.child is not None and self.child.code is None:
+            self._is_told = True
             self.member.state = "stopping"
-            self.process.send_signal(signal.SIGTERM)
+            if at_once:
+                self.child.stop_now()
+            else:
+                self.child.send_signal(signal.SIGTERM)
+
+    def replace(self) -> None:
+        """Tell the process to make room for another one, which is ready to take its place.
+
+        :raises OSError: there can be no other process.
+        """
+        self.next = self.next or Child.start()
+        self.serving.clear()
+        if self.child is not None and self.child.code is None:
+            self.member.state = "reloading"
+            self.child.hand_over()
 
     def stop_listening(self) -> None:
         """Close the sockets: who waits there is cut off, and others come to other workers."""
@@ -126,9 +181,12 @@ class _Worker:
 
     async def end(self) -> None:
         """Kill the process, unless it has ended."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
+        if self.child is not None and self.child.code is None:
+            self.child.send_signal(signal.SIGKILL)
             await self.ended()
+        if self.next is not None:
+            self.next.abandon()
+            self.next = None
 
 
 class Supervisor:
@@ -136,18 +194,36 @@ class Supervisor:
 
     :param config: of all of them together.
     :param workers: how many serve; spools that more of them have left get one each that delivers.
+    :param children: processes that wait for a job; others are started where they are too few.
     """
 
-    def __init__(self, config: Config, workers: int, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        workers: int,
+        *,
+        children: Sequence[Child] = (),
+        clock: Clock | None = None,
+    ) -> None:
         self.config = config
         self._count = workers
-        self._share = share_of(config, workers)
+        self._children = list(children)
+        self._before: Config | None = None  # while another one is tried
+        self._refused: list[CannotStart | OSError] = []  # why the last one that was tried was not
         self._clock = clock or SystemClock()
         self._directory = Path(tempfile.mkdtemp(prefix="gateway-"))
         self._workers: list[_Worker] = []
-        self._stopping = False
-        self.admin = FleetAdmin(config.admin, self.members)
+        self._stopping = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self._telemetry = FleetTelemetry(lost_lines)
+        self.admin = FleetAdmin(config.admin, self.members, self._telemetry)
         self.port = config.server.port
+
+    @property
+    def left(self) -> int | None:
+        """How many records the workers have left, when they have stopped; None: it is not known."""
+        left = [worker.left for worker in self._workers]
+        return None if None in left else sum(each.pending for each in left if each is not None)
 
     def members(self) -> Sequence[Member]:
         """Return the workers as they are now."""
@@ -169,7 +245,10 @@ class Supervisor:
             for number in left_behind(self.config, self._count):
                 _log.warning("worker-%d no longer serves; what it left is delivered", number)
                 self._workers.append(_Worker(number, self._directory, []))
-            await asyncio.gather(*(worker.start(self._share) for worker in self._workers))
+            for worker in self._workers:
+                worker.next = self._children.pop() if self._children else Child.start()
+            self._watching = asyncio.create_task(self._watch())
+            await asyncio.gather(*(self._start(worker) for worker in self._workers))
         except BaseException:
             await self.stop_now()
             raise
@@ -178,7 +257,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Tell all workers to stop in order, and wait for them.  May be cancelled."""
-        self._stopping = True
+        self._stopping.set()
         self.admin.drain()
         for worker in self._workers:
             worker.tell()
@@ -191,10 +270,10 @@ class Supervisor:
 
     async def stop_now(self) -> None:
         """Tell all workers to stop at once."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._workers:
-            worker.tell()
-        ends = [asyncio.create_task(worker.ended()) for worker in self._workers if worker.process]
+            worker.tell(at_once=True)
+        ends = [asyncio.create_task(worker.ended()) for worker in self._workers if worker.child]
         if ends:
             await asyncio.wait(ends, timeout=_MARGIN_S)
         await self._clean_up()
@@ -203,12 +282,45 @@ class Supervisor:
         """Replace the workers one by one by others with a new configuration.
 
         While one of them stops, those that connect to it wait for the next.
+
+        :raises CannotStart: a worker cannot start with it; all have the one before again.
+        :raises OSError: there can be no other process; likewise.
         """
-        self._share = share_of(config, self._count)
-        for worker in self._workers:
-            worker.serving.clear()
-            worker.tell()
+        self._before, self.config = self.config, config
+        self._refused.clear()
+        replaced: list[_Worker] = []
+        try:
+            for worker in self._workers:
+                await self.admin.look_at(worker.member)
+                worker.replace()
+                replaced.append(worker)
+                await worker.serving.wait()
+                if self._refused:
+                    break
+        except OSError as error:
+            self._undo(error)
+        if not self._refused:
+            self._before = None
+            self._telemetry.reloads.labels("applied").inc()
+            return
+        for worker in replaced[:-1]:
+            worker.replace()
             await worker.serving.wait()
+        raise self._refused[0]
+
+    def refuse_reload(self) -> None:
+        """Count a configuration that could not be read or used."""
+        self._telemetry.reloads.labels("refused").inc()
+
+    def _undo(self, error: CannotStart | OSError) -> None:
+        """Take the configuration that was there before the one that is being tried."""
+        assert self._before is not None  # noqa: S101
+        self.config, self._before = self._before, None
+        self._refused.append(error)
+
+    async def _start(self, worker: _Worker) -> None:
+        share = share_of(self.config, self._count)
+        await worker.start(share, self._clock.monotonic())
 
     async def _keep(self, worker: _Worker) -> None:
         """Start a worker's process again whenever it ends."""
@@ -216,31 +328,68 @@ class Supervisor:
         while True:
             started = self._clock.monotonic()
             code = await worker.ended()
-            if self._stopping:
+            if worker.left is not None:
+                self.admin.remember(member, worker.left.metrics)
+            if self._stopping.is_set():
                 member.state = "stopped"
                 return
-            if member.state == "stopping":  # as it was told
-                delay = 0.0
+            if worker.is_replaced and code == 0:
+                delay, reason = 0.0, "reload"
             else:
+                reason = "hung" if worker.is_hung else "ended"
                 delay = worker.restarts.after_death(started, self._clock.monotonic())
                 _log.error(
                     "%s ended with %s; what it has acknowledged is on disk; it is started again%s",
                     *(member.name, _how(code), f" in {delay:g} s" if delay else ""),
                 )
-            member.state = "dead"
-            while not self._stopping:
-                if delay:
-                    self._stop_listening(worker)
-                    await asyncio.sleep(delay)
-                try:
-                    self._listen_again(worker)
-                    await worker.start(self._share)
-                    break
-                except (CannotStart, OSError) as error:
+                member.state = "dead"
+            await self._start_again(worker, delay, reason)
+
+    async def _start_again(self, worker: _Worker, delay: float, reason: str) -> None:
+        """Start a worker's process, as often as it takes, unless everything is to stop.
+
+        :param delay: seconds to wait before that.
+        """
+        while not self._stopping.is_set():
+            if delay:
+                self._stop_listening(worker)
+                if await self._is_stopped_within(delay):
+                    return
+            try:
+                self._listen_again(worker)
+                await self._start(worker)
+            except (CannotStart, OSError) as error:
+                if self._before is not None:
+                    self._undo(error)
+                    delay = 0.0
+                elif not self._stopping.is_set():
                     now = self._clock.monotonic()
                     delay = max(1.0, worker.restarts.after_death(now, now))
-                    member.state = "dead"
-                    _log.error("%s: tried again in %g s: %s", member.name, delay, error)
+                    worker.member.state = "dead"
+                    _log.error("%s; tried again in %g s", error, delay)
+            else:
+                self._telemetry.restarts.labels(reason).inc()
+                return
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        """Wait; return early, and true, when everything is to stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._stopping.wait()
+        return False
+
+    async def _watch(self) -> None:
+        """Ask all processes whether they are well, and replace those that are not."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for worker in self._workers:
+                timeout_s = self.config.server.worker_timeout_s
+                if worker.look(self._clock.monotonic(), timeout_s):
+                    _log.error(
+                        "%s has not answered for %g s: its process (%d) hangs and is ended; "
+                        "what it has acknowledged is on disk",
+                        *(worker.member.name, timeout_s, worker.member.pid),
+                    )
 
     def _stop_listening(self, worker: _Worker) -> None:
         """Leave the connections of a worker that stays away to the others."""
@@ -252,6 +401,10 @@ class Supervisor:
             worker.listeners = listen(self.config.server.hosts, self.port, shared=True)
 
     async def _clean_up(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        for child in self._children:
+            child.abandon()
         for worker in self._workers:
             await worker.end()
             if worker.keeper is not None:

@@ -169,15 +169,27 @@ class Running:
 
         return await wait_for(find, START_S)
 
+    def workers(self) -> list[int]:
+        """Return the processes of its workers."""
+        pid = self._alive().pid
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
     def memory(self) -> dict[str, int]:
-        """Return its resident memory now and at most, ``VmRSS`` and ``VmHWM``, in bytes."""
-        status = Path(f"/proc/{self._alive().pid}/status").read_text()
-        found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
-        return {name: int(kilobytes) * 1024 for name, kilobytes in found}
+        """Return its resident memory now and at most, ``VmRSS`` and ``VmHWM``, in bytes.
+
+        It is that of all its processes; what they share counts in each.
+        """
+        sums = dict.fromkeys(("VmRSS", "VmHWM"), 0)
+        for pid in (self._alive().pid, *self.workers()):
+            status = Path(f"/proc/{pid}/status").read_text()
+            for name, kilobytes in re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE):
+                sums[name] += int(kilobytes) * 1024
+        return sums
 
     def limit_files(self, number: int) -> None:
-        """Let it open no more files than that from now on."""
-        resource.prlimit(self._alive().pid, resource.RLIMIT_NOFILE, (number, number))
+        """Let its workers open no more files than that from now on."""
+        for pid in self.workers():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (number, number))
 
     @property
     def pid(self) -> int:
@@ -276,13 +288,14 @@ class GatewayProcess:
         assert self._running is not None, "it does not run"
         self._running.send_signal(number)
 
+    def send_signal_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to it and to its workers."""
+        for pid in (self.running.pid, *self.running.workers()):
+            os.kill(pid, number)
+
     def peak_memory(self) -> int:
-        """Return the most bytes that this process has had resident so far."""
-        assert self._running is not None, "it does not run"
-        status = Path(f"/proc/{self._running.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found, status
-        return int(found[1]) * 1024
+        """Return the most bytes that its processes have had resident so far."""
+        return self.running.memory()["VmHWM"]
 
     async def terminate(self) -> int:
         """Ask it to stop with SIGTERM; return the exit code."""

@@ -120,12 +120,12 @@ async def _kill(stage: Stage, moment: Moment, rng: Random) -> tuple[int, int]:
             gateway.send_signal(signal.SIGTERM)
             await asyncio.sleep(rng.uniform(0, 0.2))
         case "stopped":
-            gateway.send_signal(signal.SIGSTOP)
+            gateway.send_signal_to_all(signal.SIGSTOP)
             await asyncio.sleep(rng.uniform(0.1, 1))
         case "paused":
-            gateway.send_signal(signal.SIGSTOP)
+            gateway.send_signal_to_all(signal.SIGSTOP)
             await asyncio.sleep(rng.uniform(0.1, 1))
-            gateway.send_signal(signal.SIGCONT)
+            gateway.send_signal_to_all(signal.SIGCONT)
             await asyncio.sleep(rng.uniform(0, 0.1))
         case "sink paused":
             stage.sink.send_signal(signal.SIGSTOP)
