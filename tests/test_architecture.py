@@ -39,7 +39,9 @@ BESIDES = frozenset({("admin", "dead_letters"), ("admin", "pending"), ("pending"
 """The admin port serves what operators do with dead letters and pending records; these are shown
 alike."""
 
-COMPOSITION = frozenset({"__main__", "app", "cli", "output", "pipeline", "process", "workers"})
+COMPOSITION = frozenset(
+    {"__main__", "app", "cli", "output", "pipeline", "process", "signals", "workers"}
+)
 """These put the layers together; nothing else imports them."""
 
 THIRD_PARTY = "aiohttp.web aiolimiter isal.igzip msgspec prometheus_client rich typer uvloop yaml"

@@ -7,6 +7,7 @@ import typer
 import typer.core
 
 from gateway import __version__
+from gateway.signals import ignore_signals
 
 __all__ = ["COMMANDS", "main"]
 
@@ -16,15 +17,17 @@ class Command(NamedTuple):
 
     :param module: is imported when the command is called: all of them together take a second.
     :param name: of the function, or of the ``typer.Typer`` of a command that has commands itself.
+    :param serves: whether it goes on until it is told to stop; nothing else ends it then.
     """
 
     module: str
     name: str
     summary: str
+    serves: bool = False
 
 
 COMMANDS = {
-    "run": Command("gateway.cli.run", "run", "Serve until SIGTERM or Ctrl-C."),
+    "run": Command("gateway.cli.run", "run", "Serve until SIGTERM or Ctrl-C.", serves=True),
     "check": Command("gateway.cli.check", "check", "Name every mistake in a configuration."),
     "map": Command("gateway.cli.map", "map_events", "Show what events become; send nothing."),
     "dead-letters": Command(
@@ -32,7 +35,9 @@ COMMANDS = {
     ),
     "pending": Command("gateway.cli.pending", "pending", "What waits for delivery, and for what."),
     "send": Command("gateway.cli.send", "send", "Send one event to a running gateway."),
-    "sandbox": Command("gateway.cli.sandbox", "sandbox", "Run a Mixpanel stand-in on its own."),
+    "sandbox": Command(
+        "gateway.cli.sandbox", "sandbox", "Run a Mixpanel stand-in on its own.", serves=True
+    ),
 }
 
 
@@ -46,6 +51,8 @@ class _ImportsWhenCalled(typer.core.TyperGroup):
 
 def _load(name: str) -> Any:
     place = COMMANDS[name]
+    if place.serves:
+        ignore_signals()  # before what takes its time
     found = getattr(importlib.import_module(place.module), place.name)
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -16,13 +16,12 @@ from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.output import detach_output, finish_output
 from gateway.process import (
-    Told,
     collect_garbage_by_time,
-    ignore_signals,
     log_to_stderr,
     run_async,
 )
 from gateway.sandbox import Sandbox
+from gateway.signals import Told
 from gateway.workers import CannotStart, Child, Supervisor, fork_children, usable_cores
 
 __all__ = ["run"]
@@ -65,7 +64,6 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
     detach_output()
-    ignore_signals()
     fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
     loaded = load_or_exit(config, fallback, checks=_CHECKS)
     finish_output()  # which leaves no thread behind

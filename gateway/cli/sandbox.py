@@ -5,8 +5,9 @@ import typer
 
 from gateway.cli.common import fail, say
 from gateway.output import detach_output
-from gateway.process import Told, ignore_signals, log_to_stderr, run_async
+from gateway.process import log_to_stderr, run_async
 from gateway.sandbox import Fault, Sandbox
+from gateway.signals import Told
 
 __all__ = ["sandbox"]
 
@@ -41,7 +42,6 @@ def sandbox(
     except msgspec.DecodeError as error:
         raise fail(f"--fault: {error}", code=2) from None
     detach_output()
-    ignore_signals()
     log_to_stderr()
     stand_in = Sandbox(
         token=token,

@@ -11,13 +11,12 @@ from gateway.errors import SpoolError
 from gateway.ingest.tls import CertificateError
 from gateway.output import detach_output
 from gateway.process import (
-    Told,
     collect_garbage_by_time,
     end_with_parent,
-    ignore_signals,
     log_to_stderr,
     run_async,
 )
+from gateway.signals import Told, ignore_signals
 from gateway.spool.files import spool_name
 from gateway.workers.job import ALIVE, ASK, CANNOT, HAND_OVER, LEFT, READY, STOP_NOW, Job, Left
 
