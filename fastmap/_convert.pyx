@@ -16,7 +16,7 @@ from fastmap._scan cimport (
     JSON, TEXT, fm_is_id_text, fm_must_escape, skip_space, skip_value, slot_of_token, unescape,
 )
 
-from fastmap.texts import plain_number
+from fastmap.texts import number_in, plain_number
 
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char* text, void* address)
@@ -261,6 +261,7 @@ cdef int put_number(Buffer out, const Slot* slot) except -1:
     """Write a number with the digits it came with; true and false become 1 and 0."""
     cdef Slot scalar
     cdef bytes _alive
+    cdef bytes digits
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return 0
     if is_string(&scalar):
@@ -271,7 +272,12 @@ cdef int put_number(Buffer out, const Slot* slot) except -1:
         while scalar.len and scalar.ptr[scalar.len - 1] == c" ":
             scalar.len -= 1
         if not is_json_number(scalar.ptr, scalar.len):
-            return 0
+            found = number_in(scalar.ptr[:scalar.len].decode("utf-8", "replace"))
+            if found is None:
+                return 0
+            digits = found.encode()
+            out.put(digits, len(digits))
+            return 1
     elif scalar.first == c"t" or scalar.first == c"f":
         out.put_byte(c"1" if scalar.first == c"t" else c"0")
         return 1

@@ -148,7 +148,7 @@ cdef class Values:
             done = put_ip(out, slot)
         else:
             done = self._put_derived(node, slot, out)
-            if not done and is_string(slot):
+            if not done and is_string(slot) and not node.flags & TAKES_JSON:
                 return 0  # there is nothing to derive from it, so nothing of it is lost
         if done != 1 and node.label >= 0 and not is_blank(slot):
             self._count_drop(self.drops + node.label)

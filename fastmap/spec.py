@@ -134,7 +134,10 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number with all its digits; numeric strings count, true and false are 1 and 0."""
+    """A number with all its digits; true and false are 1 and 0.
+
+    Strings count that are one number for a person: ".5", "+5", "1,234.50".
+    """
 
 
 @dataclass(frozen=True, slots=True)

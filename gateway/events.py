@@ -67,6 +67,8 @@ class Event(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     client_ip: str | None = msgspec.field(name="(client address)", default=None)
     # What to add to the client's times, in milliseconds; set by the gateway as well.
     skew_ms: int = msgspec.field(name="(clock skew)", default=0)
+    # Whose SDK it comes from, where that decides what members mean; set by the gateway as well.
+    family: str | None = msgspec.field(name="(family)", default=None)
 
     def __repr__(self) -> str:
         return f"<event {self.message_id!r}>"  # the rest holds a key and personal data
@@ -161,6 +163,7 @@ def encode(event: Event) -> bytes:
     event.write_key = None
     event.client_ip = None
     event.skew_ms = 0
+    event.family = None
     return _encode(event)
 
 

@@ -16,7 +16,7 @@ __all__ = ["Originals", "without_key"]
 MIN_UNMISTAKABLE = 16
 """A key of this length is no part of a word by accident: it is removed wherever it stands."""
 
-_NOTED = frozenset({"write_key", "client_ip", "skew_ms"})
+_NOTED = frozenset({"write_key", "client_ip", "skew_ms", "family"})
 """Members that are not the event's own."""
 
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

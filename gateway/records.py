@@ -25,6 +25,7 @@ __all__ = [
     "Verdict",
     "decode",
     "insert_id_of",
+    "own_id_at",
     "wrapped",
 ]
 
@@ -33,6 +34,8 @@ Endpoint: TypeAlias = Literal["import", "engage", "groups"]
 
 _NOTHING = msgspec.Raw(b"")
 _DIGEST_BYTES = 16
+_SENT_AGAIN_MS = 600_000
+"""Who sends the same bytes again within this time sends the same events again."""
 
 
 class Fault(NamedTuple):
@@ -66,7 +69,7 @@ class Record(msgspec.Struct, gc=False):
 
     :param text: its JSON.
     :param token: of the project it is for; None where it names none.
-    :param own_id: tells an event from all others where it has no id that does.
+    :param own_id: tells an event from all others where it has no id that does; see ``own_id_at``.
     :param client_ip: the user's address, where Mixpanel is to locate it; set by the gateway.
     :param fault: one of ``FAULTS``, where it can already be told.
     """
@@ -191,7 +194,7 @@ def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
             records = [_loosely(text, is_event=is_event) for text in texts]
     else:
         records = [_loosely(_decode_raw(body), is_event=is_event)]
-    _tell_apart(records)
+    _tell_apart(records, body)
     return records
 
 
@@ -199,7 +202,7 @@ def _decode_one_by_one(texts: Sequence[bytes], endpoint: Endpoint) -> list[Recor
     """Decode records of which not even the syntax has been checked."""
     _check_count(len(texts))
     records = [_alone(text, is_event=endpoint == "import") for text in texts]
-    _tell_apart(records)
+    _tell_apart(records, b"\n".join(texts))
     return records
 
 
@@ -283,14 +286,29 @@ def _own_id(text: msgspec.Raw, time: msgspec.Raw) -> str:
     return blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def _tell_apart(records: Sequence[Record]) -> None:
-    """Give each of several equal events in one request an id of its own."""
+def _tell_apart(records: Sequence[Record], body: bytes) -> None:
+    """Give events an id that no equal one has, be it in the same request or in another one.
+
+    Only a request with the very same bytes gives the same ids: it is the same one, sent again.
+    """
     seen: dict[str, int] = {}
+    request = b""
     for record in records:
         own_id = record.own_id
         if own_id is None:
             continue
+        request = request or blake2b(body, digest_size=_DIGEST_BYTES).digest()
         count = seen[own_id] = seen.get(own_id, 0) + 1
-        if count > 1:
-            text = f"{own_id}-{count}".encode()
-            record.own_id = blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
+        record.own_id = _digest(f"{own_id}-{count}", request)
+
+
+def own_id_at(own_id: str, received_ms: int) -> str:
+    """Return the id of an event without one for when it was received.
+
+    The same bytes are the same request sent again only within minutes; later they are others.
+    """
+    return _digest(f"{own_id}-{received_ms // _SENT_AGAIN_MS}")
+
+
+def _digest(text: str, key: bytes = b"") -> str:
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES, key=key).hexdigest()

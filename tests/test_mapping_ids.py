@@ -256,3 +256,43 @@ def test_identity_events_are_left_out_of_simplified_projects_and_counted() -> No
 def test_identity_events_of_original_projects_are_sent() -> None:
     mapped = native("original", *COMMANDS)
     assert (names_of(mapped), mapped.skipped) == (COMMANDS, {})
+
+
+# --- events that bring no id -------------------------------------------------------------------
+
+TRACKED: dict[str, Any] = {
+    "event": "E",
+    "properties": {"token": "T", "distinct_id": "u", "time": 1_790_000_000},
+}
+MINUTE_MS = 60_000
+
+
+def insert_ids(*events: Any, at_ms: int = RECEIVED_MS, is_lines: bool = False) -> list[str]:
+    text = "\n".join(map(json.dumps, events)) if is_lines else json.dumps(events)
+    records = decode_records(text.encode(), "import", is_lines=is_lines)
+    config = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="T"))
+    mapped = NativeMapper([config]).map("import", records, received_ms=at_ms, client_ip=None)
+    [entry] = mapped.entries
+    return [json.loads(line)["properties"]["$insert_id"] for line in entry.lines.splitlines()]
+
+
+OTHER = {"event": "F", "properties": TRACKED["properties"]}
+
+
+@pytest.mark.parametrize("is_lines", [False, True])
+def test_equal_events_of_different_requests_are_different_events(*, is_lines: bool) -> None:
+    requests = ([TRACKED], [TRACKED, OTHER], [OTHER, TRACKED], [TRACKED, TRACKED, TRACKED])
+    found = [insert_ids(*events, is_lines=is_lines) for events in requests]
+    assert len({one for ids in found for one in ids}) == sum(map(len, requests))
+
+
+def test_same_bytes_are_sent_again_within_minutes_only() -> None:
+    start = RECEIVED_MS // (10 * MINUTE_MS) * 10 * MINUTE_MS
+    first = insert_ids(TRACKED, TRACKED, at_ms=start)
+    assert insert_ids(TRACKED, TRACKED, at_ms=start + 5 * MINUTE_MS) == first
+    assert not set(insert_ids(TRACKED, TRACKED, at_ms=start + 10 * MINUTE_MS)) & set(first)
+
+
+def test_id_that_an_event_brings_stays() -> None:
+    sent = {**TRACKED, "properties": {**TRACKED["properties"], "$insert_id": "own-id-12345"}}
+    assert insert_ids(sent, at_ms=0) == insert_ids(sent, sent)[:1] == ["own-id-12345"]

@@ -18,7 +18,7 @@ from fastmap.reference.values import (
     is_number,
     text_of,
 )
-from fastmap.texts import plain_number
+from fastmap.texts import number_in, plain_number
 from fastmap.written_times import as_iso
 
 __all__ = ["Moment", "convert"]
@@ -132,6 +132,8 @@ def _to_number(value: JsonValue) -> JsonValue | Nothing:
         return Numeral("1" if value else "0")
     if isinstance(value, str) and is_number(value.strip(" ")):
         return Numeral(value.strip(" "))
+    if isinstance(value, str) and (found := number_in(value)) is not None:
+        return Numeral(found)
     return value if isinstance(value, Numeral) else Nothing("not a number")
 
 

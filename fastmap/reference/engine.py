@@ -315,7 +315,9 @@ class _Run:
         if isinstance(found, Nothing):
             self.lose(value, found.why, source)
             is_lost = not isinstance(to, spec.Json) and not is_blank(value)
-            if is_lost and not (isinstance(to, spec.Derived) and isinstance(value, str)):
+            if isinstance(to, spec.Derived) and isinstance(value, str):
+                is_lost = is_lost and to.derivation.takes_json
+            if is_lost:
                 self.count(source)
             if isinstance(to, spec.Time):
                 return Numeral(str(self.moment.received_ms - (self.moment.item + 1)))

@@ -23,6 +23,7 @@ from gateway.records import (
     Record,
     Verdict,
     insert_id_of,
+    own_id_at,
     wrapped,
 )
 from gateway.spool.base import DeadLetter, Entry, Queue
@@ -259,6 +260,8 @@ class NativeMapper:
                 used[project.name] = project
                 project.begin(client_ip)
             record.client_ip = project.client_ip
+            if record.own_id is not None:
+                record.own_id = own_id_at(record.own_id, received_ms)
             plans = project.plans[endpoint]
             fault = record.fault or _complete(plans, record, project.buffers, received_ms)
             if fault in SKIPPED:

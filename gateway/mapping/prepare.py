@@ -51,8 +51,8 @@ def prepare(
         given = event.message_id
         if (type(given) is not str or not given) and not plain_text(given):
             event.message_id = str(uuid.uuid4())
-        if event.type == "identify":
-            _bring_out_traits(event)
+        if event.type != "track":
+            _bring_out(event)
         event.client_ip = client_ip
     return _correct(received, received_ms, clocks or Clocks(), sender, is_retry=is_retry)
 
@@ -112,17 +112,55 @@ class _Context(msgspec.Struct):
     traits: msgspec.Raw = NOTHING
 
 
+class _Properties(msgspec.Struct):
+    name: str | None = None
+
+
 _decode_context = msgspec.json.Decoder(_Context).decode
+_decode_properties = msgspec.json.Decoder(_Properties).decode
+
+
+def _bring_out(event: Event) -> None:
+    """Find what the SDKs of other families than Segment's put elsewhere."""
+    if event.type == "identify":
+        event.family = "rudder" if _is_rudders(event) else None
+        _bring_out_traits(event)
+    elif event.type in ("page", "screen") and not event.name:
+        _bring_out_name(event)
+
+
+def _is_rudders(event: Event) -> bool:
+    """Whether an event has a member that only RudderStack's SDKs send."""
+    return event.channel is not None or event.original_timestamp is not None
 
 
 def _bring_out_traits(event: Event) -> None:
-    """Find the traits where RudderStack's SDKs put them: in the context."""
-    if event.traits or not event.context:
+    """Find the traits in the context, where RudderStack's SDKs put them."""
+    traits = bytes(event.traits)
+    if (traits[:1] == b"{" and traits.strip(b"{} \t\r\n")) or not event.context:
         return
     try:
-        event.traits = _decode_context(event.context).traits
+        found = _decode_context(event.context).traits
     except msgspec.DecodeError:
-        pass  # they are not there
+        return  # they are not there
+    if bytes(found)[:1] == b"{":
+        event.traits, event.family = found, "rudder"
+    elif not event.traits:
+        event.traits = found
+
+
+def _bring_out_name(event: Event) -> None:
+    """Find the name of a screen in ``event``, where RudderStack's SDKs for telephones put it.
+
+    They repeat it in the properties, as that of a page; Segment's mean something else by that.
+    """
+    if event.type == "screen" and event.event:
+        event.name = event.event
+    elif _is_rudders(event) and event.properties:
+        try:
+            event.name = _decode_properties(event.properties).name
+        except msgspec.DecodeError:
+            pass  # it is no text
 
 
 def _event_sent_ms(event: Event, batch_sent_ms: int | None, received_ms: int) -> int | None:

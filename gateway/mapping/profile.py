@@ -77,6 +77,7 @@ class FieldRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: dict[str, FieldRule]
     product: dict[str, FieldRule]
     required: dict[str, list[list[str]]]
+    rudder: dict[str, str]
     reserved: dict[str, list[str]]
 
 

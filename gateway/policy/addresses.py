@@ -6,10 +6,11 @@ from functools import lru_cache
 
 from gateway.config import IpPolicy
 
-__all__ = ["Address", "address_of", "limited", "stricter"]
+__all__ = ["Address", "address_of", "first_address", "limited", "stricter"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_MAX_FORWARDED = 32
 _MAX_LENGTH = 64  # of [address]:port; anything longer is none
 _BRACKETED = re.compile(r"\[([^\]]*)\](?::\w*)?")
 _V4_WITH_PORT = re.compile(r"([0-9.]+):\w*")
@@ -41,6 +42,22 @@ def address_of(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def first_address(value: object) -> str | None:
+    """Return the first address of those that a value names: the client's, then those of proxies.
+
+    :param value: a text with commas between them, as ``X-Forwarded-For``, or a list of such texts.
+    """
+    texts = value if isinstance(value, list) else [value]
+    for text in texts[:_MAX_FORWARDED]:
+        if not isinstance(text, str):
+            continue
+        for part in text.split(",", _MAX_FORWARDED)[:_MAX_FORWARDED]:
+            address = address_of(part)
+            if address is not None:
+                return str(address)
+    return None
 
 
 def limited(text: str, policy: IpPolicy) -> str | None:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from fastmap import spec
 from gateway.mapping.actions.fields import Fields
 from gateway.mapping.directives import NOTHING
 from gateway.mapping.objects import Members, PathObject
 from gateway.mapping.paths import ROOTS, event_path
 from gateway.mapping.profile import Constants, load_fields
+from gateway.policy.addresses import first_address
 
 __all__ = [
     "ENDPOINTS",
@@ -15,6 +18,7 @@ __all__ = [
     "GROUPS",
     "IMPORT",
     "INPUTS",
+    "IS_RUDDER",
     "TIME",
     "TRACK",
     "Settings",
@@ -36,12 +40,16 @@ ENDPOINTS = ("import", "track", "engage", "groups")
 IMPORT, TRACK, ENGAGE, GROUPS = range(len(ENDPOINTS))
 
 _CLIENT_IP = spec.Path("client_ip")
-INPUTS = (*ROOTS.values(), _CLIENT_IP.root)
+_FAMILY = spec.Path("family")
+INPUTS = (*ROOTS.values(), _CLIENT_IP.root, _FAMILY.root)
 """The attributes of an event that mappings read."""
 
 TIME = spec.Value(event_path("$.timestamp"), spec.Time())
 
 _MESSAGE_ID = event_path("$.messageId")
+
+IS_RUDDER = spec.Equals(spec.Value(_FAMILY, spec.Json()), "rudder")
+"""Whether traits are named as RudderStack's SDKs name them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +116,20 @@ def insert_id(fields: Fields) -> spec.Expression:
     return own if found in (own, NOTHING) else spec.First((found, own))
 
 
-def address(fields: Fields) -> tuple[spec.Expression, spec.Expression]:
-    """Return the event's address and the client's."""
-    return fields.value("ip", spec.Ip()), spec.Value(_CLIENT_IP, spec.Ip())
+def _forwarded(text: str) -> tuple[str | None]:
+    try:
+        return (first_address(msgspec.json.decode(text)),)
+    except (msgspec.DecodeError, RecursionError):
+        return (None,)
+
+
+_FORWARDED = spec.Derived(spec.Derivation(_forwarded, outputs=1, takes_json=True), 0)
+
+
+def address(fields: Fields) -> tuple[spec.Expression, ...]:
+    """Return the event's address, as it is or with what proxies and ports add, and the client's."""
+    plain = fields.value("ip", spec.Ip(), is_last=False)
+    return plain, fields.value("ip", _FORWARDED), spec.Value(_CLIENT_IP, spec.Ip())
 
 
 def source_name(settings: Settings) -> Members:
@@ -138,7 +157,7 @@ def trait(fields: Fields, key: str, *, null: bool = True) -> spec.Expression:
     return fields.object("traits").member(key, spec.Json(null=null))
 
 
-def created(fields: Fields) -> spec.Expression:
+def created(fields: Fields) -> spec.First:
     """Return ``$created`` from the traits that mean it."""
     return spec.First(
         (

@@ -80,9 +80,15 @@ class Fields:
         """Return a field's source."""
         return self._sources.get(name)
 
-    def value(self, name: str, convert: spec.Conversion) -> spec.Expression:
-        """Return the expression of a field."""
-        return self._value(self.source(name), convert, name, (name,))
+    def value(
+        self, name: str, convert: spec.Conversion, *, is_last: bool = True
+    ) -> spec.Expression:
+        """Return the expression of a field.
+
+        :param is_last: whether a value that cannot be converted is lost; else another conversion of
+            the same field follows.
+        """
+        return self._value(self.source(name), convert, name if is_last else "", (name,))
 
     def _value(
         self, source: Source, convert: spec.Conversion, label: str, place: Place

@@ -5,6 +5,7 @@ from gateway.mapping.actions.common import (
     ENGAGE,
     IMPORT,
     INPUTS,
+    IS_RUDDER,
     TIME,
     TRACK,
     Settings,
@@ -18,7 +19,7 @@ from gateway.mapping.actions.common import (
 )
 from gateway.mapping.actions.fields import Fields
 from gateway.mapping.directives import NOTHING
-from gateway.mapping.objects import Members, ObjectSource, TableObject
+from gateway.mapping.objects import Members, ObjectSource, PathObject, TableObject
 from gateway.mapping.profile import load_fields
 
 __all__ = ["MAX_INCREMENTS", "alias", "identify_user", "increment_properties"]
@@ -127,16 +128,38 @@ def _profile(
 def _properties(fields: Fields) -> spec.Object:
     """Return the traits, some of them under the names that Mixpanel has for them."""
     traits = fields.object("traits")
+    others = load_fields().rudder if isinstance(traits, PathObject) else {}
+    named = {name: other for other, name in others.items() if name}
+
+    def either(name: str) -> spec.Expression:
+        """Return a trait by the name that it has elsewhere, or else by RudderStack's."""
+        own = trait(fields, name)
+        if name not in named:
+            return own
+        return spec.First((own, spec.If(IS_RUDDER, trait(fields, named[name]))))
+
+    in_rudder = spec.If(IS_RUDDER, trait(fields, named["createdAt"])) if named else NOTHING
+    first, last = (named.get(name, "") for name in ("firstName", "lastName"))
     return spec.Object(
         (
-            traits.layer(frozenset(load_fields().reserved["user"])),
+            traits.layer(frozenset((*load_fields().reserved["user"], *others))),
             spec.Fields(
                 (
-                    ("$created", created(fields)),
+                    *((name, spec.If(IS_RUDDER, None, trait(fields, name))) for name in others),
+                    ("$created", spec.First((*created(fields).of, in_rudder))),
                     ("$email", trait(fields, "email")),
-                    ("$first_name", trait(fields, "firstName")),
-                    ("$last_name", trait(fields, "lastName")),
-                    ("$name", spec.First((trait(fields, "name", null=False), _full_name(traits)))),
+                    ("$first_name", either("firstName")),
+                    ("$last_name", either("lastName")),
+                    (
+                        "$name",
+                        spec.First(
+                            (
+                                trait(fields, "name", null=False),
+                                _full_name(traits, "firstName", "lastName"),
+                                spec.If(IS_RUDDER, _full_name(traits, first, last)),
+                            )
+                        ),
+                    ),
                     ("$username", trait(fields, "username")),
                     ("$phone", trait(fields, "phone")),
                 )
@@ -145,9 +168,9 @@ def _properties(fields: Fields) -> spec.Object:
     )
 
 
-def _full_name(traits: ObjectSource) -> spec.Expression:
+def _full_name(traits: ObjectSource, *names: str) -> spec.Expression:
     """Return the first and last name as one; nothing where a directive makes either."""
-    first, last = (traits.member(key, spec.String()) for key in ("firstName", "lastName"))
+    first, last = (traits.member(key, spec.String()) for key in names)
     if isinstance(first, spec.Value) and isinstance(last, spec.Value):
         return spec.Join((first, " ", last), every=True)
     return NOTHING
