@@ -421,6 +421,22 @@ class TestBodies:
         assert answer.status == 200
         assert other.bodies == [body]
 
+    async def test_client_that_waits_is_told_to_send_it(self, tmp_path: Path) -> None:
+        table = b"id,name\n1,a\n"
+        headers = {**TOKEN, "Expect": "100-continue", "Content-Length": str(len(table))}
+        async with (
+            Other().running() as other,
+            between(tmp_path, other.url) as served,
+            served.connection() as connection,
+        ):
+            head = message("/lookup-tables/1-2", b"", headers, method="PUT", has_length=False)
+            await connection.send(head)
+            assert (await connection.answer()).status == 100
+            await connection.send(table)
+            assert (await connection.answer()).status == 200
+
+        assert other.bodies == [table]
+
     async def test_too_large_one_is_refused_before_it_is_sent(self, tmp_path: Path) -> None:
         async with (
             Other().running() as other,
@@ -482,5 +498,8 @@ async def test_sandbox_answers_what_sdks_ask_for(tmp_path: Path) -> None:
             assert "sdk_config" in (await get(served, "/settings/?sdk_config=1")).json()
             assert (await get(served, "/lib.min.js")).status == 200
             assert (await served.post("/record/", b"replay", TOKEN)).json()["bytes"] == 6
+            assert (await get(served, "/lookup-tables")).json()["results"] == []
+            table = message("/lookup-tables/1-2", b"id,name\n", TOKEN, method="PUT")
+            assert (await served.exchange(table)).json()["status"] == "OK"
     finally:
         await sandbox.stop()

@@ -16,6 +16,7 @@ from gateway.config import ProxyConfig
 from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.arrivals import Arrivals
+from gateway.ingest.body import ask_for_body
 from gateway.ingest.refusals import no_room
 from gateway.resolver import Resolver
 
@@ -150,6 +151,7 @@ class _Sending:
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; what goes wrong is noted in ``error``."""
         content, size = self._call.request.content, 0
+        await ask_for_body(self._call.request)
         self._arrivals.begin(content, self._call.lease)
         try:
             while part := await content.readany():

@@ -1,4 +1,4 @@
-"""What Mixpanel's SDKs ask for beside sending records: flags, settings, replays, the library."""
+"""What Mixpanel is asked for beside records: flags, settings, replays, tables, the library."""
 
 from aiohttp import web
 
@@ -14,6 +14,7 @@ _FLAGS = {
 }
 _DEFINITIONS: dict[str, list[object]] = {"flags": []}
 _SETTINGS = {"sdk_config": {"config": {}}, "recording": {"is_enabled": True, "error": None}}
+_TABLES: dict[str, object] = {"code": 200, "status": "OK", "results": []}
 _LIBRARY = "/* the sandbox has no library */\n"
 
 
@@ -36,6 +37,8 @@ class Extras:
                 web.post(f"/flags/{{id}}/first-time-events{slash}", self._taken),
                 web.get(f"/settings{slash}", self._settings),
                 web.post(f"/record{slash}", self._taken),
+                web.get(f"/lookup-tables{slash}", self._tables),
+                web.put(f"/lookup-tables/{{id}}{slash}", self._taken),
             ]
         return [*routes, web.get(r"/libs/{name:[\w.-]+\.js}", self._library)]
 
@@ -47,6 +50,9 @@ class Extras:
 
     async def _settings(self, request: web.Request) -> web.Response:
         return self._answer(request, _SETTINGS)
+
+    async def _tables(self, request: web.Request) -> web.Response:
+        return self._answer(request, _TABLES)
 
     async def _taken(self, request: web.Request) -> web.Response:
         try:
