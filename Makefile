@@ -14,7 +14,7 @@ SDK_TOOLS := npm go java mvn chromium
 has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build dev run test test-sdks torture sanitize fuzz lint format sdks bench bench-soak bench-peers clean
+.PHONY: build dev run test test-sdks torture sanitize damage fuzz lint format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with the gateway compiled and installed: all that running it needs.
 
@@ -107,6 +107,9 @@ sanitize: dev  ## Test the core built with address and undefined-behaviour sanit
 	@FASTMAP_BUILD=sanitize PYTHONPATH=build/sanitize PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$(BIN)/pytest -p no:cacheprovider --capture=no $(SANITIZED)
+
+damage: dev  ## Damage 100,000 bodies at random, and print what of them is delivered.
+	@$(BIN)/python -m tests.support.damage_bodies
 
 fuzz: $(VENV)/.fuzz  ## Feed bytes of all kinds to the decoder and the core for FUZZ_SECONDS.
 	@$(BIN)/python -m tests.fuzz.fuzz_events -max_total_time=$(FUZZ_SECONDS) -dict=tests/fuzz/json.dict -max_len=4096 -timeout=10

@@ -63,7 +63,7 @@ from setuptools.modified import newer_group  # noqa: E402
 
 MODULES = (
     *("_attributes", "_buffer", "_scan", "_fold", "_convert", "_times", "_code", "_compare"),
-    *("_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_values"),
+    *("_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_recover", "_values"),
     *("_objects", "_plan", "_dispatch"),
 )
 

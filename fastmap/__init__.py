@@ -15,6 +15,7 @@ from fastmap._dispatch import Dispatch, Reasons
 from fastmap._fold import Folded, fold
 from fastmap._parts import parts
 from fastmap._plan import Plan
+from fastmap._recover import Group, Shapes, recover
 from fastmap._scan import is_utf8, without_lone_surrogates
 from fastmap._times import parse_time
 from fastmap.compiler import compile_mapping
@@ -25,15 +26,18 @@ __all__ = [
     "Dispatch",
     "FastmapError",
     "Folded",
+    "Group",
     "MalformedInput",
     "Plan",
     "Reasons",
+    "Shapes",
     "SpecError",
     "compile",
     "fold",
     "is_utf8",
     "parse_time",
     "parts",
+    "recover",
     "spec",
     "without_lone_surrogates",
 ]

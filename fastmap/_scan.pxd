@@ -299,3 +299,6 @@ cdef inline void slot_of_token(Slot* slot, const char* p, const char* end) noexc
 
 
 cdef Py_ssize_t unescape(const char* p, Py_ssize_t length, char* out) noexcept nogil
+
+
+cdef int hex_value(char c) noexcept nogil

@@ -2,6 +2,7 @@
 
 ``decode`` turns a body into events.  The whole body decodes in one call; only when some event does
 not fit the types is each decoded by itself, member by member, so that one odd event costs no other.
+Nor does one that is damaged: see ``gateway.recovery``.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,27 +10,41 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fastmap import MalformedInput, fold, is_utf8, parts, without_lone_surrogates
+from fastmap import MalformedInput, fold, parts, without_lone_surrogates
 from fastmap.texts import plain_number
+from gateway.encodings import as_utf8
 from gateway.errors import RequestError
+from gateway.recovery import (
+    EVENTS,
+    LISTS,
+    MAX_EVENTS,
+    TYPES,
+    Saved,
+    check_count,
+    save,
+    text_of,
+)
 
 __all__ = [
     "MAX_EVENTS",
+    "MAX_SHARED_BYTES",
     "MEMBERS",
     "NOTHING",
     "Event",
     "Received",
-    "as_utf8",
     "decode",
     "decode_event",
     "encode",
+    "fault_of",
     "id_text",
+    "kind_of",
     "merge_objects",
     "plain_text",
+    "share",
 ]
 
-MAX_EVENTS = 10_000
-"""Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
+MAX_SHARED_BYTES = 32 * 1024 * 1024
+"""What a batch's context and integrations may grow to when every event of it gets a copy."""
 
 _NUMERIC = [bytes([byte]) for byte in b"-0123456789"]
 
@@ -92,9 +107,10 @@ class Received:
 
     :param shared: the event itself, or the members that belong to the batch (context, sentAt,
         integrations, writeKey); everything else of it is no event's.
-    :param misfits: elements of the batch that are no objects, as JSON text, and objects that are
-        nested too deep to be read, as they came: whether they are JSON is not known.
+    :param misfits: elements of the batch that are no events, as they came; ``fault_of`` tells why.
     :param body: what all this was decoded from; "" where that does not say it.
+    :param is_damaged: whether the body is no JSON, and something of it may be missing.
+    :param nulls: how many numbers that are none, as NaN, became null.
     """
 
     events: list[Event]
@@ -102,6 +118,14 @@ class Received:
     is_batch: bool
     misfits: list[bytes]
     body: bytes = b""
+    is_damaged: bool = False
+    nulls: int = 0
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the body is no batch and nothing that could be an event, whatever its route."""
+        event = self.shared
+        return not self.is_batch and event.type is None and not _says_something(event)
 
 
 _decode_event = msgspec.json.Decoder(Event).decode
@@ -109,6 +133,7 @@ _decode_payload = msgspec.json.Decoder(_Payload).decode
 _decode_loose_payload = msgspec.json.Decoder(_LoosePayload).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_any = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
@@ -117,10 +142,11 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
     """Return the events of a body: one object, an object with ``batch``, or a list of objects.
 
     Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, since nothing
-    behind the gateway could read them.
+    behind the gateway could read them.  Of a body that is no JSON, what is whole is returned; what
+    is not is among the misfits.
 
     :param reshape: makes such a shape of another one; it may raise ``msgspec.DecodeError``.
-    :raises RequestError: (400) the body is not JSON of such a shape.
+    :raises RequestError: (400) there is no event in it, or it is not of such a shape.
     """
     body = as_utf8(body)
     try:
@@ -132,6 +158,23 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
 
 
 def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
+    try:
+        return _decode_sound(body, reshape)
+    except (msgspec.DecodeError, MalformedInput):
+        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
+        mended = without_lone_surrogates(body)
+        if mended is not body:
+            return _decode_tolerantly(mended, reshape)
+        saved = save(body, EVENTS)
+        if saved is None:
+            raise
+        received = _decode_saved(saved, reshape)
+        if not saved.is_withheld and (not received.events or received.is_nothing):
+            raise
+        return received
+
+
+def _decode_sound(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
     text = body
     try:
         if reshape is not None:
@@ -139,12 +182,71 @@ def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) ->
         return _decode(text)
     except RecursionError:
         return _decode_around_depth(without_lone_surrogates(text))
+
+
+def _decode_saved(saved: Saved, reshape: Callable[[bytes], bytes] | None) -> Received:
+    """Decode what is whole of a damaged body."""
+    found: list[Received] = []
+    lost: list[bytes] = []
+    for group in saved.groups:
+        lost += [text for text, is_whole in group.items if not is_whole]
+        if group.members or any(is_whole for _, is_whole in group.items):
+            found.append(_decode_sound(text_of(group, as_list=reshape is not None), reshape))
+    received = found[0] if len(found) == 1 else _together(found)
+    received.is_batch = received.is_batch or bool(lost)
+    received.misfits += lost
+    received.nulls = saved.nulls
+    received.is_damaged = True
+    return received
+
+
+def _together(several: list[Received]) -> Received:
+    """Return what came one after another as one: what some events share, others do not."""
+    together = Received([], Event(), is_batch=True, misfits=[])
+    shared = together.shared
+    for received in several:
+        if received.is_batch:
+            share(received)
+            for event in received.events:
+                if event.sent_at is None:
+                    event.sent_at = received.shared.sent_at
+        shared.write_key = shared.write_key or received.shared.write_key
+        together.events += received.events
+        together.misfits += received.misfits
+    return together
+
+
+def share(received: Received) -> None:
+    """Give the context and integrations of a batch to each of its events.
+
+    :raises RequestError: (400) they are too large for their number.
+    """
+    context = bytes(received.shared.context)
+    integrations = bytes(received.shared.integrations)
+    if (len(context) + len(integrations)) * len(received.events) > MAX_SHARED_BYTES:
+        raise RequestError(
+            400,
+            "batch_context_too_large",
+            "the context of the batch is too large to be given to each of its events; "
+            "send smaller batches",
+        )
+    if context:
+        for event in received.events:
+            event.context = merge_objects(context, event.context)
+    if integrations:
+        for event in received.events:
+            event.integrations = merge_objects(integrations, event.integrations)
+
+
+def fault_of(misfit: bytes) -> str:
+    """Return why an element of a batch is no event, as a word."""
+    try:
+        _decode_raw(misfit)
+    except RecursionError:
+        return "nested_too_deep"
     except msgspec.DecodeError:
-        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-        mended = without_lone_surrogates(body)
-        if mended is body:
-            raise
-        return _decode_tolerantly(mended, reshape)
+        return "malformed"
+    return "malformed" if misfit[:1] == b"{" else "not_an_object"
 
 
 def decode_event(text: bytes) -> Event:
@@ -221,9 +323,48 @@ def _decode(body: bytes) -> Received:
     except msgspec.ValidationError:
         return _decode_loosely(body, is_list=False)
     if payload.batch is None:
-        return Received([payload], payload, is_batch=False, misfits=[], body=body)
-    _check_count(len(payload.batch))
+        received = Received([payload], payload, is_batch=False, misfits=[], body=body)
+        return _unwrapped(received) if payload.type is None else received
+    check_count(len(payload.batch))
     return Received(payload.batch, payload, is_batch=True, misfits=[], body=body)
+
+
+def _unwrapped(received: Received) -> Received:
+    """Return what a body holds; where it is no event, its list may have another name."""
+    if not received.is_nothing:
+        return received
+    members = _decode_members(received.body)
+    lists = [name for name, value in members.items() if bytes(value)[:2] in (b"[{", b"[ ", b"[\n")]
+    lists = [name for name in lists if name.lower() in LISTS] or [
+        name for name in lists if _holds_events(members[name])
+    ]
+    if len(lists) != 1:
+        return received
+    members["batch"] = members.pop(lists[0])
+    return _decode(_encode(members))
+
+
+def _holds_events(elements: msgspec.Raw) -> bool:
+    """Return whether a list can only be one of events, whatever it is called."""
+    for first in _decode_list(elements)[:1]:
+        try:
+            event = decode_event(first)
+        except (msgspec.ValidationError, RecursionError):
+            return False
+        is_somebodys = event.message_id or event.user_id or event.anonymous_id
+        return bool(is_somebodys) and kind_of(event) in TYPES
+    return False
+
+
+def kind_of(event: Event) -> str | None:
+    """Return the type of an event as it is written here; SDKs of one's own write "Track"."""
+    text = plain_text(event.type)
+    return None if text is None else text.strip().lower()
+
+
+def _says_something(event: Event) -> bool:
+    """Return whether an event has members that a batch has not."""
+    return any(getattr(event, name) not in (None, NOTHING) for name in _EVENTS_OWN)
 
 
 def _payload_of(body: bytes) -> _Payload:
@@ -251,16 +392,17 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
             batch = _decode_loose_payload(body).batch
             shared = _event_of(_decode_members(body))
         except msgspec.ValidationError:
+            _decode_raw(body)  # it begins with something else, but may be no JSON at all
             raise RequestError(
                 400, "invalid_body", "the body must be a JSON object or a list of objects"
             ) from None
         if bytes(batch) in (b"", b"null"):
-            return Received([shared], shared, is_batch=False, misfits=[], body=body)
+            return _unwrapped(Received([shared], shared, is_batch=False, misfits=[], body=body))
         try:
             items = _decode_list(batch)
         except msgspec.ValidationError:
             raise RequestError(400, "invalid_batch", "batch must be a list of events") from None
-    _check_count(len(items))
+    check_count(len(items))
     received = Received([], shared, is_batch=True, misfits=[], body=body)
     for item in items:
         try:
@@ -284,7 +426,7 @@ def _decode_around_depth(body: bytes) -> Received:
             raise RecursionError
         members["batch"] = msgspec.Raw(b"[]")
         shared, items = _event_of(members), parts(batch)
-    _check_count(len(items))
+    check_count(len(items))
     received = Received([], shared, is_batch=True, misfits=[])
     texts = []
     for item in items:
@@ -318,15 +460,5 @@ def _members() -> Iterator[tuple[str, str, type]]:
 MEMBERS = tuple(_members())
 """Names in JSON, names here and types of the members of an event."""
 
-
-def _check_count(count: int) -> None:
-    if count > MAX_EVENTS:
-        raise RequestError(
-            400, "too_many_events", f"a request may hold {MAX_EVENTS} events (got {count})"
-        )
-
-
-def as_utf8(body: bytes) -> bytes:
-    """Return text with U+FFFD for what is not UTF-8, and without a byte order mark."""
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    return body if is_utf8(body) else body.decode(errors="replace").encode()
+_SHARED = {"type", "context", "integrations", "sent_at", "write_key", "client_ip", "skew_ms"}
+_EVENTS_OWN = tuple(name for _, name, _ in MEMBERS if name not in _SHARED)

@@ -103,6 +103,8 @@ class Pipeline:
             original=Originals(received, write_key),
         )
         counts = [(self._telemetry.events_received.labels(source.name), count)]
+        if received.nulls:
+            counts.append((self._telemetry.numbers_nulled.labels(source.name), received.nulls))
         if uncorrected:
             counts.append((self._telemetry.times_uncorrected.labels(source.name), uncorrected))
         if applied is not None:

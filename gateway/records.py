@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from fastmap import MalformedInput, parts, without_lone_surrogates
+from gateway.encodings import as_utf8
 from gateway.errors import RequestError
-from gateway.events import MAX_EVENTS, as_utf8
+from gateway.recovery import MAX_EVENTS
 
 __all__ = [
     "FAULTS",

@@ -264,6 +264,12 @@ class Telemetry:
             ("source", "reason"),
             registry=registry,
         )
+        self.numbers_nulled = Counter(
+            "gateway_numbers_nulled_total",
+            "Numbers that are none, as NaN and Infinity, which became null, by source.",
+            ("source",),
+            registry=registry,
+        )
         self.events_filtered = Counter(
             "gateway_events_filtered_total",
             "Events that the options of their source keep away, by source and reason.",

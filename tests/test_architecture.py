@@ -17,12 +17,9 @@ LEAVES = frozenset(
 )
 """What every layer may import; "" is the package itself."""
 
-HELPERS = {
-    "config_file": "config",
-    "config_variables": "config",
-    "originals": "events",
-    "records": "events",
-}
+HELPERS = dict.fromkeys(("config_file", "config_variables"), "config") | dict.fromkeys(
+    ("encodings", "originals", "records", "recovery"), "events"
+)
 """Modules that are part of another one."""
 
 LAYERS = frozenset(

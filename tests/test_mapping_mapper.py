@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config import DestinationConfig, DestinationSettings
+from gateway.config import DestinationConfig, DestinationSettings, SubscriptionConfig
 from gateway.events import decode
 from gateway.mapping import Mapped, Mapper, prepare
+from gateway.mapping.mapper import MAX_MISFIT_BYTES
 from gateway.telemetry import Telemetry
 
 RECEIVED_MS = 1_790_000_000_000
@@ -19,6 +20,7 @@ def destination(name: str = "mp", **settings: Any) -> DestinationConfig:
     return DestinationConfig(
         name=name,
         profile=profile,
+        subscriptions=settings.pop("subscriptions", ()),
         settings=DestinationSettings(projectToken=f"TOKEN-{name}", **settings),
     )
 
@@ -171,13 +173,56 @@ def test_element_that_is_no_object_is_a_dead_letter(element: object) -> None:
     assert len(records(mapped)["a", "import"]) == 1
 
 
-@pytest.mark.parametrize("kind", ["alias", "Track", "", "unknown", None, 5])
+@pytest.mark.parametrize("kind", ["alias", "merge", "ALIAS"])
 def test_event_that_no_subscription_is_for_is_counted(kind: object) -> None:
     rig = Rig(destination())
     mapped = rig.map({**TRACK, "type": kind})
 
     assert (list(mapped.entries), list(mapped.dead)) == ([], [])
     assert rig.count("events_skipped", "mp", "no_subscription") == 1
+
+
+@pytest.mark.parametrize("kind", ["Track", "TRACK", " track\n", ["track"]])
+def test_type_is_known_however_it_is_written(kind: object) -> None:
+    (event,) = records(Rig(destination()).map({**TRACK, "type": kind}))["mp", "import"]
+
+    assert event["event"] == "E"
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "unknown", "t", "tracks", None, 5, {}, True, ["track", "page"]]
+)
+def test_event_of_no_known_type_is_a_dead_letter(kind: object) -> None:
+    rig = Rig(destination("a"), destination("b"))
+    mapped = rig.map(TRACK, {**TRACK, "type": kind, "messageId": "odd"})
+
+    assert [letter.reason for letter in mapped.dead] == ["unknown_type"] * 2
+    for letter in mapped.dead:
+        kept = json.loads(letter.payload)
+        assert (kept.get("type"), kept["messageId"]) == (kind, "odd")
+    assert len(records(mapped)["a", "import"]) == 1
+
+
+def test_type_that_a_subscription_names_is_known() -> None:
+    audit = SubscriptionConfig(
+        name="Audit", subscribe='type = "audit" and event = "Other"', action="trackEvent"
+    )
+    mapped = Rig(destination(subscriptions=(audit,))).map({**TRACK, "type": "audit"})
+
+    assert mapped.dead == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b'{"type":"track"', b"x", b'{"type":"track"}}', b'{"a":"\xe2\x82', b"{" * 70_000]
+)
+def test_damaged_element_is_a_dead_letter_of_its_text(text: bytes) -> None:
+    mapper = Rig(destination()).mapper
+    (letter,) = mapper.map(["mp"], [], received_ms=RECEIVED_MS, misfits=[text]).dead
+
+    kept = json.loads(letter.payload)
+    assert letter.reason == "malformed"
+    assert kept["malformed"] == text[:MAX_MISFIT_BYTES].decode(errors="replace")
+    assert kept.get("bytes") == (len(text) if len(text) > MAX_MISFIT_BYTES else None)
 
 
 def test_event_that_becomes_nothing_is_counted() -> None:

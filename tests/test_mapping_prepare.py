@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import RequestError
-from gateway.events import Event, Received, decode, encode, plain_text
+from gateway.events import MAX_SHARED_BYTES, Event, Received, decode, encode, plain_text
 from gateway.mapping.clocks import MAX_SKEW_MS
-from gateway.mapping.prepare import MAX_SHARED_BYTES, prepare
+from gateway.mapping.prepare import prepare
 
 RECEIVED_MS = 1_790_000_000_000
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

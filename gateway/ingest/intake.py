@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.config import IpPolicy, SourceConfig
+from gateway.errors import RequestError
 from gateway.events import Received, decode
 from gateway.ingest.attempts import is_retry, sender_of
 from gateway.ingest.auth import check_origin, key_in_body
@@ -152,9 +153,20 @@ class Intake:
         :raises RequestError, SpoolUnavailable: (also from the awaitable) as for the handler.
         """
         received = self.decode(payload)
+        if self.type is None and received.is_nothing:
+            raise RequestError(
+                400,
+                "no_events",
+                'there are no events in the body; send an event, {"batch": [...]}, or a list',
+            )
         source, rate = told.source, told.rate
         if source is None:
             key = key_in_body(received) if self.has_key_in_body else None
+            if key is None and received.is_damaged and not self.may_lack_key:
+                # Where it may have been lost, phones would send this again for ever.
+                raise RequestError(
+                    400, "invalid_json", "the body is not valid JSON, and no write key is in it"
+                )
             source = services.sources.default if key is None and self.may_lack_key else None
             source = source or services.sources.find(key)
             check_origin(source, told.origin)

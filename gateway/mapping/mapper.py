@@ -8,13 +8,16 @@ import msgspec
 
 import fastmap
 from gateway.config import DestinationConfig
-from gateway.events import Event, encode
+from gateway.events import Event, encode, fault_of
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.plans import MALFORMED, SKIPPED, Plans, compile_plans
+from gateway.mapping.plans import MALFORMED, SKIPPED, UNKNOWN_TYPE, Plans, compile_plans
 from gateway.spool.base import DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
-__all__ = ["EXPLANATIONS", "Mapped", "Mapper", "stand_in"]
+__all__ = ["EXPLANATIONS", "MAX_MISFIT_BYTES", "Mapped", "Mapper", "stand_in"]
+
+MAX_MISFIT_BYTES = 64 * 1024
+"""What is kept of a part of a body that is no JSON."""
 
 EXPLANATIONS = {
     "missing_event_name": "a track event needs a non-empty event name",
@@ -23,7 +26,8 @@ EXPLANATIONS = {
     "missing_previous_id": "an alias event needs a previousId",
     "too_many_increments": "at most 20 properties can be incremented by one event",
     "too_many_items": "products: at most 1000 items, and 32 MiB of records from one request",
-    MALFORMED: "the event could not be read",
+    MALFORMED: "the event could not be read: it is no JSON",
+    UNKNOWN_TYPE: "no event has such a type: track, identify, page, screen, group, alias",
     "not_an_object": "an element of the batch is no JSON object",
     "nested_too_deep": "an event of the batch is nested too deep to be read: about 1000 levels",
 }
@@ -165,19 +169,14 @@ def stand_in(misfit: bytes) -> tuple[str, bytes]:
 
     :param misfit: see ``gateway.events.Received``.
     """
-    if misfit[:1] != b"{" and _is_readable(misfit):
-        return "not_an_object", b'{"element":%b}' % misfit
+    reason = fault_of(misfit)
+    if reason == "not_an_object":
+        return reason, b'{"element":%b}' % misfit
     # As a text it is sure to be JSON, and no deeper than whoever looks at it can go.
-    text = misfit.decode(errors="replace")
-    return "nested_too_deep", msgspec.json.encode({"nested_too_deep": text})
-
-
-def _is_readable(text: bytes) -> bool:
-    try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
+    told: dict[str, object] = {reason: misfit.decode(errors="replace")}
+    if reason == MALFORMED and len(misfit) > MAX_MISFIT_BYTES:
+        told = {reason: misfit[:MAX_MISFIT_BYTES].decode(errors="replace"), "bytes": len(misfit)}
+    return reason, msgspec.json.encode(told)
 
 
 def _letter(destination: _Destination, reason: str, payload: bytes, origin: Origin) -> DeadLetter:

@@ -13,12 +13,14 @@ from gateway.events import Event
 from gateway.mapping.fql import simplify, types_named
 from gateway.mapping.integrations import NAMES, keeper
 from gateway.mapping.subscriptions import Subscription, subscriptions_of
+from gateway.recovery import TYPES
 
 __all__ = [
     "EMPTY",
     "MALFORMED",
     "SIMPLIFIED",
     "SKIPPED",
+    "UNKNOWN_TYPE",
     "UNMATCHED",
     "Plans",
     "choices",
@@ -29,6 +31,7 @@ UNMATCHED = "no_subscription"
 EMPTY = "empty"
 MALFORMED = "malformed"
 SIMPLIFIED = "simplified_identity"
+UNKNOWN_TYPE = "unknown_type"
 SKIPPED = frozenset({"integrations", SIMPLIFIED, UNMATCHED, EMPTY})
 """Reasons for which nothing is made of an event although nothing is wrong with it."""
 
@@ -59,11 +62,18 @@ class Plans:
         :param received_ms: time of receipt, epoch milliseconds.
         """
         try:
-            return self._dispatch.run(events, buffers, received_ms)
+            left = self._dispatch.run(events, buffers, received_ms)
         except BaseException:
             for buffer in buffers:
                 buffer.clear()
             raise
+        return [(event, self._explained(event, reason)) for event, reason in left]
+
+    def _explained(self, event: Event, reason: str) -> str:
+        """Return why nothing is made of an event: nobody may have decided so."""
+        kind: object = event.type
+        is_known = isinstance(kind, str) and (kind in TYPES or kind in self.by_type)
+        return reason if is_known or reason != UNMATCHED else UNKNOWN_TYPE
 
     def times_replaced(self) -> dict[str, int]:
         """Return how many events of the last run got the time of their receipt, by reason."""

@@ -9,14 +9,19 @@ import uuid
 import msgspec
 
 from fastmap import parse_time
-from gateway.errors import RequestError
-from gateway.events import NOTHING, Event, Received, merge_objects, plain_text
+from gateway.events import (
+    NOTHING,
+    Event,
+    Received,
+    kind_of,
+    merge_objects,
+    plain_text,
+    share,
+)
 from gateway.mapping.clocks import Clocks, is_possible, sent_at_of, sent_far_off
+from gateway.recovery import TYPES
 
-__all__ = ["MAX_SHARED_BYTES", "prepare"]
-
-MAX_SHARED_BYTES = 32 * 1024 * 1024
-"""What a batch's context and integrations may grow to when every event of it gets a copy."""
+__all__ = ["prepare"]
 
 
 def prepare(
@@ -42,12 +47,13 @@ def prepare(
     :raises RequestError: (400) what the events of a batch share is too large for their number.
     """
     if received.is_batch:
-        _share(received)
+        share(received)
     if user_agent is not None:
         _add_browser(received, user_agent)
     for event in received.events:
-        if event.type is None:
-            event.type = default_type
+        kind = event.type
+        if type(kind) is not str or kind not in TYPES:
+            event.type = _known_type(event, default_type)
         given = event.message_id
         if (type(given) is not str or not given) and not plain_text(given):
             event.message_id = str(uuid.uuid4())
@@ -81,23 +87,12 @@ def _correct(
     return uncorrected
 
 
-def _share(received: Received) -> None:
-    """Give the context and integrations of a batch to each of its events."""
-    context = bytes(received.shared.context)
-    integrations = bytes(received.shared.integrations)
-    if (len(context) + len(integrations)) * len(received.events) > MAX_SHARED_BYTES:
-        raise RequestError(
-            400,
-            "batch_context_too_large",
-            "the context of the batch is too large to be given to each of its events; "
-            "send smaller batches",
-        )
-    if context:
-        for event in received.events:
-            event.context = merge_objects(context, event.context)
-    if integrations:
-        for event in received.events:
-            event.integrations = merge_objects(integrations, event.integrations)
+def _known_type(event: Event, default: str | None) -> str | None:
+    """Return the type that an event means; its own where it means none."""
+    if event.type is None:
+        return default
+    kind = kind_of(event)
+    return kind if kind in TYPES else event.type
 
 
 def _add_browser(received: Received, user_agent: str) -> None:

@@ -13,7 +13,15 @@ from fastmap.reference import Result
 from gateway.config import DestinationConfig
 from gateway.events import Event
 from gateway.mapping.actions import ENDPOINTS
-from gateway.mapping.plans import EMPTY, MALFORMED, SKIPPED, choices, compile_plans
+from gateway.mapping.plans import (
+    EMPTY,
+    MALFORMED,
+    SKIPPED,
+    UNKNOWN_TYPE,
+    UNMATCHED,
+    choices,
+    compile_plans,
+)
 
 __all__ = ["Disagreement", "Outcome", "Preview", "parse_time"]
 
@@ -75,7 +83,7 @@ class Preview:
         by_endpoint = sorted(result.records, key=lambda record: record[0])
         expected = [(ENDPOINTS[output], record) for output, record in by_endpoint]
         made = [(endpoint, reference.decode(line)) for endpoint, line in outcome.records]
-        reason = None if outcome.reason == EMPTY else outcome.reason
+        reason = {EMPTY: None, UNKNOWN_TYPE: UNMATCHED}.get(outcome.reason or "", outcome.reason)
         if made != expected or reason != result.reason:
             raise Disagreement(
                 f"the records and their explanation differ for {self.name}: please report this "

@@ -18,9 +18,11 @@ __all__ = ["Remap", "Remapped"]
 
 _STAND_INS = {
     frozenset({"element"}): "not_an_object",
+    frozenset({"malformed"}): "malformed",
     frozenset({"nested_too_deep"}): "nested_too_deep",
 }
-"""Reasons by the only member of what stands for an element of a batch that is no event."""
+"""Reasons by the member of what stands for an element of a batch that is no event, beside the
+number of its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Remap:
             members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, RecursionError) as error:
             return Remapped(reason="malformed", detail=f"it is no JSON object: {error}")
-        if (reason := _STAND_INS.get(frozenset(members))) is not None:
+        if (reason := _STAND_INS.get(frozenset(members) - {"bytes"})) is not None:
             return _rejected(reason)
         if not plain_text(event.message_id):
             event.message_id = str(uuid.uuid4())  # the person who edited it has removed it

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from gateway.config import IpPolicy, SourceConfig
-from gateway.events import MEMBERS, NOTHING, Event, Received, id_text, plain_text
+from gateway.events import MEMBERS, NOTHING, Event, Received, fault_of, id_text, plain_text
 from gateway.policy.addresses import limited, stricter
 from gateway.policy.members import (
     Removal,
@@ -25,6 +25,7 @@ _OBJECTS = (*_DENIABLE, "integrations")
 _TEXTS = tuple(name for _, name, kind in MEMBERS if kind is not Raw)
 
 _REPLACED = b'"***"'
+_REPLACED_TEXT = b"***"
 """What stands for an element of a batch that is no event: nobody knows what it holds."""
 
 
@@ -89,7 +90,10 @@ class SourcePolicy:
             events.append(event)
         if self._removes:
             received.body = b""
-            received.misfits = [_REPLACED] * len(received.misfits)
+            received.misfits = [
+                _REPLACED_TEXT if fault_of(misfit) == "malformed" else _REPLACED
+                for misfit in received.misfits
+            ]
         return Applied(events, filtered, removals)
 
     def reason_against(self, event: Event) -> str | None:
