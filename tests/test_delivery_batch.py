@@ -128,16 +128,36 @@ def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
 def test_a_new_round_sends_the_refused_records_together() -> None:
     progress = progress_of(Batch([chunk(1, records(0, 5))]))
     progress.apply(Partial((FailedRecord(1, "x"), FailedRecord(4, "y"))))
-    assert (progress.refused, progress.records, progress.example) == (2, 5, "x")
+    assert (progress.refused, progress.example) == (2, "x")
     kept = progress.keep()
     assert kept is not None
     progress.settled(kept)
     progress.restart()
-    assert (progress.refused, progress.records, progress.next()) == (0, 2, [1, 4])
+    assert (progress.refused, progress.next()) == (0, [1, 4])
     progress.apply(Partial((FailedRecord(1, "y"),)))
     settlement = progress.conclude()
     assert [letter.payload for letter in settlement.dead] == [b'{"n":4}']
     assert settlement.delivered == 1
+
+
+def test_some_of_the_untried_records_may_be_sent_first() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 6))]))
+    progress.prefer([2, 5])
+    assert progress.next() == [2, 5]
+    progress.apply(Split("refused", "no"))
+    assert progress.untried == [2, 5, 0, 1, 3, 4]
+    progress.apply(Split("refused", "no"))
+    progress.apply(Delivered())
+    assert progress.reconsider() == (2,)
+    assert progress.apply(Delivered()) == (1, 0)
+    assert progress.reconsider() == ()
+    assert progress.next() == [0, 1, 3, 4]
+    assert progress.apply(Partial((FailedRecord(1, "x"),))) == (3, 1)
+    settlement = progress.conclude()
+    assert (settlement.delivered, [letter.payload for letter in settlement.dead]) == (
+        5,
+        [b'{"n":1}'],
+    )
 
 
 @dataclass

@@ -16,7 +16,7 @@ from gateway import __version__
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel import MixpanelEndpoint
-from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
+from gateway.delivery.outcome import Delivered, Outcome, Paused, RetryLater, Split
 from gateway.resolver import Resolver
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,10 +70,12 @@ async def test_a_redirect_is_not_followed() -> None:
         paths.append(request.path)
         if request.path == "/elsewhere":
             return web.Response(text="1")
-        return web.Response(status=307, headers={"Location": "/elsewhere"})
+        return web.Response(status=307, headers={"location": "http://h.example/elsewhere"})
 
     async with serving(answer) as url:
-        assert await send(url) == RetryLater(None, "status 307")
+        outcome = await send(url)
+    assert isinstance(outcome, Paused)
+    assert "status 307 from /import, which redirects to http://h.example" in outcome.reason
     assert paths == ["/import"]
 
 

@@ -25,6 +25,7 @@ from gateway.delivery.memory import Memory
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.delivery.sender import Sender
+from gateway.delivery.suspicion import MIN_REFUSED
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import Chunk, Queue, QueueState, Settlement, Spool
 from gateway.telemetry import Telemetry
@@ -63,6 +64,7 @@ class Service:
     def __init__(self, name: str, model: Model, moods: Sequence[str], max_bytes: int) -> None:
         self.name = name
         self.is_ordered = name == "engage"
+        self.names_refused = name == "import"
         self.taken: list[int] = []
         self.requests = 0
         self._model = model
@@ -107,6 +109,9 @@ class Service:
         # An answer that is cut off says nothing, although the good records have been taken.
         return 400, answer.encode()[: 20 if mood == "cut off" else None]
 
+    def subject_of(self, record: bytes) -> int:
+        return numbers_in(record)[0] % 3
+
     async def close(self) -> None:
         pass
 
@@ -150,6 +155,9 @@ class ModelSpool:
                 )
             )
         return found
+
+    async def newest_id(self, queue: Queue) -> int:
+        return max(self._chunks, default=0)
 
     async def settle(self, settlement: Settlement) -> None:
         mood = next(self._moods, "well")
@@ -273,6 +281,10 @@ async def test_only_what_takes_its_time_is_done_in_a_thread() -> None:
     assert refused.spool.dead == {1: "refused"}
 
 
+def by_subject(numbers: Sequence[int]) -> list[list[int]]:
+    return [[number for number in numbers if number % 3 == subject] for subject in range(3)]
+
+
 sizes = st.lists(st.integers(1, 30), min_size=1, max_size=8)
 few = st.lists(st.integers(0, 100), max_size=4)
 
@@ -317,7 +329,7 @@ def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_
     )
     assert run.spool.delivered == total - len(model.hopeless)
     if endpoint == "engage":
-        assert is_in_order(run.service.taken)
+        assert all(is_in_order(numbers) for numbers in by_subject(run.service.taken))
     if not set(moods) & {"reset after", "cut off"} and "fails after" not in spool_moods:
         assert max(Counter(run.service.taken).values(), default=1) == 1
 
@@ -325,17 +337,13 @@ def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_
 @settings(max_examples=50, deadline=None)
 @given(
     endpoint=st.sampled_from(("import", "engage")),
-    good=st.integers(0, 15),
-    more_bad=st.integers(1, 10),
-    rng=st.randoms(use_true_random=False),
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8).filter(lambda s: sum(s) >= 20),
     moods=st.lists(st.sampled_from(MOODS), max_size=10),
 )
-def test_a_refused_majority_is_a_wrong_setting_and_costs_no_record(
-    endpoint: str, good: int, more_bad: int, rng: Random, moods: list[str]
+def test_refusals_of_everything_are_a_wrong_setting_and_cost_few_records(
+    endpoint: str, sizes: list[int], moods: list[str]
 ) -> None:
-    total = 2 * good + more_bad + 9
-    bad = rng.sample(range(total), good + more_bad + 9)
-    model = Model([total], bad, ())
+    model = Model(sizes, range(sum(sizes)), ())
     run = asyncio.run(
         deliver(
             model,
@@ -347,6 +355,28 @@ def test_a_refused_majority_is_a_wrong_setting_and_costs_no_record(
         )
     )
     assert run.state == "paused"
-    assert run.spool.dead == {}
-    assert set(run.service.taken) <= model.all - model.bad
-    assert run.spool.delivered + sum(len(c) for c in run.spool._chunks.values()) == total
+    assert run.service.taken == []
+    assert len(run.spool.dead) < MIN_REFUSED
+    assert run.spool.delivered == 0
+    waiting = sum(len(lines) for lines in run.spool._chunks.values())
+    assert waiting + len(run.spool.dead) == sum(sizes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    endpoint=st.sampled_from(("import", "engage")),
+    bad=st.integers(10, 60),
+    good=st.integers(1, 5),
+    rng=st.randoms(use_true_random=False),
+    batch_records=st.integers(5, 100),
+)
+def test_whatever_is_accepted_shows_that_the_records_are_to_blame(
+    endpoint: str, bad: int, good: int, rng: Random, batch_records: int
+) -> None:
+    total = bad + good
+    model = Model([1] * total, rng.sample(range(total), bad), ())
+    run = asyncio.run(deliver(model, endpoint=endpoint, batch_records=batch_records))
+    assert set(run.spool.dead) == model.bad
+    assert set(run.service.taken) == model.all - model.bad
+    if endpoint == "engage":
+        assert all(is_in_order(numbers) for numbers in by_subject(run.service.taken))

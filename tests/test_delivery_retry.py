@@ -1,4 +1,4 @@
-"""How long is waited, and when refusals mean a wrong setting."""
+"""How long is waited."""
 
 from random import Random
 
@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.delivery.retry import (
     MAX_RETRY_AFTER_S,
-    MIN_REFUSED,
     backoff_s,
-    is_wrong_setting,
+    hastened_probe_s,
     probe_s,
 )
 
@@ -42,20 +41,5 @@ def test_probes_slow_down_from_60_to_600_seconds() -> None:
     assert [probe_s(n) for n in (1, 2, 3, 4, 5, 99, 10**9)] == [60, 120, 240, 480, 600, 600, 600]
 
 
-@pytest.mark.parametrize(
-    ("refused", "records", "expected"),
-    [
-        (1, 1, False),
-        (MIN_REFUSED - 1, MIN_REFUSED - 1, False),
-        (MIN_REFUSED, MIN_REFUSED, True),
-        (10, 20, False),
-        (11, 20, True),
-        (1000, 2000, False),
-        (1001, 2000, True),
-        (0, 2000, False),
-    ],
-)
-def test_a_majority_of_at_least_ten_is_a_wrong_setting(
-    refused: int, records: int, expected: bool
-) -> None:
-    assert is_wrong_setting(refused, records) is expected
+def test_probes_with_new_records_wait_1_to_60_seconds() -> None:
+    assert [hastened_probe_s(n) for n in (1, 2, 3, 6, 7, 10**9)] == [1, 2, 4, 32, 60, 60]

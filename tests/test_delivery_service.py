@@ -350,42 +350,118 @@ async def test_a_wrong_address_pauses_and_keeps_the_records(
         assert rig.counts() == (0, 0, 10)
 
 
-async def test_a_refused_majority_pauses_keeps_the_records_and_recovers(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
-    def refuse(count: int) -> Fault:
-        failed = [{"index": i, "message": "unknown project"} for i in range(20)]
-        body = json.dumps({"code": 400, "failed_records": failed})
-        return Fault(action="status", status=400, body=body, count=count)
+BAD_WAYS: dict[Endpoint, Any] = {
+    "/import": lambda number: event(number, time="never"),
+    "/track": lambda number: event(number, time="never"),
+    "/engage": lambda number: update_of(f"bad-{number % 3}", {"$add": {"n": "text"}}),
+    "/groups": lambda number: group_update_of(f"bad-{number % 3}", {"$add": {"n": "text"}}),
+}
+GOOD_WAYS: dict[Endpoint, Any] = {
+    "/import": event,
+    "/track": event,
+    "/engage": update,
+    "/groups": group_update,
+}
 
-    sandbox.faults.replace([refuse(3)])
-    async with delivering(tmp_path, destination(sandbox)) as rig:
-        await rig.append("import", *events(0, 25))
+
+def update_of(profile: str, operation: dict[str, object]) -> bytes:
+    return json.dumps({"$token": TOKEN, "$distinct_id": profile, **operation}).encode()
+
+
+def group_update_of(group: str, operation: dict[str, object]) -> bytes:
+    record = {"$token": TOKEN, "$group_key": "k", "$group_id": group, **operation}
+    return json.dumps(record).encode()
+
+
+@pytest.fixture
+async def pedant() -> AsyncIterator[Sandbox]:
+    """Refuses a request to any endpoint if any record in it is bad."""
+    sandbox = Sandbox(token=TOKEN, atomic=True)
+    await sandbox.start()
+    yield sandbox
+    await sandbox.stop()
+
+
+@pytest.mark.parametrize("endpoint", BAD_WAYS)
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["bad", 12, "good", 5],
+        ["good", 5, "bad", 300],
+        ["bad", 150, "good", 1, "bad", 150],
+        ["bad", 1000, "good", 700],
+    ],
+)
+async def test_bad_records_never_pause_what_others_sent(
+    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint, order: list[Any]
+) -> None:
+    numbers = iter(range(10_000))
+    good = bad = 0
+    async with delivering(tmp_path, destination("http://127.0.0.1:1")) as rig:
+        for kind, count in zip(order[::2], order[1::2], strict=True):
+            make = GOOD_WAYS[endpoint] if kind == "good" else BAD_WAYS[endpoint]
+            await rig.append(endpoint[1:], *(make(next(numbers)) for _ in range(count)))
+            good, bad = (good + count, bad) if kind == "good" else (good, bad + count)
+    async with delivering(tmp_path, destination(pedant)) as rig:
         await rig.delivered()
-        # Of the first request 5 of 25 were taken, of the probes none, then all.
-        assert rig.counts() == (25, 0, 0)
-        assert ids(sandbox) == [f"id-{number}" for number in range(20)]
-        assert sandbox.store.counts["/import"].requests == 4
-        assert [round(wait) for wait in rig.waits()] == [60, 120, 240]
-        assert rig.status()["state"] == "ok"
+        assert rig.counts() == (good, bad, 0)
+        if order[0] != "bad" or order[1] < 150 or order[3] > 1:
+            assert rig.waits() == []
+        elif endpoint == "/import":  # one in three hundred is not in the first few
+            assert len(rig.waits()) <= 1
+        assert rig.status(endpoint[1:])["state"] == "ok"
+    assert pedant.store.counts[endpoint].unique == good
 
 
-async def test_a_refused_majority_shows_as_paused_and_survives_a_restart(
+@pytest.mark.parametrize("endpoint", BAD_WAYS)
+async def test_what_comes_later_heals_a_queue_that_only_got_garbage(
+    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint
+) -> None:
+    async with delivering(tmp_path, destination(pedant)) as rig:
+        rig.may_wake.clear()
+        await rig.append(endpoint[1:], *map(BAD_WAYS[endpoint], range(30)))
+        await until(lambda: rig.status(endpoint[1:])["state"] == "paused")
+        assert rig.counts() == (0, 0, 30)
+        assert "looks like a wrong setting" in rig.status(endpoint[1:])["detail"]
+        await rig.append(endpoint[1:], GOOD_WAYS[endpoint](100))
+        await until(lambda: rig.slept[-1] <= 1.0)  # a new record does not wait for a minute
+        rig.may_wake.set()
+        await rig.delivered()
+        assert rig.counts() == (1, 30, 0)
+        assert rig.status(endpoint[1:])["state"] == "ok"
+
+
+@pytest.mark.parametrize("endpoint", BAD_WAYS)
+async def test_only_refusals_pause_within_a_hundred_records_and_keep_them(
+    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint
+) -> None:
+    async with delivering(tmp_path, destination("http://127.0.0.1:1")) as rig:
+        for start in range(0, 6000, 500):
+            bad = map(BAD_WAYS[endpoint], range(start, start + 500))
+            await rig.append(endpoint[1:], *bad)
+    for _ in range(2):  # a restart changes nothing
+        pedant.store.clear()
+        async with delivering(tmp_path, destination(pedant)) as rig:
+            rig.may_wake.clear()
+            await until(lambda: rig.status(endpoint[1:])["state"] == "paused")
+            assert rig.counts() == (0, 0, 6000)
+            await until(lambda: [round(wait) for wait in rig.waits()] == [60])
+    if endpoint == "/import":  # the others have to be asked again and again
+        assert pedant.store.counts[endpoint].rejected <= 100
+
+
+async def test_a_corrected_setting_costs_no_record_and_no_order(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    bad = [event(number, time="never") for number in range(12)]
+    sandbox.faults.replace([Fault(action="status", status=200, body="0")])
     async with delivering(tmp_path, destination(sandbox)) as rig:
-        await rig.append("import", *events(100, 105), *bad)
-        await until(lambda: rig.status()["consecutive_failures"] >= 3)
-        status = rig.status()
-        assert status["state"] == "paused"
-        assert "12 of 12 records refused" in status["detail"]
-        assert "properties.time" in status["detail"]
-        assert rig.counts() == (5, 0, 12)
-    assert ids(sandbox) == [f"id-{number}" for number in range(100, 105)]
-    async with delivering(tmp_path, destination(sandbox)) as rig:
-        await until(lambda: rig.status()["state"] == "paused")
-        assert rig.counts() == (5, 0, 12)
+        await rig.append("engage", *map(update, range(200)))
+        await until(lambda: rig.status("engage")["consecutive_failures"] >= 3)
+        assert rig.counts() == (0, 0, 200)
+        sandbox.faults.replace([])
+        await rig.delivered()
+        assert rig.counts() == (200, 0, 0)
+        assert numbers(sandbox, "/engage") == list(range(200))
 
 
 async def test_nine_bad_events_alone_are_just_dead_letters(

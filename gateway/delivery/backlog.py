@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import Chunk, Queue, Settlement, Spool
 
 __all__ = ["Backlog"]
+
+_NEWEST_CHUNKS = 16  # the last one may be a single record
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +95,33 @@ class Backlog:
         self._has_new = True
         self._cursor = chunks[-1].id
         return Batch(chunks)
+
+    async def samples(self) -> AsyncIterator[Batch]:
+        """Find a few batches that nobody works on, spread over what waits, the newest first.
+
+        They stay where they are, and are taken again later.
+        """
+        newest = await self._persistently(lambda: self._spool.newest_id(self._queue), Exception)
+        anywhere = self._rng.randint(self._cursor, max(self._cursor, newest))
+        seen = 0
+        for after in (newest - 1, newest - _NEWEST_CHUNKS, anywhere, self._cursor):
+            chunks = await self._read(max(after, self._cursor))
+            if chunks and chunks[0].id != seen:
+                seen = chunks[0].id
+                yield Batch(chunks)
+        if seen == 0 and self._given_back:
+            first, last = self._given_back[0]
+            if chunks := [chunk for chunk in await self._read(first - 1) if chunk.id <= last]:
+                yield Batch(chunks)
+
+    async def following(self, batch: Batch, at_most: int) -> AsyncIterator[Batch]:
+        """Return the batches that wait behind one, in order; they stay where they are."""
+        after = batch.chunk_ids[-1]
+        for _ in range(at_most):
+            if not (chunks := await self._read(after)):
+                return
+            after = chunks[-1].id
+            yield Batch(chunks)
 
     def give_back(self, batch: Batch) -> None:
         """Leave to a later ``take`` what the spool still has of a batch."""

@@ -1,5 +1,6 @@
 """What a sender needs of a service, whichever service that is."""
 
+from collections.abc import Hashable
 from typing import Protocol, TypeVar
 
 from gateway.delivery.batch import Body
@@ -27,6 +28,11 @@ class Endpoint(Protocol[T]):
         ...
 
     @property
+    def names_refused(self) -> bool:
+        """Whether an answer says which records of a request were refused, and takes the others."""
+        ...
+
+    @property
     def sends_plain(self) -> bool:
         """Whether requests are uncompressed, and take as much memory as the records."""
         ...
@@ -39,6 +45,13 @@ class Endpoint(Protocol[T]):
         """Build a request; belongs into a thread, unless it is quick.
 
         :raises ValueError: the stored bytes are damaged.
+        """
+        ...
+
+    def subject_of(self, record: bytes) -> Hashable:
+        """Return what a record is about, where records about the same must keep their order.
+
+        Never raises.  Of a record that cannot be read, it is the record itself.
         """
         ...
 

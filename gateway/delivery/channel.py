@@ -123,8 +123,10 @@ class Channel:
                 self.breaker.pause(turn, reason)
             case _:
                 self.breaker.reopen(turn)
-        is_paused = self.breaker.state == "paused"
-        self._hold.update(self._queue.endpoint, self.breaker.detail if is_paused else None)
+        if isinstance(outcome, Paused) and outcome.holds_others:
+            self._hold.update(self._queue.endpoint, self.breaker.detail)
+        elif self.breaker.state != "paused" or isinstance(outcome, Paused):
+            self._hold.update(self._queue.endpoint, None)
 
 
 def _result_of(outcome: Outcome) -> Result:

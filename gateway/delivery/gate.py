@@ -8,7 +8,7 @@ from random import Random
 from typing import Literal
 
 from gateway.clock import Clock
-from gateway.delivery.retry import backoff_s, probe_s
+from gateway.delivery.retry import backoff_s, hastened_probe_s, probe_s
 
 __all__ = ["Gate", "GateState", "Hold", "Sleep"]
 
@@ -40,7 +40,7 @@ class Gate:
         self._line = asyncio.Lock()
         self._hurried = asyncio.Event()
         self._changes = 0
-        self._until = 0.0
+        self._closed_s = self._until = 0.0
         self.state: GateState = "ok"
         self.detail = ""
         self.since_ms = clock.now_ms()
@@ -75,6 +75,13 @@ class Gate:
         """Whether nothing has changed since that turn began."""
         return turn == self._changes
 
+    def hasten(self) -> None:
+        """Take note that there is something new to try: the next one passes sooner."""
+        soon = self._closed_s + hastened_probe_s(self.failures)
+        if not self.is_open() and soon < self._until:
+            self._until = soon
+            self._hurried.set()
+
     def back_off(self, turn: int, after_s: float | None, detail: str) -> None:
         """Report temporary trouble.  What is paused stays paused."""
         if turn == self._changes:
@@ -95,17 +102,21 @@ class Gate:
             self.failures = 0
 
     async def _wait(self) -> None:
-        """Wait until somebody may try."""
-        self._hurried.clear()
-        waits = [
-            asyncio.ensure_future(wait)
-            for wait in (self._sleep(self.wait_s()), self._hurried.wait())
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        """Wait until somebody may try, however soon that has become meanwhile."""
+        self._hurried.set()
+        while self._hurried.is_set():
+            self._hurried.clear()
+            waits = [
+                asyncio.ensure_future(wait)
+                for wait in (self._sleep(self.wait_s()), self._hurried.wait())
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self.wait_s() == 0:
+                return
 
     def _close(self, state: GateState, wait_s: float, detail: str) -> None:
         if state != self.state:
@@ -113,7 +124,8 @@ class Gate:
             _log.log(level, "%s: %s, next attempt in %.0f s: %s", self._name, state, wait_s, detail)
             self.failures = 0
         self._change(state, detail)
-        self._until = self._clock.monotonic() + wait_s
+        self._closed_s = self._clock.monotonic()
+        self._until = self._closed_s + wait_s
         self.failures += 1
 
     def _change(self, state: GateState, detail: str) -> None:

@@ -54,10 +54,13 @@ class Split:
 
     :param reason: the reason of the dead letter if the request held a single record.
     :param detail: the service's own words, or what its answer looked like.
+    :param is_foreign: whether something else than the service refused it, a firewall or a proxy:
+        what was accepted before that says little about what it lets pass now.
     """
 
     reason: RefusalReason
     detail: str
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,13 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A wrong setting, which only a person can cure: nothing is dropped, and nothing hurries."""
+    """A wrong setting, which only a person can cure: nothing is dropped, and nothing hurries.
+
+    :param holds_others: whether it is one that the destination's other endpoints share.
+    """
 
     reason: str
+    holds_others: bool = True
 
 
 Outcome = Delivered | Partial | Split | RetryLater | Paused

@@ -11,7 +11,7 @@ from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.outcome import Delivered, Partial, RefusalReason, Split
 from gateway.spool.base import DeadLetter, Entry, Settlement
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "Verdict"]
 
 
 class _Fate(IntEnum):
@@ -26,11 +26,18 @@ class _Refusal(NamedTuple):
     detail: str
 
 
+class Verdict(NamedTuple):
+    """How many records one request has brought to their end."""
+
+    accepted: int
+    refused: int
+
+
 class Progress:
     """The way of one batch.
 
-    Refused records stay in the spool until the whole batch is judged, because only then it is known
-    whether they are bad records or the setting is wrong.
+    Refused records stay in the spool until all others have been sent, and for as long as it is not
+    known whether they are bad records or a setting is wrong.
 
     :param max_records: records in one request.
     :param max_bytes: uncompressed bytes in one request.
@@ -44,8 +51,6 @@ class Progress:
         self._fates = bytearray(batch.records)
         self._refusals: dict[int, _Refusal] = {}
         self._chunk_ids = batch.chunk_ids
-        self.records = batch.records
-        """Records that are being judged together: at first all of the batch."""
         self.is_over = False
         """Whether the spool has nothing left of the batch."""
 
@@ -61,8 +66,30 @@ class Progress:
 
     @property
     def example(self) -> str:
-        """What the service said about one of the refused records."""
-        return next(iter(self._refusals.values())).detail
+        """What the service said about one of the refused records; "" where there is none."""
+        return next((refusal.detail for refusal in self._refusals.values()), "")
+
+    @property
+    def untried(self) -> Piece:
+        """The records that have no verdict yet."""
+        return [index for piece in reversed(self._open) for index in piece]
+
+    def prefer(self, piece: Piece) -> None:
+        """Send these of the untried records next."""
+        chosen = set(piece)
+        rest = [index for index in self.untried if index not in chosen]
+        pieces = [*self.batch.cut(piece, *self._limits), *self.batch.cut(rest, *self._limits)]
+        self._open = [each for each in reversed(pieces) if each]
+
+    def reconsider(self) -> Piece:
+        """Take back the refusal of the oldest refused record, and return it; () without any."""
+        if not self._refusals:
+            return ()
+        index = min(self._refusals)
+        del self._refusals[index]
+        self._fates[index] = _Fate.OPEN
+        self._open.append((index,))
+        return (index,)
 
     def next(self, at_most: int | None = None) -> Piece | None:
         """Return what to send now; None when nothing is left to send.
@@ -75,21 +102,25 @@ class Progress:
             self._open[-1:] = (piece[at_most:], piece[:at_most])
         return self._open[-1]
 
-    def apply(self, outcome: Delivered | Partial | Split) -> None:
+    def apply(self, outcome: Delivered | Partial | Split) -> Verdict:
         """Take note of what became of the piece that ``next`` returned."""
         piece = self._open.pop()
         match outcome:
             case Split(reason, detail) if len(piece) == 1:
                 self._refuse(piece[0], _Refusal(reason, detail))
+                return Verdict(0, 1)
             case Split():
                 middle = len(piece) // 2
                 self._open += (piece[middle:], piece[:middle])
+                return Verdict(0, 0)
             case Partial(failed):
                 self._mark(piece, _Fate.DELIVERED)
                 for record in failed:
                     self._refuse(piece[record.index], _Refusal("refused", record.message))
+                return Verdict(len(piece) - len(failed), len(failed))
             case Delivered():
                 self._mark(piece, _Fate.DELIVERED)
+                return Verdict(len(piece), 0)
 
     def conclude(self) -> Settlement:
         """Return the end of the batch: what was refused becomes dead letters.
@@ -122,7 +153,6 @@ class Progress:
         self._refusals.clear()
         rest = self._remaining()
         self._mark(rest, _Fate.OPEN)
-        self.records = len(rest)
         self._open = self.batch.cut(rest, *self._limits)[::-1]
 
     def _mark(self, piece: Piece, fate: _Fate) -> None:

@@ -5,18 +5,17 @@ slowly, with the records kept.  There are two such cases, and operators see both
 the endpoint's state ``paused`` with the reason as its detail:
 
 * the credentials were refused, or the address is not the service's;
-* more than half of a batch was refused (``is_wrong_setting``).  The accepted records of the batch
-  are settled as delivered; the refused ones stay in the spool and are what the probes send.
+* nothing at all has been accepted lately of what was sent (``gateway.delivery.suspicion``).  Probes
+  carry other records than the refused ones, and do not wait long when new ones come.
 """
 
 from random import Random
 
 __all__ = [
     "MAX_RETRY_AFTER_S",
-    "MIN_REFUSED",
     "PROBE_RECORDS",
     "backoff_s",
-    "is_wrong_setting",
+    "hastened_probe_s",
     "probe_s",
 ]
 
@@ -30,16 +29,12 @@ _PROBE_MAX_S = 600.0
 MAX_RETRY_AFTER_S = 3600.0
 """The longest ``Retry-After`` that is believed: a wrong one must not stop delivery for days."""
 
-PROBE_RECORDS = 100
-"""Records in a request that finds out whether the service works again: enough to be worth the
-trouble, and a small loss for both sides when it does not."""
+_HASTENED_FIRST_S = 1.0
+_HASTENED_MAX_S = 60.0
 
-MIN_REFUSED = 10
-"""Refused records below which a batch is never blamed on a setting.
-
-One bad event in a batch of one is all of it, and still just a bad event; ten in one request that
-are also its majority no longer look like an accident.
-"""
+PROBE_RECORDS = 50
+"""Records in a request that finds out whether the service works, at first or again: enough to be
+worth the trouble, and a small loss for both sides when it does not."""
 
 
 def backoff_s(failures: int, after_s: float | None, rng: Random) -> float:
@@ -61,13 +56,12 @@ def probe_s(failures: int) -> float:
     return _doubled(_PROBE_FIRST_S, _PROBE_MAX_S, failures)
 
 
-def is_wrong_setting(refused: int, records: int) -> bool:
-    """Return whether refusals look like a wrong setting rather than bad events.
+def hastened_probe_s(failures: int) -> float:
+    """Return how long to wait before a probe of something paused that carries new records.
 
-    :param refused: records of one batch that were refused for good.
-    :param records: all records of that batch.
+    :param failures: probes in a row that found it unchanged, the first discovery included.
     """
-    return refused >= MIN_REFUSED and refused * 2 > records
+    return _doubled(_HASTENED_FIRST_S, _HASTENED_MAX_S, failures)
 
 
 def _doubled(first: float, limit: float, times: int) -> float:

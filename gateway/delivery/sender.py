@@ -12,15 +12,17 @@ from gateway.clock import Clock
 from gateway.config import DeliveryConfig
 from gateway.delivery.backlog import Backlog
 from gateway.delivery.base import Endpoint
-from gateway.delivery.batch import Piece
+from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.channel import Channel
 from gateway.delivery.gate import Gate, GateState, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.linger import Linger
 from gateway.delivery.memory import Lease, Memory
-from gateway.delivery.outcome import Delivered, Partial, Split
-from gateway.delivery.progress import Progress
-from gateway.delivery.retry import PROBE_RECORDS, backoff_s, is_wrong_setting
+from gateway.delivery.outcome import Delivered, Outcome, Partial, Split
+from gateway.delivery.progress import Progress, Verdict
+from gateway.delivery.retry import PROBE_RECORDS, backoff_s
+from gateway.delivery.suspicion import Suspicion
+from gateway.delivery.trial import Trial
 from gateway.errors import SpoolError
 from gateway.spool.base import MAX_CHUNK_BYTES, Queue, Settlement, Spool
 from gateway.telemetry import Telemetry
@@ -38,7 +40,7 @@ T = TypeVar("T")
 class Status(TypedDict):
     """What operators see of a sender.
 
-    ``paused`` needs a person: credentials or address are wrong, or most of a batch was refused.
+    ``paused`` needs a person: credentials or address are wrong, or all that is sent is refused.
     ``in_flight`` counts batches, those that wait for their next attempt included; ``concurrency``
     is how many there may be.
     """
@@ -60,9 +62,13 @@ class Sender:
     delivered, dead letters, or known to be refused by mistake.  As many batches are in memory as
     the endpoint's concurrency and the budget allow, and one where the order counts.
 
-    Two gates stand in the way: one before each request, for trouble with the service, and one
-    before each batch, for refusals that look like a wrong setting.  While the way is not clear, one
-    batch is enough to try it: the workers of the others give theirs back.
+    Two gates stand in the way: one before each request, for trouble with the service, and one for
+    refusals that look like a wrong setting.  While the way is not clear, one batch is enough to try
+    it: the workers of the others give theirs back.  As long as nothing has been accepted lately,
+    requests are small, so that a wrong setting is found before much has been sent.
+
+    A worker whose records are refused while nothing is accepted sends a few of other batches: if
+    one of those is accepted, what was refused is to blame; else the queue is paused.
 
     What does not fill a batch lingers for more, except what was given back, and when stopping.
 
@@ -92,6 +98,8 @@ class Sender:
         self.queue = queue
         self._config = config
         self._spool = spool
+        self._clock = clock
+        self._endpoint = endpoint
         self._hold = hold
         self._memory = memory
         self._threads = threads
@@ -114,10 +122,14 @@ class Sender:
         self._backlog = Backlog(
             queue, config=config, spool=spool, name=self._name, rng=rng, sleep=sleep
         )
+        self._suspicion = Suspicion()
+        self._probing = asyncio.Lock()
+        self._tried: Progress | None = None  # the last one that was probed with
         self._refusals = Gate(f"{self._name} (refusals)", clock=clock, rng=rng, sleep=sleep)
         self._news = asyncio.Event()  # something that the feeder waits for may have happened
         self._linger = Linger(self._news.set)
         self._idle = asyncio.Event()
+        self._in_flight = 0  # records
         self._under_way: dict[Progress, Lease] = {}
         self._workers: dict[Progress, asyncio.Task[None]] = {}
         self._feeder: asyncio.Task[None] | None = None
@@ -132,6 +144,7 @@ class Sender:
     def wake(self) -> None:
         """Take note that the queue has new chunks."""
         self._backlog.grow()
+        self._refusals.hasten()
         self._idle.clear()
         self._linger.begin()
         if self._may_take():  # else the feeder would wake up at each commit for nothing
@@ -194,6 +207,8 @@ class Sender:
         try:
             async with asyncio.timeout(_STOP_S):
                 await asyncio.gather(*self._settling, return_exceptions=True)
+                if self._tried is not None and self._tried not in self._under_way:
+                    await self._settle_at_last(self._tried)
                 for progress in self._under_way:
                     await self._settle_at_last(progress)
         except TimeoutError:
@@ -263,9 +278,7 @@ class Sender:
         if batch is None:
             return False
         try:
-            progress = Progress(
-                batch, max_records=self._config.batch_records, max_bytes=self._config.batch_bytes
-            )
+            progress = self._begin(batch)
         except Exception:
             # The other batches must not wait for what nobody can read.
             lease.end()
@@ -333,7 +346,7 @@ class Sender:
 
     def _is_clear(self) -> bool:
         """Whether nothing is known that stands in the way."""
-        return self._channel.is_clear() and self._refusals.is_open()
+        return self._channel.is_clear() and not self._is_suspicious()
 
     def _is_spare(self, progress: Progress) -> bool:
         """Whether another batch, the oldest, is there to try the way until it is clear."""
@@ -342,45 +355,141 @@ class Sender:
         return progress is not min(self._under_way, key=lambda other: other.batch.chunk_ids)
 
     async def _deliver(self, progress: Progress) -> None:
-        """Send everything there is of a batch once, and judge the result."""
-        async with self._refusals.turn() as turn:
+        """Send everything there is of a batch once, and settle the result."""
+        while True:
             if not await self._send(progress):
                 return
-            if not is_wrong_setting(progress.refused, progress.records):
-                self._refusals.reopen(turn)
-                await self._conclude(progress)
+            if not (progress.refused and self._is_suspicious()):
+                break
+            if not await self._find_out(progress):
                 return
-            self._refusals.pause(
-                turn,
-                f"{progress.refused} of {progress.records} records refused, which looks like a "
-                f"wrong setting; they are kept and tried again. For example: {progress.example}",
-            )
-            await self._keep(progress)
-            progress.restart()
+        await self._conclude(progress)
 
     async def _send(self, progress: Progress) -> bool:
-        """Make requests until each record has been taken or refused, or too many are refused.
+        """Make requests until each record has been taken or refused, or a setting is suspected.
 
         Returns False when the batch has to be given back.
         """
+        blocked_s: float | None = None
         while (piece := self._next(progress)) is not None:
             if self._is_spare(progress):
                 await self._keep(progress)
                 return False
-            outcome = await self._channel.request(progress.batch, piece)
+            outcome = await self._request(progress, piece)
             self._news.set()  # the way may be clear now, or the limit higher
             if isinstance(outcome, Delivered | Partial | Split):
-                progress.apply(outcome)
+                if _is_foreign(outcome) and blocked_s is None:
+                    blocked_s = self._clock.monotonic()
+                self._judge(outcome, progress.apply(outcome), blocked_s)
             elif outcome is not None:
                 # It may be long until the rest goes on: what is done must not be done again.
                 await self._keep(progress)
             self._account(progress)
-            if is_wrong_setting(progress.refused, progress.records):
+            if progress.refused and self._is_suspicious():
                 break
         return True
 
+    async def _request(self, progress: Progress, piece: Piece) -> Outcome | None:
+        self._in_flight += len(piece)
+        try:
+            return await self._channel.request(progress.batch, piece)
+        finally:
+            self._in_flight -= len(piece)
+
     def _next(self, progress: Progress) -> Piece | None:
-        return progress.next(None if self._channel.breaker.is_open() else PROBE_RECORDS)
+        if not self._channel.breaker.is_open():
+            return progress.next(PROBE_RECORDS)
+        if not self._is_proven():
+            return progress.next(max(1, PROBE_RECORDS - self._in_flight))
+        return progress.next()
+
+    # Whether the records or a setting is to blame
+
+    def _judge(self, outcome: Outcome, verdict: Verdict, blocked_s: float | None) -> None:
+        """Take note of what one request said about the settings.
+
+        :param blocked_s: since when something on the way refuses what the batch holds.
+        """
+        if verdict.accepted:
+            self._suspicion.accept(self._clock.monotonic())
+        if verdict.refused and not _is_foreign(outcome):
+            self._suspicion.refuse(verdict.refused)
+        elif verdict.refused and not self._suspicion.has_accepted_since(blocked_s or 0.0):
+            self._suspicion.doubt()
+
+    def _is_proven(self) -> bool:
+        return self._suspicion.is_proven(self._clock.monotonic())
+
+    def _is_suspicious(self) -> bool:
+        return self._suspicion.is_on(self._clock.monotonic())
+
+    async def _find_out(self, progress: Progress) -> bool:
+        """Wait until anything is accepted, which clears the settings of suspicion.
+
+        Returns False when the batch has to be given back: that of another worker waits already.
+        """
+        await self._keep(progress)
+        trial = Trial(
+            progress,
+            self._backlog,
+            subject_of=self._endpoint.subject_of if self._endpoint.is_ordered else None,
+            names_refused=self._endpoint.names_refused,
+            threads=self._threads,
+            rng=self._rng,
+            begin=self._begin,
+        )
+        was_paused = False
+        while self._is_suspicious():
+            if self._is_spare(progress):
+                return False
+            async with self._refusals.turn() as turn, self._probing:
+                if not self._is_suspicious():
+                    break
+                await self._probe(progress, trial)
+                if self._is_suspicious():
+                    was_paused = True
+                    self._refusals.pause(
+                        turn,
+                        f"{self._suspicion.refused} records refused and none accepted, which looks "
+                        f"like a wrong setting; they are kept. For example: {progress.example}",
+                    )
+                else:
+                    self._refusals.reopen(turn)
+        if was_paused:
+            progress.restart()  # somebody may have corrected a setting meanwhile
+        return True
+
+    async def _probe(self, progress: Progress, trial: Trial) -> None:
+        """Send a refused record again, if that was a while ago, and a few that were not tried."""
+        if not self._refusals.is_open():
+            await self._try(progress, progress.reconsider())
+        async with self._backlog.taking:
+            async for sample, piece in trial.pieces():
+                if not (self._is_suspicious() and self._channel.is_clear()):
+                    return
+                await self._try(sample, piece)
+                await self._keep(sample)
+
+    async def _try(self, progress: Progress, piece: Piece) -> None:
+        """Send these records until one is accepted, all are refused, or the service fails."""
+        self._tried = progress
+        progress.prefer(piece)
+        left = len(piece)
+        while left > 0 and self._is_suspicious():
+            outcome = await self._request(progress, progress.next() or ())
+            if isinstance(outcome, Delivered | Partial | Split):
+                verdict = progress.apply(outcome)
+                left -= verdict.accepted + verdict.refused
+                self._judge(outcome, verdict, self._clock.monotonic())
+            else:
+                return
+
+    # What becomes of a batch
+
+    def _begin(self, batch: Batch) -> Progress:
+        return Progress(
+            batch, max_records=self._config.batch_records, max_bytes=self._config.batch_bytes
+        )
 
     async def _conclude(self, progress: Progress) -> None:
         if progress.refused:  # which becomes text again, and may take its time
@@ -413,3 +522,7 @@ class Sender:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _is_foreign(outcome: Outcome) -> bool:
+    return isinstance(outcome, Split) and outcome.is_foreign

@@ -51,22 +51,26 @@ def take_imported(store: Store, records: Sequence[bytes], now_ms: int) -> list[F
 
 
 def take_tracked(
-    store: Store, records: Sequence[bytes], now_ms: int, token: str | None
+    store: Store, records: Sequence[bytes], now_ms: int, token: str | None, *, atomic: bool = False
 ) -> list[str]:
     """Take the valid events of a /track request; return what is wrong with the others.
 
     Events that Mixpanel drops without a word, those for another project among them, are no
     problem to it.
+
+    :param atomic: take none if one is not valid.
     """
     counts = store.counts["/track"]
-    problems: list[str] = []
-    for record in records:
-        event, problem = _read(record)
-        problem = problem or validate_tracked(event)
+    read = [_read(record) for record in records]
+    found = [problem or validate_tracked(event) for event, problem in read]
+    problems = [problem.message for problem in found if problem is not None]
+    counts.rejected += len(problems)
+    if problems and atomic:
+        return problems
+    for record, (event, _), problem in zip(records, read, found, strict=True):
         if problem is not None:
-            counts.rejected += 1
-            problems.append(problem.message)
-        elif token is not None and event["properties"]["token"] != token:
+            continue
+        if token is not None and event["properties"]["token"] != token:
             counts.wrong_token += 1
         elif is_too_old(event["properties"], now_ms):
             counts.too_old += 1
@@ -76,19 +80,30 @@ def take_tracked(
 
 
 def take_updates(
-    store: Store, endpoint: Endpoint, records: Sequence[bytes], now_ms: int, token: str | None
+    store: Store,
+    endpoint: Endpoint,
+    records: Sequence[bytes],
+    now_ms: int,
+    token: str | None,
+    *,
+    atomic: bool = False,
 ) -> list[str]:
-    """Take the valid updates of an /engage or /groups request; return what is wrong with others."""
+    """Take the valid updates of an /engage or /groups request; return what is wrong with others.
+
+    :param atomic: take none if one is not valid.
+    """
     counts = store.counts[endpoint]
     validate = _VALIDATE_UPDATE[endpoint]
-    problems: list[str] = []
-    for record in records:
-        update, unread = _read(record)
-        problem = unread.message if unread else validate(update)
+    read = [_read(record) for record in records]
+    found = [unread.message if unread else validate(update) for update, unread in read]
+    problems = [problem for problem in found if problem is not None]
+    counts.rejected += len(problems)
+    if problems and atomic:
+        return problems
+    for record, (update, _), problem in zip(records, read, found, strict=True):
         if problem is not None:
-            counts.rejected += 1
-            problems.append(problem)
-        elif token is not None and update["$token"] != token:
+            continue
+        if token is not None and update["$token"] != token:
             counts.wrong_token += 1
         else:
             store.add_update(endpoint, record, now_ms)

@@ -59,6 +59,8 @@ class Sandbox:
     :param retry_after_s: ``Retry-After`` of those answers; None, as documented, for no such header.
     :param faults: how to misbehave from the start; see ``PUT /faults``.
     :param seed: of the dice that the faults' shares are decided with.
+    :param atomic: of a request to /track, /engage or /groups take all records or, where one is bad,
+        none: the documentation can be read in both ways.
     :param validate: False is the sink mode for load tests: records are counted and neither looked
         at nor kept; sizes, credentials, faults and the rate limit still hold.
     """
@@ -77,6 +79,7 @@ class Sandbox:
         faults: Sequence[Fault] = (),
         seed: int = 0,
         validate: bool = True,
+        atomic: bool = False,
     ) -> None:
         self.store = Store(keep=keep, dedupe_keys=dedupe_keys)
         # S311: repeatable misbehaviour is the point.
@@ -89,6 +92,7 @@ class Sandbox:
         self._limit = RateLimit(max_records_per_second, self._clock)
         self._retry_after_s = retry_after_s
         self._validate = validate
+        self._atomic = atomic
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
@@ -225,11 +229,14 @@ class Sandbox:
             return replies.received(None, options)
         now_ms = self._clock.now_ms()
         if endpoint == "/track":
-            problems = take_tracked(self.store, records, now_ms, self._token)
+            problems = take_tracked(self.store, records, now_ms, self._token, atomic=self._atomic)
         else:
-            problems = take_updates(self.store, endpoint, records, now_ms, self._token)
+            problems = take_updates(
+                self.store, endpoint, records, now_ms, self._token, atomic=self._atomic
+            )
         # The OpenAPI file says 1 when one or more records are valid; another page, when all are.
-        return replies.received(problems[0] if len(problems) == len(records) else None, options)
+        is_refused = len(problems) == len(records) or (problems and self._atomic)
+        return replies.received(problems[0] if is_refused else None, options)
 
     async def _stall(self, seconds: float) -> bool:
         """Wait; return whether the time passed without the sandbox being stopped."""

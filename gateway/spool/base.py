@@ -254,6 +254,13 @@ class Spool(Protocol):
         """
         ...
 
+    async def newest_id(self, queue: Queue) -> int:
+        """Return the id of the newest waiting chunk, 0 where none waits.
+
+        :raises SpoolUnavailable: it cannot be found out now.
+        """
+        ...
+
     async def settle(self, settlement: Settlement) -> None:
         """Apply the end of chunks; returns when it is durable.
 

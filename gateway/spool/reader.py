@@ -51,6 +51,15 @@ class Reader(Database):
         ids.close()
         return chunks, damaged
 
+    def newest_of(self, queue: Queue) -> int:
+        """Return the id of the newest chunk, 0 where there is none."""
+        (newest,) = self.row(
+            "SELECT MAX(id) FROM chunks WHERE queue_id ="
+            " (SELECT id FROM queues NOT INDEXED WHERE destination = ? AND endpoint = ?)",
+            tuple(queue),
+        )
+        return newest or 0
+
     def _load(self, queue: Queue, chunk_id: int) -> Chunk | SetAside:
         """Return a chunk that is as it was written, or what is wrong with it."""
         try:

@@ -217,6 +217,13 @@ class SqliteSpool:
             await self._commits.under_way()
         return chunks
 
+    async def newest_id(self, queue: Queue) -> int:
+        """Return the id of the newest waiting chunk, 0 where none waits.
+
+        :raises SpoolUnavailable: the file cannot be read now.
+        """
+        return await self._reading.call(partial(self._reader.newest_of, queue))
+
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredDeadLetter]:
         """Return dead letters with ``id > after``, oldest first.
 

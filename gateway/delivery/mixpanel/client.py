@@ -2,6 +2,7 @@
 
 import io
 import traceback
+from collections.abc import Hashable
 from typing import Self
 
 import aiohttp
@@ -11,6 +12,7 @@ from gateway.config import DestinationConfig
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel.request import ORDERED, Request, build, is_quick
 from gateway.delivery.mixpanel.response import interpret
+from gateway.delivery.mixpanel.subject import subject_of
 from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.resolver import Resolver
 
@@ -35,6 +37,7 @@ class MixpanelEndpoint:
     def __init__(self, name: str, destination: DestinationConfig) -> None:
         self.name = name
         self.is_ordered = self.sends_plain = name in ORDERED  # these do not understand gzip
+        self.names_refused = name == "import"
         self._settings = destination.settings
         self._base_url = destination.host
         self._session = aiohttp.ClientSession(
@@ -68,6 +71,10 @@ class MixpanelEndpoint:
         :raises ValueError: the stored bytes are damaged.
         """
         return build(self.name, self._settings, body)
+
+    def subject_of(self, record: bytes) -> Hashable:
+        """Return the profile that an update is for."""
+        return subject_of(record)
 
     async def send(self, request: Request) -> Outcome:
         """Send a request and return what became of it."""

@@ -1,12 +1,14 @@
 """Reading Mixpanel's answers: from status, headers and body to an outcome, without any I/O.
 
 The documentation contradicts itself in places and says nothing in others, so the rule for whatever
-is not understood is: the records stay, and are tried again.  The only statuses that end a record's
-way are 200 and 400, and 413 for a record that is too large on its own.
+is not understood is: the records stay, and are tried again.  Only Mixpanel's own words deliver a
+record.  What other machines on the way say, firewalls, proxies and whatever answers at a wrong
+address, is told from them by its shape.
 """
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,6 +27,14 @@ __all__ = ["interpret"]
 _MAX_DETAIL = 500  # characters of a foreign message that are kept
 _TEMPORARY_4XX = frozenset({408, 425, 429})
 
+_BLOCKING_4XX = frozenset({403, 406, 418, 422, 451})
+"""What firewalls answer to a request that holds something they do not like."""
+
+_MEMBERS = frozenset({"error", "status", "code", "failed_records", "num_good_events"})
+"""Mixpanel's answers have at least one of them."""
+
+_CHECK = "check base_url and apiRegion"
+
 
 def interpret(
     endpoint: str, status: int, headers: Mapping[str, str], body: bytes, records: int
@@ -34,64 +44,109 @@ def interpret(
     Never raises, whatever the body.
 
     :param endpoint: ``import``, ``track``, ``engage`` or ``groups``.
-    :param headers: of the answer; ``Retry-After`` and ``Date`` are looked at.  Must find names in
-        any case, or hold these two as they are written here.
+    :param headers: of the answer; ``Retry-After``, ``Date`` and ``Location`` are looked at.  Must
+        find names in any case, or hold these as they are written here.
     :param body: of the answer, possibly cut off.
     :param records: how many the request held; at least 1.
     """
+    answer = _json(body)
+    is_own = _is_own(answer, body)
+    error = _error_of(answer)
     if status == 200:
-        return _accepted(endpoint, body)
+        return _accepted(endpoint, answer, body, records)
+    if 200 <= status < 300:
+        return _wrong_address(f"status {status} from /{endpoint}, which Mixpanel never answers")
+    if 300 <= status < 400:
+        return _wrong_address(f"status {status} from /{endpoint}, which {_target_of(headers)}")
     if status == 400:
-        return _refused(body, records)
+        return _refused(answer, records, is_foreign=not is_own)
     if status == 413:
-        return Split("too_large", _error_of(body) or "request too large (413)")
-    if status in (401, 403):
-        return Paused(f"credentials refused ({status}): {_error_of(body) or 'no reason given'}")
+        return Split("too_large", error or "request too large (413)")
+    if status in (401, 403) and (error or (status == 401 and not body)):
+        return Paused(f"credentials refused ({status}): {error or 'no reason given'}")
+    if status == 407:
+        return _wrong_address("the proxy on the way asks for credentials (407)")
+    if status in _BLOCKING_4XX:
+        seen = f"status {status} from /{endpoint} with {_kind_of(body)} that is not Mixpanel's"
+        detail = f"{seen}: blocked by a firewall or proxy on the way, or {_CHECK}"
+        return Split("refused", detail, is_foreign=True)
     if 400 <= status < 500 and status not in _TEMPORARY_4XX:
         # Not about the records but about where and how they are sent.
-        return Paused(f"unexpected status {status} from /{endpoint}; check base_url and apiRegion")
+        return _wrong_address(f"unexpected status {status} from /{endpoint}")
     return RetryLater(_retry_after_s(headers), f"status {status}", throttled=status == 429)
 
 
-def _accepted(endpoint: str, body: bytes) -> Outcome:
-    answer = _json(body)
-    if endpoint == "import" and not isinstance(answer, dict):
-        # The body for strict=0 is not documented, so any will do, except a page of markup: that is
-        # some proxy speaking, not Mixpanel.
-        if body.lstrip().startswith(b"<"):
-            return RetryLater(None, "status 200 with a page that is not Mixpanel's")
-        return Delivered()
+def _is_own(answer: object, body: bytes) -> bool:
+    """Tell whether an answer looks like Mixpanel's, perhaps cut off."""
+    if answer is None:
+        return body.lstrip().startswith(b"{")
+    return isinstance(answer, dict) and not _MEMBERS.isdisjoint(answer)
+
+
+def _wrong_address(what: str) -> Paused:
+    return Paused(f"{what}; {_CHECK}", holds_others=False)
+
+
+def _accepted(endpoint: str, answer: object, body: bytes, records: int) -> Outcome:
+    if type(answer) is int and answer == 0:
+        return Split("refused", "answered 0")
     match answer:
+        case {"failed_records": [_, *_]}:
+            return _refused(answer, records)
         case {"error": error} if error:
             return Split("refused", _text(error))
         case {"status": 0 | "0" | "error"}:
             return Split("refused", "status 0 without a reason")
-        case {"status": 1 | "OK" | "ok"} | 1:
+        case {"num_good_events": int(good)} if good < records:
+            # Which ones were not good is not said.  The others are applied again when halves show.
+            return Split("refused", f"{good} of {records} records were good")
+        case _ if _is_success(endpoint, answer):
             # For /track, /engage and /groups one page says that 1 means all records were valid,
             # another that at least one was, and nothing says which were not.  Sending each alone
             # would tell, at 2000 times the requests; so 1 counts as all, and a record that Mixpanel
             # dropped without a word among good ones counts as delivered.
             # num_records_imported may be below what was sent; 200 still means all were taken.
             return Delivered()
-        case 0:
-            return Split("refused", "answered 0")
-        case dict() if endpoint == "import":
-            return Delivered()
         case _:
-            # Nothing says that the records were taken.
-            return RetryLater(None, "status 200 with an answer that is not understood")
+            pass
+    if answer is None and body.lstrip().startswith(b"{"):
+        return RetryLater(None, "status 200 with an answer that is cut off")
+    return _wrong_address(
+        f"status 200 from /{endpoint} with {_kind_of(body)} that is not Mixpanel's: nothing says "
+        "that the records were taken"
+    )
 
 
-def _refused(body: bytes, records: int) -> Outcome:
-    answer = _json(body)
+def _is_success(endpoint: str, answer: object) -> bool:
+    """Tell whether these are the words with which Mixpanel says that it took what it got.
+
+    Many a service answers with a bare ``{"status": "ok"}``.  The answer of /import with strict=0 is
+    not documented; what its other forms have in common is asked for.
+    """
+    match answer:
+        case {"code": 200, "status": "OK"} | {"num_records_imported": int()}:
+            return True
+        case {"status": "OK"}:
+            return endpoint != "import"
+        case {"status": 1 as one} | (1 as one):
+            return one is not True
+        case _:
+            return False
+
+
+def _refused(answer: object, records: int, *, is_foreign: bool = False) -> Outcome:
+    reason, items = _error_of(answer), None
     if isinstance(answer, dict):
-        failed = _failed_records(answer.get("failed_records"), records)
+        items = answer.get("failed_records")
+        failed = _failed_records(items, records)
         # "Nothing imported, one record failed" contradicts itself: then nothing is believed, and
         # halves of the batch show which records are to blame.
         contradicted = answer.get("num_records_imported") == 0 and len(failed) < records
         if failed and not contradicted:
             return Partial(failed)
-    return Split("refused", _error_of(body) or "status 400 without a reason")
+    messages = _messages_of(items)
+    detail = ": ".join(part for part in (reason, messages) if part) or "refused without a reason"
+    return Split("refused", detail[:_MAX_DETAIL], is_foreign)
 
 
 def _failed_records(items: object, records: int) -> tuple[FailedRecord, ...]:
@@ -112,11 +167,38 @@ def _failed_records(items: object, records: int) -> tuple[FailedRecord, ...]:
     return tuple(FailedRecord(i, messages[i][:_MAX_DETAIL]) for i in sorted(messages))
 
 
+def _messages_of(items: object) -> str:
+    """Return what ``failed_records`` says where it does not say of which record: texts, or less."""
+    if not isinstance(items, list):
+        return _text(items) if items else ""
+    few = (_message_of(item) if isinstance(item, dict) else _text(item) for item in items[:10])
+    return "; ".join(dict.fromkeys(few))
+
+
 def _message_of(item: Mapping[str, object]) -> str:
-    parts = [item.get("field"), item.get("message")]
+    parts = [item.get("field"), item.get("message") or item.get("error")]
     text = ": ".join(_text(part) for part in parts if part) or "refused without a reason"
     insert_id = item.get("insert_id") or item.get("$insert_id")
     return f"{text} ($insert_id {_text(insert_id)})" if insert_id else text
+
+
+def _target_of(headers: Mapping[str, str]) -> str:
+    """Say where a redirect leads; its path and query may hold what is not for the log."""
+    try:
+        target = urlsplit(headers.get("Location", ""))
+        scheme, host, port = target.scheme, target.hostname, target.port
+    except ValueError:
+        return "redirects"
+    if not host or not host.isprintable():
+        return "redirects"
+    named = f"[{host}]" if ":" in host else host
+    return f"redirects to {scheme or 'http'}://{named[:255]}{f':{port}' if port else ''}"
+
+
+def _kind_of(body: bytes) -> str:
+    start = body.lstrip()[:1]
+    kinds = {b"": "an empty answer", b"<": "a page", b"{": "JSON", b"[": "JSON"}
+    return kinds.get(start, "an answer")
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -131,8 +213,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None  # absent, or not a date that anybody could wait for
 
 
-def _error_of(body: bytes) -> str:
-    answer = _json(body)
+def _error_of(answer: object) -> str:
     error = answer.get("error") if isinstance(answer, dict) else None
     return _text(error) if error else ""
 
