@@ -108,7 +108,12 @@ class App:
             sleep=sleep,
         )
         self.ingest = IngestServer(
-            config, pipeline.accept, pipeline.accept_records, telemetry=telemetry, clock=clock
+            config,
+            pipeline.accept,
+            pipeline.accept_records,
+            telemetry=telemetry,
+            check=self.spool.check,
+            clock=clock,
         )
         letters = SeveralDeadLetters({place.number: self.spool.letters})  # with ids that tell whose
         self.admin = AdminServer(
@@ -134,6 +139,7 @@ class App:
             ledger=self.spool.ledger,
             queues=self.spool.queues,
             kept=self.spool.letters.kept,
+            usage=self.spool.usage,
             dropped_fields=mapper.dropped_fields,
             lost_lines=lost_lines,
             now_ms=clock.now_ms,

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
-    from gateway.spool.base import Ledger, Queue, QueueState
+    from gateway.spool.base import Ledger, Queue, QueueState, Usage
     from gateway.spool.dead_letters import Kept
 
 __all__ = ["GREATEST", "LEAST", "FleetTelemetry", "Telemetry"]
@@ -19,8 +19,11 @@ __all__ = ["GREATEST", "LEAST", "FleetTelemetry", "Telemetry"]
 _OLDEST_AGE = "gateway_spool_oldest_record_age_seconds"
 _CERTIFICATE_END = "gateway_tls_certificate_expiry_timestamp_seconds"
 
-GREATEST = frozenset({_OLDEST_AGE})
-LEAST = frozenset({_CERTIFICATE_END})
+_DISK_FREE = "gateway_spool_disk_free_bytes"
+_MIN_FREE = "gateway_spool_min_free_bytes"
+
+GREATEST = frozenset({_OLDEST_AGE, _MIN_FREE})
+LEAST = frozenset({_CERTIFICATE_END, _DISK_FREE})
 """Gauges of which several processes have the greatest or least; those of all others add up."""
 
 
@@ -32,12 +35,14 @@ class _State(Collector):
         ledger: Callable[[], Mapping[str, Ledger]],
         queues: Callable[[], Mapping[Queue, QueueState]],
         kept: Callable[[], Mapping[str, Kept]],
+        usage: Callable[[], Usage],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
         lost_lines: Callable[[], int],
         now_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._queues = queues
+        self._usage = usage
         self._kept = kept
         self._dropped_fields = dropped_fields
         self._lost_lines = lost_lines
@@ -48,6 +53,7 @@ class _State(Collector):
         yield from self._ledger_metrics()
         yield from self._queue_metrics()
         yield from self._letter_metrics()
+        yield from self._usage_metrics()
         dropped = CounterMetricFamily(
             "gateway_fields_dropped",
             "Values that could not be converted to their field's type; their events went on.",
@@ -101,6 +107,25 @@ class _State(Collector):
             age.add_metric(queue, max(0, now_ms - oldest) / 1000)
         yield pending
         yield age
+
+    def _usage_metrics(self) -> Iterable[Metric]:
+        usage = self._usage()
+        yield GaugeMetricFamily(
+            "gateway_spool_used_bytes", "Room that the spool takes on disk.", usage.used
+        )
+        yield GaugeMetricFamily(
+            "gateway_spool_capacity_bytes",
+            "Room that the spool may take; see spool.max_bytes.",
+            usage.capacity,
+        )
+        yield GaugeMetricFamily(
+            _DISK_FREE, "Room that the disk of the spool has left.", usage.disk_free
+        )
+        yield GaugeMetricFamily(
+            _MIN_FREE,
+            "Room that the disk has to have left; see spool.min_free_bytes.",
+            usage.min_free,
+        )
 
     def _letter_metrics(self) -> Iterable[Metric]:
         letters = GaugeMetricFamily(
@@ -358,12 +383,15 @@ class Telemetry:
         ledger: Callable[[], Mapping[str, Ledger]],
         queues: Callable[[], Mapping[Queue, QueueState]],
         kept: Callable[[], Mapping[str, Kept]],
+        usage: Callable[[], Usage],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
         lost_lines: Callable[[], int],
         now_ms: Callable[[], int],
     ) -> None:
         """Read these whenever the metrics are asked for."""
-        self.registry.register(_State(ledger, queues, kept, dropped_fields, lost_lines, now_ms))
+        self.registry.register(
+            _State(ledger, queues, kept, usage, dropped_fields, lost_lines, now_ms)
+        )
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

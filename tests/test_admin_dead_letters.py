@@ -242,6 +242,7 @@ async def test_replay_and_purge_tell_what_they_did(port: Port) -> None:
         ledger=port.spool.ledger,
         queues=port.spool.queues,
         kept=port.spool.letters.kept,
+        usage=port.spool.usage,
         dropped_fields=dict,
         lost_lines=lambda: 0,
         now_ms=lambda: 0,

@@ -245,7 +245,7 @@ async def test_letters_that_are_too_old_are_dropped_with_the_next_commit(tmp_pat
         spool.clock.ms += 501
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert len(await stored(spool)) == 2, "the age is looked at once a minute"
-        spool.clock.ms += letterbox.LOOK_EVERY_MS - 501 - 500
+        spool.clock.ms += int(letterbox.LOOK_EVERY_S * 1000) - 501 - 500
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert await stored(spool) == []
         assert spool.ledger()["mixpanel"].dropped == 2

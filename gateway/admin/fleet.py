@@ -130,6 +130,8 @@ class FleetAdmin:
         """Ready when any process is: those of others that connect are taken over, or wait.
 
         Not so where a process runs and does not answer: who connects to it waits in vain.
+
+        The answer says how many of them are, and what is wrong with the others.
         """
         if self._draining:
             return web.json_response({"status": "draining"}, status=503)
@@ -141,11 +143,19 @@ class FleetAdmin:
         if all(member.state == "reloading" for member in serving):
             return web.json_response({"status": "ready", "workers": 0})  # in a moment
         answers = await asyncio.gather(*(_ask(member, "readyz") for member in serving))
-        ready = [answer for answer in answers if answer is not None and answer[0] == 200]
-        if ready:
-            return web.json_response({"status": "ready", "workers": len(ready)})
-        bodies = [answer[1].decode() for answer in answers if answer is not None]
-        return web.json_response({"status": "not ready", "detail": " ".join(bodies)}, status=503)
+        problems = {
+            member.name: problem
+            for member, answer in zip(serving, answers, strict=True)
+            if (problem := _problem(answer))
+        }
+        ready = len(serving) - len(problems)
+        document = {
+            "status": "ready" if ready else "not ready",
+            "workers": ready,
+            "of": len(serving),
+            "detail": "; ".join(f"{name}: {problem}" for name, problem in problems.items()),
+        }
+        return web.json_response(document, status=200 if ready else 503)
 
     async def _statusz(self, _: web.Request) -> web.Response:
         members = self._members()
@@ -207,6 +217,17 @@ class FleetAdmin:
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return problem(503, f"{name} does not answer: {error}")
+
+
+def _problem(answer: tuple[int, bytes] | None) -> str:
+    """Return why a process is not ready, "" when it is."""
+    if answer is None:
+        return "it does not answer"
+    status, body = answer
+    if status == 200:
+        return ""
+    document = json.loads(body)
+    return str(document.get("detail") or document["status"])
 
 
 def _worker(member: Member, document: Mapping[str, Any] | None) -> dict[str, Any]:

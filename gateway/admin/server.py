@@ -47,7 +47,7 @@ class AdminServer:
         self._ingest_status = ingest_status
         self._clock = clock
         self._telemetry = telemetry
-        self._started_ms = clock.now_ms()
+        self._started = clock.monotonic()
         self._draining = False
         operators = OperatorPages(config)
         pages = [
@@ -90,25 +90,26 @@ class AdminServer:
         return web.json_response({"status": "alive"})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        health = self._spool.health()
         if self._draining:
             return web.json_response({"status": "draining"}, status=503)
+        health = await self._spool.check()
         if not health.accepting:
             return web.json_response({"status": "not ready", "detail": health.detail}, status=503)
         return web.json_response({"status": "ready"})
 
     async def _statusz(self, _: web.Request) -> web.Response:
+        health = await self._spool.check()
+        usage = self._spool.usage()
         now_ms = self._clock.now_ms()
         by_destination = self._spool.ledger()
         total = sum(by_destination.values(), Ledger())
         kept = self._dead_letters.kept()
         limits = self._dead_letters.limits
-        health = self._spool.health()
         delivery = self._delivery_status()
         return web.json_response(
             {
                 "version": __version__,
-                "uptime_seconds": (now_ms - self._started_ms) // 1000,
+                "uptime_seconds": int(self._clock.monotonic() - self._started),
                 "ledger": _ledger(total),
                 "dead_letters": {
                     **_dead_letters(total, sum(kept.values(), Kept())),
@@ -126,7 +127,14 @@ class AdminServer:
                     for name in sorted({*by_destination, *delivery})
                 },
                 "ingest": dict(self._ingest_status()),
-                "spool": {"accepting": health.accepting, "detail": health.detail},
+                "spool": {
+                    "accepting": health.accepting,
+                    "detail": health.detail,
+                    "used_bytes": usage.used,
+                    "capacity_bytes": usage.capacity,
+                    "disk_free_bytes": usage.disk_free,
+                    "min_free_bytes": usage.min_free,
+                },
             }
         )
 
@@ -143,6 +151,7 @@ class AdminServer:
         return endpoints
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        await self._spool.check()
         return web.Response(
             body=self._telemetry.render(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},

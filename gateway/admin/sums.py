@@ -35,6 +35,8 @@ _STATUS: Final[Mapping[str, _Sum]] = {
     "last_success_ms": _most,
     "consecutive_failures": _most,
     "next_attempt_in_s": _least,
+    "disk_free_bytes": _least,
+    "min_free_bytes": _most,
 }
 """Members of ``/statusz`` that are not added up."""
 

@@ -112,7 +112,8 @@ class Channel:
         self._telemetry.delivery_seconds.labels(*self._queue).observe(ended - ticket.started)
         if isinstance(outcome, Delivered | Partial):
             now_ms = self.last_success_ms = self._clock.now_ms()
-            self._telemetry.delivery_lag.labels(*self._queue).observe((now_ms - created_ms) / 1000)
+            lag_s = max(0, now_ms - created_ms) / 1000  # the clock may have been set back
+            self._telemetry.delivery_lag.labels(*self._queue).observe(lag_s)
         return outcome
 
     def _report(self, turn: int, outcome: Outcome) -> None:

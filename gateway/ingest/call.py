@@ -78,6 +78,7 @@ class Services:
     bundle: Bundle
     accept: Accept
     accept_records: AcceptRecords
+    is_healthy: Callable[[], Awaitable[bool]]
     projects: Projects
     rates: Rates
     upstream: Upstream

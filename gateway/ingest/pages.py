@@ -1,10 +1,11 @@
-"""What is served to everybody: whether the gateway is there, and that robots have no business."""
+"""What is served to everybody: whether events are taken, and that robots have no business."""
 
 import json
 
 from aiohttp import web
 
 from gateway import __version__
+from gateway.errors import RequestError
 from gateway.ingest import replies
 from gateway.ingest.call import Call
 from gateway.ingest.routes import Route
@@ -12,8 +13,18 @@ from gateway.ingest.routes import Route
 __all__ = ["ROUTES"]
 
 
+_HEALTH = ("/health", "/healthz", "/ready", "/readyz")
+"""Where load balancers are told to look; the first is that of RudderStack's and Jitsu's servers."""
+
+
 async def _health(call: Call) -> web.StreamResponse:
-    return replies.empty()
+    """Answer as an event would be; why it is so is for operators."""
+    if not await call.services.is_healthy():
+        text = "events cannot be stored now; /readyz of the admin port says why"
+        raise RequestError(503, "unavailable", text, retry_after_s=5)
+    answer = replies.empty()
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 async def _version(call: Call) -> web.StreamResponse:
@@ -27,7 +38,7 @@ async def _robots(call: Call) -> web.StreamResponse:
 
 
 ROUTES = {
-    "GET /health": Route(family="other", handle=_health),
+    **{f"GET {path}": Route(family="other", handle=_health) for path in _HEALTH},
     "GET /version": Route(family="other", handle=_version),
     "GET /robots.txt": Route(family="other", handle=_robots),
 }

@@ -7,7 +7,7 @@ wrong, the answer is JSON with CORS headers, and only what can never be accepted
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
 from aiohttp import web
@@ -38,6 +38,7 @@ from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
 from gateway.ingest.upstream import Upstream
 from gateway.notices import Notices
+from gateway.spool.base import Health
 from gateway.telemetry import Telemetry
 
 __all__ = ["ROUTES", "IngestServer"]
@@ -60,11 +61,16 @@ _NOTED = {
 """What operators are told of refusals, by their codes."""
 
 
+async def _unchecked() -> Health:
+    return Health(accepting=True)
+
+
 class IngestServer:
     """Reads requests, finds their source, hands their events on and answers.
 
     :param accept: called with the events of each authenticated request.
     :param accept_records: called with the records of each request of Mixpanel's own SDKs.
+    :param check: tells whether events can be stored now.
     """
 
     def __init__(
@@ -74,8 +80,10 @@ class IngestServer:
         accept_records: AcceptRecords,
         *,
         telemetry: Telemetry,
+        check: Callable[[], Awaitable[Health]] = _unchecked,
         clock: Clock | None = None,
     ) -> None:
+        self._check = check
         self._config = server = config.server
         self._clock = clock or SystemClock()
         self._telemetry = telemetry
@@ -101,6 +109,7 @@ class IngestServer:
             bundle=Bundle(server.browser_bundle),
             accept=accept,
             accept_records=accept_records,
+            is_healthy=self._is_healthy,
             projects=Projects(config.destinations),
             rates=Rates(config, self._clock, telemetry),
             upstream=self._upstream,
@@ -207,6 +216,11 @@ class IngestServer:
         """Read the files of the certificate again; a pair that cannot be used changes nothing."""
         if self._certificate is not None:
             await self._certificate.reload()
+
+    async def _is_healthy(self) -> bool:
+        """Return whether the next event would be taken, and others should come here."""
+        draining = self._connections is not None and self._connections.draining
+        return not draining and (await self._check()).accepting
 
     def _is_prompt(self, message: RawRequestMessage) -> bool:
         """Return whether a request can be handled without a task, and answered in bytes."""

@@ -28,6 +28,7 @@ __all__ = [
     "Settlement",
     "Spool",
     "StoredDeadLetter",
+    "Usage",
     "size_of",
 ]
 
@@ -211,6 +212,21 @@ class Health:
     detail: str = ""
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Room on disk, as it was when last looked at; in bytes.
+
+    :param used: by what is kept, and by a log that something keeps from becoming smaller.
+    :param capacity: what that may be.
+    :param disk_free: what the disk has left for this process.
+    :param min_free: what it has to have left.
+    """
+
+    used: int = 0
+    capacity: int = 0
+    disk_free: int = 0
+    min_free: int = 0
+
+
 class Spool(Protocol):
     """A durable buffer of records.
 
@@ -277,7 +293,18 @@ class Spool(Protocol):
         ...
 
     def health(self) -> Health:
-        """Return whether the next append is likely to succeed."""
+        """Return whether the next append is likely to succeed, as far as is known."""
+        ...
+
+    async def check(self) -> Health:
+        """Find out whether an append would succeed now, unless that has just been seen.
+
+        Waits for a slow disk only for a moment.
+        """
+        ...
+
+    def usage(self) -> Usage:
+        """Return how much room there is."""
         ...
 
     def on_commit(self, listener: Callable[[frozenset[Queue]], None]) -> None:

@@ -50,6 +50,12 @@ many requests a second as before, and nobody waits for many commits."""
 TRY_AT_ONCE_S = 0.02
 """When the first such attempt is made: much heals by being opened again."""
 
+SEEN_S = 1.0
+"""How long what the last commit has seen of the disk is believed."""
+
+CHECK_S = 0.5
+"""How long who asks waits for a commit that finds out; an answer in time is worth more."""
+
 TRY_AGAIN_S = 1.0
 """How often a spool that does not accept finds out whether it can again, also when nobody asks."""
 
@@ -107,6 +113,7 @@ class GroupCommit:
         self._committer: asyncio.Task[None] | None = None  # while there is something to commit
         self._committing: list[_Request] = []
         self._commit_s = 0.0  # how long the last one took
+        self._ended = 0.0  # when, in the time of the event loop
         self._is_stalled = False
         self._retry: asyncio.TimerHandle | None = None
 
@@ -170,6 +177,14 @@ class GroupCommit:
         if self._committer is None:
             self._committer = asyncio.get_running_loop().create_task(self._commit_waiting())
 
+    async def check(self) -> None:
+        """Find out whether a commit is possible, unless one has just told."""
+        if not self.is_open or asyncio.get_running_loop().time() - self._ended < SEEN_S:
+            return
+        self.start()
+        if self._committer is not None:
+            await asyncio.wait([self._committer], timeout=CHECK_S)
+
     async def under_way(self) -> bool:
         """Wait until nothing is to be committed; tell whether there was anything."""
         committer = self._committer
@@ -199,7 +214,8 @@ class GroupCommit:
                 watch = loop.call_later(self._max_wait_s, self._stall)
                 outcome = await loop.run_in_executor(self._thread, commit)
                 watch.cancel()
-                self._commit_s = loop.time() - began
+                self._ended = loop.time()
+                self._commit_s = self._ended - began
                 self._is_stalled = False
                 self._publish(requests, outcome)
                 if not self._waiting:

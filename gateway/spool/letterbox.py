@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 STEP_BYTES = 1024 * 1024
 """What one transaction drops beyond twice what it adds: at most 4000 letters, some 10 ms."""
 
-LOOK_EVERY_MS = 60_000
+LOOK_EVERY_S = 60.0
 """How often the age of the oldest letter is looked at, and how often a log line tells of drops."""
 
 _PAGE = 256
@@ -56,11 +56,11 @@ class Letterbox:
         self._clock = clock
         self._limits = limits
         self._bytes = 0  # kept, as of the last transaction
-        self._look_ms = 0  # when to look at the ages next
+        self._look_at = 0.0  # when to look at the ages next, on a clock that never goes back
         self._stuck: set[int] = set()  # letters that damage keeps from being deleted
         self._is_stuck = False  # whether nothing else is left to drop
         self._unsaid = 0  # letters dropped since the log told of it
-        self._said_ms = 0
+        self._say_at = 0.0
 
     def count(self) -> dict[str, Kept]:
         """Return what is there, by destination; read from the index alone."""
@@ -117,10 +117,10 @@ class Letterbox:
 
     def expire(self, changes: Changes) -> bool:
         """Go a step towards the limits, the oldest first; return whether there is more to do."""
-        now_ms = self._clock.now_ms()
+        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         added = sum(each.bytes for each in changes.kept.values())
         excess = self._bytes + added - self._limits.max_bytes
-        if now_ms < self._look_ms and (excess <= 0 or self._is_stuck):
+        if now < self._look_at and (excess <= 0 or self._is_stuck):
             return False
         room = STEP_BYTES + 2 * max(0, added)
         after = 0
@@ -138,7 +138,7 @@ class Letterbox:
                 excess -= size + LETTER_BYTES
             if not victims:
                 self._is_stuck = excess > 0
-                self._look_ms = now_ms + LOOK_EVERY_MS
+                self._look_at = now + LOOK_EVERY_S
                 return False
             for _, destination, size in self._delete(victims):
                 self._forget(destination, size, changes, Ledger(dropped=1))
@@ -150,14 +150,14 @@ class Letterbox:
         if outcome.totals is None:  # else they were counted at its end
             self._bytes += sum(each.bytes for each in changes.kept.values())
         self._unsaid += sum(each.dropped for each in changes.ledger.values())
-        now_ms = self._clock.now_ms()
-        if self._unsaid and now_ms - self._said_ms >= LOOK_EVERY_MS:
+        now = self._clock.monotonic()
+        if self._unsaid and now >= self._say_at:
             log.warning(
                 "%d of the oldest dead letters dropped: older than %d days, or more than %d bytes "
                 "of them; replay or purge them sooner, or raise the limit in [spool]",
                 *(self._unsaid, self._limits.max_age_ms // 86_400_000, self._limits.max_bytes),
             )
-            self._unsaid, self._said_ms = 0, now_ms
+            self._unsaid, self._say_at = 0, now + LOOK_EVERY_S
 
     def _oldest(self, after: int) -> list[tuple[int, int, int]]:
         try:

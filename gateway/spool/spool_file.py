@@ -14,6 +14,7 @@ from gateway.spool.format import create, is_cut, is_ours, upgrade
 from gateway.spool.memory import Memory
 from gateway.spool.repair import Repair
 from gateway.spool.reserve import Reserve
+from gateway.spool.room import LOG_BYTES
 from gateway.spool.salvage import finish
 from gateway.spool.soundness import check, is_damage_at_open
 from gateway.spool.vanished import find_again
@@ -32,7 +33,7 @@ _PRAGMAS = (
     # 4 MiB.  The commit that checkpoints waits 10-20 ms for it; with four times as many pages it
     # waited 30-50 ms, and throughput was the same.
     "wal_autocheckpoint = 1000",
-    "journal_size_limit = 16777216",  # a log that something held open shrinks afterwards
+    f"journal_size_limit = {LOG_BYTES}",  # a log that something held open shrinks afterwards
 )
 
 _TELLS_AFTER_MS = 2000

@@ -28,6 +28,7 @@ from gateway.spool.base import (
     QueueState,
     Settlement,
     StoredDeadLetter,
+    Usage,
     size_of,
 )
 from gateway.spool.database import connect
@@ -93,7 +94,7 @@ class SqliteSpool:
         self.path = path = directory / f"{name}.db"
         letter_bytes = min(letter_limits.max_bytes, max_bytes // 4)
         self.letter_limits = replace(letter_limits, max_bytes=letter_bytes)
-        writer = Writer(
+        self._writer = writer = Writer(
             path,
             connect,
             clock=clock,
@@ -260,6 +261,17 @@ class SqliteSpool:
         if commits.problem:
             commits.start()
         return Health(accepting=not commits.problem, detail=commits.problem)
+
+    async def check(self) -> Health:
+        """Find out whether an append would succeed now, unless that has just been seen."""
+        await self._commits.check()
+        is_open, problem = self._commits.is_open, self._commits.problem
+        detail = problem if is_open else f"the spool {self.path} is not open"
+        return Health(accepting=not detail, detail=detail)
+
+    def usage(self) -> Usage:
+        """Return how much room there was at the last look."""
+        return self._writer.usage()
 
     def on_commit(self, listener: Callable[[frozenset[Queue]], None]) -> None:
         """Call ``listener`` on the event loop after each commit that added chunks to queues."""

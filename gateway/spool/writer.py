@@ -8,9 +8,11 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.spool.base import Usage
 from gateway.spool.contents import Contents
 from gateway.spool.database import is_damage
 from gateway.spool.dead_letters import Limits
+from gateway.spool.files import Files
 from gateway.spool.letterbox import Letterbox
 from gateway.spool.room import Room
 from gateway.spool.spool_file import SpoolFile
@@ -26,7 +28,7 @@ class Writer:
     """Makes groups durable, or refuses them and says why; belongs to one thread.
 
     :param on_replaced: called when readers have to open the file again.
-    :ivar problem: why the file could not be used when it was opened, "" when it could.
+    :ivar problem: why nothing could be stored when the file was opened, "" when it could.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class Writer:
         self._memory, self._reserve = self._file.memory, self._file.reserve
         self._repair = self._file.repair
         self._letters = Letterbox(self._file.execute, clock=clock, limits=letter_limits)
-        room = Room(
+        self._room = room = Room(
             *(path, self._file, self._reserve),
+            log=Files(path).wal,
             clock=clock,
             max_bytes=max_bytes,
             min_free_bytes=min_free_bytes,
@@ -70,7 +73,9 @@ class Writer:
         """
         try:
             self._file.take()
-            return self._reconnect()
+            totals = self._reconnect()
+            self.problem = self._room.look()
+            return totals
         except (sqlite3.Error, OSError, SpoolError) as error:
             self._file.disconnect()
             if self._repair.damage:
@@ -86,6 +91,10 @@ class Writer:
     def close(self) -> None:
         """Release the storage.  Idempotent."""
         self._file.close()
+
+    def usage(self) -> Usage:
+        """Return how much room there was at the last look (any thread)."""
+        return self._room.usage
 
     def report_damage(self, detail: str) -> None:
         """See to the file before the next commit (any thread)."""
