@@ -85,7 +85,7 @@ SETTINGS = [
     *("/projects", "/v1/projects", "/v1", "/"),
 ]
 
-DOCUMENTS = ["/sourceConfig", "/health", "/version"]
+DOCUMENTS = ["/sourceConfig", "/health", "/healthz", "/ready", "/readyz", "/version"]
 
 
 def spellings(path: str) -> list[str]:

@@ -840,7 +840,7 @@ async def test_file_that_is_no_database_is_set_aside(bench: Bench) -> None:
 
 async def test_directory_that_cannot_be_made_is_refused(bench: Bench) -> None:
     bench.directory.write_bytes(b"")
-    with pytest.raises(SpoolError, match="cannot open"):
+    with pytest.raises(SpoolError, match="is a file and no folder"):
         await bench.open()
 
 

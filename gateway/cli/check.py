@@ -1,14 +1,17 @@
 """``gateway check``: find every mistake in a configuration."""
 
 import json
+from pathlib import Path
 
 import typer
 
 from gateway.cli.common import ConfigFile, load_or_exit, say
 from gateway.clock import SystemClock
-from gateway.config import redacted
+from gateway.config import Config, redacted
+from gateway.config_file import Reader
 from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import check_certificate, expiry_warning, load
+from gateway.spool.place import look_at
 
 __all__ = ["check"]
 
@@ -20,15 +23,29 @@ def check(
     ),
 ) -> None:
     """Check a configuration; exits with 2 and names every mistake when it is wrong."""
-    loaded = load_or_exit(config, checks=(check_certificate, check_bundle))
+    loaded = load_or_exit(config, checks=(check_certificate, check_bundle, _check_spool))
     cert, key = loaded.server.tls_cert, loaded.server.tls_key
     if cert is not None and key is not None:
         warning = expiry_warning(load(cert, key), SystemClock().now_ms())
         if warning is not None:
             say(f"gateway: warning: server.tls_cert: {warning}")
+    free, wanted = look_at(Path(loaded.spool.path)).disk_free, loaded.spool.min_free_bytes
+    if free < wanted:
+        say(
+            f"gateway: warning: spool.min_free_bytes: the disk of {loaded.spool.path} has {free} "
+            f"bytes free, {wanted} have to stay so: every event would be answered 503; make room "
+            "on it, or lower the value"
+        )
     if show:
         typer.echo(json.dumps(redacted(loaded), indent=2, ensure_ascii=False))
     say(
         f"gateway: the configuration is valid: {len(loaded.sources)} source(s), "
         f"{len(loaded.destinations)} destination(s)"
     )
+
+
+def _check_spool(config: Config, reader: Reader) -> None:
+    """Report a folder that cannot hold a spool."""
+    folder: object = config.spool.path
+    if isinstance(folder, str) and (problem := look_at(Path(folder)).problem):
+        reader.report(("spool", "path"), problem.removeprefix("spool.path: "))

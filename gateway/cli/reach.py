@@ -142,10 +142,8 @@ async def _directly(config: Config, url: str, way: Way[_T]) -> AsyncIterator[tup
 def _numbers(directory: Path) -> list[int]:
     try:
         return numbers_in(directory)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise Failed(f"cannot read {directory}: {error.strerror}") from None
+    except SpoolError as error:
+        raise Failed(str(error)) from None
 
 
 def _configuration(where: Where) -> tuple[Config, bool]:

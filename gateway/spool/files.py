@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from gateway.errors import SpoolError, SpoolLocked
+from gateway.spool.place import explained
 
 __all__ = [
     "Files",
@@ -29,9 +30,14 @@ def spool_name(number: int) -> str:
 def numbers_in(directory: Path) -> list[int]:
     """Return the workers that have left a spool in a directory, also one that is half replaced.
 
-    :raises OSError: it cannot be read.
+    :raises SpoolError: it cannot be read; there are none where it is missing.
     """
-    names = (path.name for path in directory.iterdir())
+    try:
+        names = [path.name for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SpoolError(explained(directory, error)) from error
     found = (re.fullmatch(r"worker-(0|[1-9]\d{0,5})\.(db|recovered)", name) for name in names)
     return sorted({int(match[1]) for match in found if match})
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.clock import Clock
+from gateway.errors import SpoolError
 from gateway.spool.contents import Contents
 from gateway.spool.database import Database, is_damage
 from gateway.spool.files import Files, Lock, identity, sync, write_again
 from gateway.spool.format import create, is_cut, is_ours, upgrade
 from gateway.spool.memory import Memory
+from gateway.spool.place import explained, prepare
 from gateway.spool.repair import Repair
 from gateway.spool.reserve import Reserve
 from gateway.spool.room import LOG_BYTES
@@ -70,10 +72,13 @@ class SpoolFile(Database):
     def take(self) -> None:
         """Make the file this process' own.
 
-        :raises SpoolError, OSError: that is not possible.
+        :raises SpoolError: that is not possible.
         """
-        self._files.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock.take()
+        prepare(self._files.directory)
+        try:
+            self._lock.take()
+        except OSError as error:
+            raise SpoolError(explained(self._files.directory, error)) from error
 
     def close(self) -> None:
         """Write the log into the file and let others have it.  Idempotent."""

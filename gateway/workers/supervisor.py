@@ -53,13 +53,9 @@ class CannotStart(GatewayError):
 def left_behind(config: Config, workers: int) -> list[int]:
     """Return the numbers of spools of workers that there no longer are.
 
-    :raises OSError: the folder cannot be read.
+    :raises SpoolError: the folder cannot be read.
     """
-    try:
-        numbers = numbers_in(Path(config.spool.path))
-    except FileNotFoundError:
-        return []
-    return [number for number in numbers if number >= workers]
+    return [number for number in numbers_in(Path(config.spool.path)) if number >= workers]
 
 
 class _Worker:
