@@ -168,8 +168,8 @@ class Pipeline:
             self._telemetry.events_rejected.labels(destination, reason).inc()
             source = letter.origin.source if letter.origin is not None else _NATIVE
             self._notices.say(
-                "dead_letter",
-                (destination, source, reason),
+                f"dead_letter {reason}",
+                (destination, source),
                 "an event of %s for %s became a dead letter, %s; see gateway dead-letters list",
                 source,
                 destination,

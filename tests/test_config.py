@@ -179,6 +179,21 @@ destinations:
 }
 
 
+@pytest.mark.parametrize(
+    ("value", "hosts"),
+    [
+        ("::", ("::",)),
+        (["::1", "127.0.0.1"], ("::1", "127.0.0.1")),
+        (["${HOST}", "b"], ("a.example", "b")),
+        ("${HOSTS}", ("::1", "127.0.0.1")),
+    ],
+)
+def test_server_listens_on_one_host_or_several(value: object, hosts: tuple[str, ...]) -> None:
+    document = changed("server.host", value)
+    config = load_json(document, HOST="a.example", HOSTS="::1, 127.0.0.1")
+    assert config.server.hosts == hosts
+
+
 @pytest.mark.parametrize("ending", [".toml", ".yaml", ".json"])
 def test_several_mistakes_are_all_reported_at_once(ending: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -284,6 +284,22 @@ async def test_failed_records_become_dead_letters_and_the_rest_is_delivered(
         assert "properties.distinct_id" in stored[1].detail
 
 
+async def test_first_dead_letter_of_a_kind_is_told(
+    tmp_path: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        for number in range(3):
+            bad = event(2 * number, time="yesterday")
+            await rig.append("import", bad, event(2 * number + 1))
+            await rig.delivered()
+        assert rig.counts() == (3, 3, 0)
+    lines = [line for line in caplog.messages if "dead letter" in line]
+    assert lines == [
+        "delivery to main/import: a record became a dead letter, refused; "
+        "see gateway dead-letters list"
+    ]
+
+
 @pytest.mark.parametrize("endpoint", ["/import", "/track", "/engage"])
 async def test_a_refusal_without_failed_records_isolates_the_bad_record(
     tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint

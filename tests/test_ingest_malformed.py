@@ -1,10 +1,13 @@
 """Requests that no parser of HTTP takes, and those that only a strict one refuses."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.ingest.malformed import Limits, fault_in, mended, origin_in
 from tests.support.processes import wait_for
@@ -99,6 +102,14 @@ class TestRefusals:
         assert line.startswith("a request from 127.0.0.1 was answered 400, because ")
         assert "canary" not in line
         assert await served.still_works()
+
+    async def test_every_reason_has_its_line(
+        self, served: Serving, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(2):
+            for _, [text] in MALFORMED:
+                assert (await send(served, text)).status == 400
+        assert len(caplog.messages) == len({reason for reason, _ in MALFORMED})
 
     @pytest.mark.parametrize(
         ("reason", "start"),
@@ -250,6 +261,27 @@ class TestTargets:
     )
     def test_what_needs_no_mending_or_cannot_be_mended_is_left(self, text: bytes) -> None:
         assert mended(text) is None
+
+    @given(st.binary(max_size=60), st.binary(max_size=60), st.binary(max_size=40))
+    def test_nothing_but_the_target_is_ever_changed(
+        self, path: bytes, query: bytes, rest: bytes
+    ) -> None:
+        for text in (
+            b"GET /" + path + b"?" + query + b" HTTP/1.1\r\n" + rest,
+            b"GET /" + path + b" HTTP/1.1\r\n" + rest,
+            path + query + rest,
+        ):
+            better = mended(text)
+            if better is None:
+                continue
+            line, _, behind = better.partition(b"\r\n")
+            before, _, same = text.partition(b"\r\n")
+            assert behind == same
+            method, target, version = line.split(b" ")
+            assert before.startswith(method + b" /")
+            assert before.endswith(b" " + version)
+            assert re.fullmatch(rb"/[!-~]*", target)
+            assert mended(better) is None
 
     async def test_what_is_escaped_counts_no_more_than_any_other_line(
         self, served: Serving

@@ -40,11 +40,15 @@ def taken_port() -> Iterator[int]:
 
 
 @asynccontextmanager
-async def running_with_sandbox(directory: Path) -> AsyncIterator[Running]:
-    """Run what ``make run`` does."""
+async def running_with_sandbox(directory: Path, **variables: str) -> AsyncIterator[Running]:
+    """Run what ``make run`` does.
+
+    :param variables: of the environment.
+    """
     log = directory / "run.log"
     command = ("run", "--sandbox", "--sandbox-port", "0")
-    async with Running(*command, log=log, cwd=directory, env=FREE_PORTS) as running:
+    env = {**FREE_PORTS, **variables}
+    async with Running(*command, log=log, cwd=directory, env=env) as running:
         await running.printed(r"/records\?pretty'\n")
         yield running
 
@@ -225,6 +229,23 @@ async def test_readme_tells_the_commands_that_are_printed(tmp_path: Path) -> Non
     for command in commands:
         usual = re.sub(r":\d+/records", ":8082/records", re.sub(r":\d+/v1", ":8080/v1", command))
         assert " ".join(usual.split()) in told
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_every_host_is_told_as_a_url_and_served(tmp_path: Path, workers: str) -> None:
+    hosts = {"GATEWAY_HOST": "::1, 127.0.0.1", "GATEWAY_WORKERS": workers}
+    async with running_with_sandbox(tmp_path, **hosts) as running:
+        output = running.output()
+        urls = re.findall(r"SDKs send to +(\S+)\ngateway: +(\S+)\n", output)
+        assert [re.sub(r"\d+$", "P", url) for url in urls[0]] == [
+            "http://[::1]:P",
+            "http://127.0.0.1:P",
+        ]
+        assert "project token  sandbox" in output
+        assert f"curl -u dev: {urls[0][0]}/v1/track" in output
+        for url in urls[0]:
+            ended = await gateway("send", "E", "-k", "dev", "--url", url)
+            assert (ended.code, json.loads(ended.stdout)) == (0, {"success": True})
 
 
 async def test_send_to_running_gateway_exits_0_and_arrives(tmp_path: Path) -> None:

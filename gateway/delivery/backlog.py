@@ -12,6 +12,7 @@ from gateway.delivery.batch import Batch, Body
 from gateway.delivery.gate import Sleep
 from gateway.delivery.retry import backoff_s
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.notices import Notices
 from gateway.spool.base import Chunk, Queue, Settlement, Spool
 
 __all__ = ["Backlog"]
@@ -30,6 +31,7 @@ class Backlog:
     ranges of ids are read again first.  No two batches ever hold the same chunk.
 
     :param name: for the log.
+    :param notices: tell operators of records that become dead letters.
     :param rng: source of the jitter.
     :param sleep: waits for a number of seconds.
     """
@@ -41,6 +43,7 @@ class Backlog:
         config: DeliveryConfig,
         spool: Spool,
         name: str,
+        notices: Notices,
         rng: Random,
         sleep: Sleep,
     ) -> None:
@@ -48,6 +51,7 @@ class Backlog:
         self._config = config
         self._spool = spool
         self._name = name
+        self._notices = notices
         self._rng = rng
         self._sleep = sleep
         self._cursor = 0
@@ -133,6 +137,14 @@ class Backlog:
         :raises SpoolError: the spool holds something else than the settlement says.
         """
         await self._persistently(lambda: self._settle(settlement), SpoolUnavailable)
+        for letter in settlement.dead:
+            self._notices.say(
+                f"dead_letter {letter.reason}",
+                None,
+                "%s: a record became a dead letter, %s; see gateway dead-letters list",
+                self._name,
+                letter.reason,
+            )
 
     async def _settle(self, settlement: Settlement) -> None:
         try:

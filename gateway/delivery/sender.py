@@ -24,6 +24,7 @@ from gateway.delivery.retry import PROBE_RECORDS, backoff_s
 from gateway.delivery.suspicion import Suspicion
 from gateway.delivery.trial import Trial
 from gateway.errors import SpoolError
+from gateway.notices import Notices
 from gateway.spool.base import MAX_CHUNK_BYTES, Queue, Settlement, Spool
 from gateway.telemetry import Telemetry
 
@@ -120,7 +121,13 @@ class Sender:
             sleep=sleep,
         )
         self._backlog = Backlog(
-            queue, config=config, spool=spool, name=self._name, rng=rng, sleep=sleep
+            queue,
+            config=config,
+            spool=spool,
+            name=self._name,
+            notices=Notices(_log, clock),
+            rng=rng,
+            sleep=sleep,
         )
         self._suspicion = Suspicion()
         self._probing = asyncio.Lock()

@@ -168,8 +168,8 @@ class Connections(web.Server):
         """
         self._telemetry.malformed.labels(fault.reason).inc()
         self._notices.say(
-            "malformed",
-            fault.reason,
+            f"malformed {fault.reason}",
+            None,
             "a request from %s was answered 400, because %s",
             peer or "a client",
             fault.message,
