@@ -232,6 +232,22 @@ async def test_imports_are_told_as_mixpanel_does(
         assert served.telemetry.registry.get_sample_value(name, labels) is None
 
 
+async def test_operators_are_told_once_who_sends_too_much(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loud = project("loud-project", "LOUD", max_events_per_second=0.02)
+    sources = (source(max_requests_per_second=0.02),)
+    async with serving(tmp_path, sources=sources, destinations=(loud,)) as served:
+        for _ in range(5):
+            await served.post()
+            await served.post("/track", records("LOUD"), {})
+    lines = [record.getMessage() for record in caplog.records if "came than" in record.getMessage()]
+    assert len(lines) == 2
+    assert lines[0].startswith("source loud: more came than max_requests_per_second")
+    assert lines[1].startswith("destination loud-project: mixpanel_sdks: more came than max_events")
+    assert KEY not in caplog.text
+
+
 async def test_without_limits_nothing_is_limited(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         statuses = {(await served.post(body=batch(100))).status for _ in range(50)}

@@ -7,6 +7,7 @@ from functools import partial
 from gateway.clock import Clock
 from gateway.config import Config, MixpanelSdksConfig, SourceConfig
 from gateway.ingest.refusals import too_fast
+from gateway.notices import Notices
 from gateway.telemetry import Telemetry
 
 __all__ = ["Rate", "Rates", "busy_status"]
@@ -104,15 +105,26 @@ class Rate:
 class Rates:
     """The limits of all sources and projects that have any.
 
+    :param notices: tell operators who sends too much.
     :ivar of_source: by the names of sources.
     :ivar of_project: by the names of destinations.
     """
 
-    def __init__(self, config: Config, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, telemetry: Telemetry, notices: Notices
+    ) -> None:
         counter = telemetry.rate_limited
 
         def count(source: str, destination: str, what: str) -> None:
             counter.labels(source, destination, what).inc()
+            who = f"source {source}" if source else f"destination {destination}: mixpanel_sdks"
+            notices.say(
+                "rate_limited",
+                (who, what),
+                "%s: more came than max_%s_per_second; what is beyond it is told to come later",
+                who,
+                what,
+            )
 
         self.of_source: Mapping[str, Rate] = {
             each.name: Rate(each, clock, partial(count, each.name, ""))

@@ -111,7 +111,7 @@ class IngestServer:
             accept_records=accept_records,
             is_healthy=self._is_healthy,
             projects=Projects(config.destinations),
-            rates=Rates(config, self._clock, telemetry),
+            rates=Rates(config, self._clock, telemetry, self._notices),
             upstream=self._upstream,
             telemetry=telemetry,
             notices=self._notices,
