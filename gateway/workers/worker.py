@@ -36,6 +36,7 @@ def do_job(channel: socket.socket, supervisor: int) -> None:
     lasting = channel.dup()  # until the process has ended: then the supervisor sees it
     job = Job.receive(channel)
     if job is not None:
+        channel.sendall(ALIVE + b"\n")  # all that this needs is loaded
         log_to_stderr(spool_name(job.number))
         run_async(_Worker(job).work(channel))
     del lasting
@@ -49,7 +50,6 @@ class _Worker:
     async def work(self, channel: socket.socket) -> None:
         told = Told()
         reader, self._writer = await asyncio.open_unix_connection(sock=channel)
-        self._say(ALIVE)
         listening = asyncio.create_task(self._listen(reader, told))
         await self._run(told)
         listening.cancel()
