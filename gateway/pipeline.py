@@ -139,6 +139,9 @@ class Pipeline:
         counts += [
             (self._telemetry.events_rejected.labels("", fault), 1) for fault in mapped.nobodys
         ]
+        nulls = getattr(records, "nulls", 0)
+        if nulls:
+            counts.append((self._telemetry.numbers_nulled.labels(_NATIVE), nulls))
         counts += [
             (self._telemetry.events_skipped.labels(*left_out), amount)
             for left_out, amount in mapped.skipped.items()

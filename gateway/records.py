@@ -4,18 +4,20 @@ They are what Mixpanel takes already, so they stay the text that they are; typed
 whose they are, and whether they can be told from one another.
 """
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import groupby
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from fastmap import MalformedInput, parts, without_lone_surrogates
+from fastmap import Group, MalformedInput, parts, without_lone_surrogates
 from gateway.encodings import as_utf8
 from gateway.errors import RequestError
-from gateway.recovery import MAX_EVENTS
+from gateway.recovery import MAX_EVENTS, RECORDS, check_count, save
 
 __all__ = [
     "FAULTS",
@@ -23,6 +25,7 @@ __all__ = [
     "Fault",
     "Problem",
     "Record",
+    "Records",
     "Verdict",
     "decode",
     "insert_id_of",
@@ -34,7 +37,9 @@ Endpoint: TypeAlias = Literal["import", "engage", "groups"]
 """Where records go: events to /import, updates of profiles to the two others."""
 
 _NOTHING = msgspec.Raw(b"")
+_TOKEN = re.compile(rb'"\$?token"\s*:\s*"([^"\\]{1,200})"')
 _DIGEST_BYTES = 16
+_KEPT_BYTES = 64 * 1024  # of a part of a body that is no JSON
 _SENT_AGAIN_MS = 600_000
 """Who sends the same bytes again within this time sends the same events again."""
 
@@ -80,6 +85,15 @@ class Record(msgspec.Struct, gc=False):
     own_id: str | None = None
     client_ip: str | None = None
     fault: str = ""
+
+
+class Records(list[Record]):
+    """The records of a request.
+
+    :ivar nulls: how many numbers in them that are none, as NaN, became null.
+    """
+
+    nulls = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +147,14 @@ _decode_updates = msgspec.json.Decoder(list[_Update]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> list[Record]:
+def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> Records:
     """Return the records of a body: one object, a list of them, or one in each line.
 
-    Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, as in events.
+    Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, as in events, and
+    what is whole of a body that is no JSON is found as there.
 
-    :raises RequestError: (400) the body is no JSON of such a shape; where it is lines, only the
-        lines that are none are at fault.
+    :raises RequestError: (400) there is no record in it; where it is lines, only the lines that
+        are none are at fault.
     """
     body = as_utf8(body)
     try:
@@ -150,18 +165,54 @@ def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> list[R
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
 
 
-def _decode_tolerantly(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
+def _decode_tolerantly(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
+    try:
+        return _decode_sound(body, endpoint, is_lines=is_lines)
+    except (msgspec.DecodeError, MalformedInput):
+        mended = without_lone_surrogates(body)
+        if mended is not body:
+            return _decode_tolerantly(mended, endpoint, is_lines=is_lines)
+        saved = save(body, RECORDS)
+        if saved is None:
+            raise
+    check_count(sum(len(group.items) for group in saved.groups))
+    records = Records(_of_groups(saved.groups, endpoint))
+    records.nulls = saved.nulls
+    _name_projects(records)
+    _tell_apart(records, body)
+    return records
+
+
+def _decode_sound(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
     try:
         return _decode(body, endpoint, is_lines=is_lines)
     except RecursionError:
         if body.lstrip()[:1] != b"[":
             raise
         return _decode_one_by_one(parts(without_lone_surrogates(body)), endpoint)
-    except msgspec.DecodeError:
-        mended = without_lone_surrogates(body)
-        if mended == body:
-            raise
-        return _decode_tolerantly(mended, endpoint, is_lines=is_lines)
+
+
+def _of_groups(groups: Sequence[Group], endpoint: Endpoint) -> list[Record]:
+    """Return the records of a damaged body; those of what is lost are at fault."""
+    return [
+        _alone(text, is_event=endpoint == "import")
+        if is_whole
+        else Record(msgspec.Raw(text), fault="malformed")
+        for group in groups
+        for text, is_whole in group.items
+    ]
+
+
+def _name_projects(records: Sequence[Record]) -> None:
+    """Find out whose the records are that are no JSON, so that they are kept for somebody."""
+    if not any(record.fault == "malformed" for record in records):
+        return
+    tokens = {record.token for record in records if record.token}
+    common = tokens.pop() if len(tokens) == 1 else None
+    for record in records:
+        if record.fault == "malformed":
+            found = _TOKEN.search(bytes(record.text))
+            record.token = found[1].decode() if found else common
 
 
 def insert_id_of(record: Record) -> str:
@@ -176,42 +227,62 @@ def wrapped(record: Record) -> bytes:
     """Return a JSON object that holds what is none."""
     if record.fault == "not_an_object":
         return b'{"element":%b}' % record.text
-    return msgspec.json.encode({"text": bytes(record.text).decode("utf-8", "replace")})
+    text = bytes(record.text)
+    if record.fault == "malformed":
+        text = text[:_KEPT_BYTES]
+    return msgspec.json.encode({"text": text.decode("utf-8", "replace")})
 
 
-def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> list[Record]:
+def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
     is_event = endpoint == "import"
     if is_lines:
-        lines = [line for line in body.split(b"\n", MAX_EVENTS + 1) if line.strip()]
-        return _decode_one_by_one(lines, endpoint)
+        return _decode_lines(body, endpoint)
     if body.lstrip()[:1] == b"[":
         texts = _decode_list(body)
-        _check_count(len(texts))
+        check_count(len(texts))
         heads: Sequence[_Head]
         try:
             heads = _decode_events(body) if is_event else _decode_updates(body)
-            records = list(map(_record, texts, heads))
+            records = Records(map(_record, texts, heads))
         except msgspec.ValidationError:
-            records = [_loosely(text, is_event=is_event) for text in texts]
+            records = Records(_loosely(text, is_event=is_event) for text in texts)
     else:
-        records = [_loosely(_decode_raw(body), is_event=is_event)]
+        records = Records([_loosely(_decode_raw(body), is_event=is_event)])
     _tell_apart(records, body)
     return records
 
 
-def _decode_one_by_one(texts: Sequence[bytes], endpoint: Endpoint) -> list[Record]:
+def _decode_one_by_one(texts: Sequence[bytes], endpoint: Endpoint) -> Records:
     """Decode records of which not even the syntax has been checked."""
-    _check_count(len(texts))
-    records = [_alone(text, is_event=endpoint == "import") for text in texts]
+    check_count(len(texts))
+    records = Records(_alone(text, is_event=endpoint == "import") for text in texts)
     _tell_apart(records, b"\n".join(texts))
     return records
 
 
-def _check_count(count: int) -> None:
-    if count > MAX_EVENTS:
-        raise RequestError(
-            400, "too_many_events", f"a request may hold {MAX_EVENTS} records; send smaller batches"
-        )
+def _decode_lines(body: bytes, endpoint: Endpoint) -> Records:
+    """Decode a record a line; what is on lines that are no JSON may still be found.
+
+    A record that holds a raw newline is on two of them.
+    """
+    lines = [line for line in body.split(b"\n", MAX_EVENTS + 1) if line.strip()]
+    check_count(len(lines))
+    records = Records()
+    for is_damaged, several in groupby(
+        zip(lines, (_alone(line, is_event=endpoint == "import") for line in lines), strict=True),
+        key=lambda pair: pair[1].fault == "malformed",
+    ):
+        pairs = list(several)
+        saved = save(b"\n".join(line for line, _ in pairs), RECORDS) if is_damaged else None
+        if saved is None:
+            records += [record for _, record in pairs]
+        else:
+            records += _of_groups(saved.groups, endpoint)
+            records.nulls += saved.nulls
+    check_count(len(records))
+    _name_projects(records)
+    _tell_apart(records, body)
+    return records
 
 
 def _alone(text: bytes, *, is_event: bool) -> Record:

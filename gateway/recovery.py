@@ -95,7 +95,8 @@ def save(body: bytes, shapes: Shapes) -> Saved | None:
     """
     groups, nulls = recover(body, shapes, MAX_EVENTS + 1)
     check_count(sum(1 + len(group.items) for group in groups) - 1)
-    if not any(is_whole for group in groups for _, is_whole in group.items):
+    items = [item for group in groups for item in group.items]
+    if not any(is_whole and text[:1] == b"{" for text, is_whole in items):
         return None
     is_withheld = any(map(_must_withhold, groups))
     return Saved([_without_secrets(group) for group in groups], nulls, is_withheld)

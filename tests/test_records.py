@@ -1,13 +1,14 @@
 """Records of Mixpanel's own SDKs: what is read of them before anything is done with them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from gateway.errors import RequestError
 from gateway.events import MAX_EVENTS
-from gateway.records import FAULTS, Record, decode, insert_id_of, wrapped
+from gateway.records import FAULTS, Endpoint, Record, decode, insert_id_of, wrapped
 
 TIME = 1_790_000_000.25
 
@@ -101,8 +102,8 @@ def test_record_that_is_nested_too_deep_costs_no_other(deep: bytes) -> None:
     [
         (b"", "invalid_json"),
         (b"{", "invalid_json"),
-        (b'[{"a":1},]', "invalid_json"),
-        (b'[{"a":NaN}]', "invalid_json"),
+        (b"[1,]", "invalid_json"),
+        (b"[NaN]", "invalid_json"),
         (b'{"a":1}{"a":2}', "invalid_json"),
         (b"[" * 5000, "invalid_json"),
         (b"[" * 5000 + b"]" * 4999, "invalid_json"),
@@ -189,3 +190,115 @@ def test_faults_say_what_is_wrong() -> None:
     for word, fault in FAULTS.items():
         assert word.islower()
         assert fault.message
+
+
+def texts(records: Sequence[Record]) -> list[Any]:
+    return [json.loads(bytes(record.text)) for record in records if not record.fault]
+
+
+class TestDamage:
+    ONE = b'{"event":"A","properties":{"token":"T","n":1}}'
+    TWO = b'{"event":"B","properties":{"token":"T","l":[{"event":"x","properties":{}}]}}'
+    THREE = b'{"event":"C","properties":{"token":"T"}}'
+
+    @pytest.mark.parametrize(
+        "damaged",
+        [
+            b'{"event":"X","properties":{"token":"U","p":tru}}',
+            b'{"event":"X","properties":{"token":"U","p":"lost quote}}',
+            b'{"event":"X","properties":{"token":"U","l":[{"event":"y","properties":{}},x]}}',
+            b'{"event":"X","properties":{"token":"U"}',
+            b'{"event":"X',
+            b"{",
+            b"x",
+            b",,",
+            b"\0",
+        ],
+    )
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    @pytest.mark.parametrize("is_lines", [False, True])
+    def test_damaged_record_costs_no_other(
+        self, damaged: bytes, place: int, is_lines: bool
+    ) -> None:
+        whole = [self.ONE, self.TWO]
+        elements = [*whole[:place], damaged, *whole[place:]]
+        body = b"\n".join(elements) if is_lines else b"[%b]" % b",".join(elements)
+        records = decode(body, "import", is_lines=is_lines)
+
+        assert texts(records) == [json.loads(text) for text in whole]
+        lost = [record for record in records if record.fault]
+        assert len(lost) == (is_lines or damaged.strip(b",\0{") != b"")
+        assert all(record.fault == "malformed" for record in lost)
+        if b"token" in damaged:
+            assert [record.token for record in lost] == ["U"]
+        else:
+            assert all(record.token == "T" for record in lost)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"%(a)b%(b)b",
+            b"[%(a)b,%(b)b",
+            b"[%(a)b,%(b)b,]",
+            b"[,%(a)b%(b)b]\0\0",
+            b"\0[%(a)b;%(b)b]",
+            b'T","n":{"a":1}}},%(a)b,%(b)b]',
+            b"[%(a)b][%(b)b]",
+            b"%(a)b\n%(b)b",
+        ],
+    )
+    def test_damage_between_the_records_costs_none(self, body: bytes) -> None:
+        records = decode(body % {b"a": self.ONE, b"b": self.TWO}, "import")
+
+        assert [each["event"] for each in texts(records)] == ["A", "B"]
+
+    @pytest.mark.parametrize("is_lines", [False, True])
+    def test_tokens_whose_meaning_is_plain_are_mended(self, is_lines: bool) -> None:
+        body = b'{"event":"A\n","properties":{"token":"T","n":[NaN,-Infinity,007],"s":"\\x41"}}'
+        records = decode(body, "import", is_lines=is_lines)
+
+        properties = {"token": "T", "n": [None, None, 7], "s": "A"}
+        assert texts(records) == [{"event": "A\n", "properties": properties}]
+        assert (records[0].token, records.nulls) == ("T", 2)
+
+    @pytest.mark.parametrize(
+        ("endpoint", "text"),
+        [
+            ("engage", b'{"$token":"T","$distinct_id":"u","$set":{"a":{"$set":1}}}'),
+            ("engage", b'{"$token":"T","$distinct_id":"u","$unset":["a"]}'),
+            ("groups", b'{"$token":"T","$group_key":"k","$group_id":"g","$set":{"a":1}}'),
+        ],
+    )
+    def test_updates_are_found_as_well(self, endpoint: Endpoint, text: bytes) -> None:
+        records = decode(b"[%b,{x,%b" % (text, text), endpoint)
+
+        assert texts(records) == [json.loads(text)] * 2
+        assert decode(b'{"$token":"T",%b,}' % text[12:-1] + text, endpoint)[-1].token == "T"
+
+    def test_lines_that_are_whole_stay_as_they_are(self) -> None:
+        lines = [
+            b'{"n":1}',
+            b"[1]",
+            self.ONE,
+            b'{"event":"A',
+            b'","properties":{}}',
+            self.THREE,
+            b"5",
+        ]
+        records = decode(b"\n".join(lines), "import", is_lines=True)
+
+        faults = ["", "not_an_object", "", "", "", "not_an_object"]
+        assert [record.fault for record in records] == faults
+        assert json.loads(bytes(records[3].text)) == {"event": "A\n", "properties": {}}
+
+    def test_equal_records_are_told_apart(self) -> None:
+        text = b'{"event":"A","properties":{"token":"T","time":1600000000}}'
+        ids = [record.own_id for record in decode(b"[%b,%b,]" % (text, text), "import")]
+
+        assert len(set(ids)) == 2
+
+    @pytest.mark.parametrize("body", [b"[tru]", b'[{"a":tru}]', b'{"event":"A"', b"\0\0", b"[,]"])
+    def test_body_without_a_whole_record_is_refused(self, body: bytes) -> None:
+        with pytest.raises(RequestError) as caught:
+            decode(body, "import")
+        assert caught.value.code == "invalid_json"

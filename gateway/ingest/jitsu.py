@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.config import IpPolicy
-from gateway.events import Received, decode
+from gateway.events import Received, decode, kind_of
 from gateway.ingest import pixels, replies
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
@@ -49,7 +49,7 @@ def _decode(body: bytes) -> Received:
     """Return the events; the SDK has the name of a page in its properties only."""
     received = decode(body)
     for event in received.events:
-        if event.type == "page" and event.name is None and event.properties:
+        if event.name is None and event.properties and kind_of(event) == "page":
             try:
                 event.name = _properties(event.properties).name
             except msgspec.ValidationError:

@@ -4,6 +4,7 @@
 /import   batches by Segment's, or older events by Mixpanel's
 """
 
+import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
+from gateway.events import decode
 from gateway.ingest import replies, segment
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
@@ -37,6 +39,12 @@ class _Envelope(msgspec.Struct, rename="camel"):
 
 _EMPTY = _Envelope()
 _decode = msgspec.json.Decoder(_Envelope).decode
+_decode_list = msgspec.json.Decoder(list[_Envelope]).decode
+
+_FORM = re.compile(rb"[\w.$%-]{1,64}=")
+_SEGMENTS = re.compile(rb'"(?:writeKey|messageId|anonymousId)"')
+_MIXPANELS = re.compile(rb'"\$?token"')
+"""What tells the families apart where nothing else can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +68,35 @@ class _Either:
         return self.refused(call, error)
 
     def _choose(self, call: Call, body: bytes) -> Awaitable[replies.Answer]:
-        if is_json(body) and (_is_segments(body) or _has_write_key(call)):
+        if _may_be_json(body) and (_is_segments(body) or _has_write_key(call)):
             call.family = "segment"
             return self.segments(call, body)
         return self.mixpanels(call, body)
 
 
+def _may_be_json(body: bytes) -> bool:
+    return is_json(body) or (b'{"' in body and not _FORM.match(body))
+
+
 def _is_segments(body: bytes) -> bool:
+    """Tell whether what is in a body is Segment's, as far as it can be read."""
     try:
+        if body.lstrip()[:1] == b"[":
+            return any(each != _EMPTY for each in _decode_list(body))
         return _decode(body) != _EMPTY
     except (msgspec.DecodeError, RecursionError):
-        return False
+        return _holds_segments(body)
+
+
+def _holds_segments(body: bytes) -> bool:
+    try:
+        received = decode(body)
+    except RequestError:
+        return _SEGMENTS.search(body) is not None and _MIXPANELS.search(body) is None
+    return any(
+        each.type or each.user_id or each.anonymous_id or each.message_id or each.write_key
+        for each in (*received.events, received.shared)
+    )
 
 
 def _has_write_key(call: Call) -> bool:

@@ -23,8 +23,10 @@ _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TO_QUOTED_PRINTABLE = bytes.maketrans(b"%+", b"= ")
 _TO_STANDARD_BASE64 = bytes.maketrans(b" -_", b"++/")
 _SPLIT = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+_OBJECT = b'{"'
 _WHITE_SPACE = b"\t\n\r"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BEFORE_JSON = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n,"  # marks of encodings, and what may have strayed
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 
 class Options(dict[str, str]):
@@ -69,7 +71,10 @@ def read(query: str, body: bytes | None) -> Sent:
     if body is not None:
         if is_json(body):
             return Sent(_without_data(fields), body, is_form=False)
-        fields |= fields_of(body) if is_multipart(body) else _fields(body)
+        in_body = fields_of(body) if is_multipart(body) else _fields(body)
+        if "data" not in in_body and "data" not in fields and _OBJECT in body:
+            return Sent(_without_data(fields), body, is_form=False)  # it has lost its beginning
+        fields |= in_body
     options = _without_data(fields)
     try:
         return Sent(options, _json_of(fields.get("data", b"")), is_form=True)
@@ -79,7 +84,7 @@ def read(query: str, body: bytes | None) -> Sent:
 
 def is_json(text: bytes) -> bool:
     """Tell whether text can only be JSON, not a form."""
-    return text[:64].removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[")
+    return text[:64].lstrip(_BEFORE_JSON)[:1] in (b"{", b"[")
 
 
 def _fields(text: bytes) -> dict[str, bytes]:
@@ -135,9 +140,18 @@ def _json_of(data: bytes) -> bytes:
     try:
         return _joined(a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True))
     except Base64Error:
-        raise RequestError(
-            400, "invalid_data", "data must be JSON or base64 of JSON, percent-encoded"
-        ) from None
+        found = _from_damaged(text)
+        if _OBJECT not in found:
+            raise RequestError(
+                400, "invalid_data", "data must be JSON or base64 of JSON, percent-encoded"
+            ) from None
+        return found
+
+
+def _from_damaged(text: bytes) -> bytes:
+    """Return what base64 stands for in which some characters are none."""
+    text = _NOT_BASE64.sub(b"A", text)
+    return a2b_base64(text[: len(text) // 4 * 4])
 
 
 def _joined(text: bytes) -> bytes:
