@@ -239,6 +239,7 @@ class DeliveryConfig(_Section, frozen=True, kw_only=True):
     batch_bytes: Annotated[int, Meta(ge=1024, le=10 * 1024**2)] = 2 * 1024 * 1024
     connections: Annotated[int, Meta(ge=1, le=100)] = 10  # at most, for each endpoint
     request_timeout_s: Positive = 60.0
+    proxy: BaseUrl | None = None  # on the way there; None: what HTTPS_PROXY and NO_PROXY say
 
 
 class SharedDeliveryConfig(_Section, frozen=True, kw_only=True):

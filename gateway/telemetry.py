@@ -359,6 +359,18 @@ class Telemetry:
             ("destination", "endpoint"),
             registry=registry,
         )
+        self.delivery_state = Gauge(
+            "gateway_delivery_state",
+            "1 for the state of an endpoint: ok, retrying, or paused, which needs a person.",
+            ("destination", "endpoint", "state"),
+            registry=registry,
+        )
+        self.delivery_refused = Gauge(
+            "gateway_delivery_refused_in_a_row",
+            "Records that an endpoint refused since it accepted something.",
+            ("destination", "endpoint"),
+            registry=registry,
+        )
         self.delivery_memory = Gauge(
             "gateway_delivery_memory_bytes",
             "Memory set aside for the batches that are under way; see delivery.max_memory_bytes.",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.batch import Batch, Body
+from gateway.delivery.batch import Batch, Body, Piece
 from gateway.delivery.outcome import Delivered, FailedRecord, Partial, Split
-from gateway.delivery.progress import Progress
+from gateway.delivery.progress import Progress, Verdict, halves
 from gateway.spool.base import Chunk, Queue, Settlement
 
 QUEUE = Queue("main", "import")
@@ -33,6 +33,23 @@ def chunk(id: int, lines: Sequence[bytes], encoding: Encoding = "gzip") -> Chunk
 
 def records(start: int, stop: int) -> list[bytes]:
     return [b'{"n":%d}\n' % n for n in range(start, stop)]
+
+
+def peek(progress: Progress) -> Piece | None:
+    piece = progress.take()
+    if piece is not None:
+        progress.prefer(piece)
+    return piece
+
+
+def apply(progress: Progress, outcome: Delivered | Partial | Split) -> Verdict:
+    """What a sender does with the next piece that it can send."""
+    piece = progress.take()
+    assert piece is not None
+    verdict = progress.apply(piece, outcome)
+    if isinstance(outcome, Split) and len(piece) > 1:
+        progress.prefer_halves(piece)
+    return verdict
 
 
 def progress_of(batch: Batch, max_records: int = 2000, max_bytes: int = 2**21) -> Progress:
@@ -95,9 +112,9 @@ def test_pieces_cover_a_batch_in_order_within_the_limits(
 def test_a_split_tries_the_left_half_first_and_ends_with_the_single_record() -> None:
     progress = progress_of(Batch([chunk(1, records(0, 4))]))
     sent = []
-    while (piece := progress.next()) is not None:
+    while (piece := peek(progress)) is not None:
         sent.append(list(piece))
-        progress.apply(Split("refused", "no") if 2 in piece else Delivered())
+        apply(progress, Split("refused", "no") if 2 in piece else Delivered())
     assert sent == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
     settlement = progress.conclude()
     assert settlement.delivered == 3
@@ -109,9 +126,9 @@ def test_a_split_tries_the_left_half_first_and_ends_with_the_single_record() -> 
 
 def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
     progress = progress_of(Batch([chunk(3, records(0, 2)), chunk(7, records(2, 4))]))
-    progress.apply(Split("refused", "no"))
+    apply(progress, Split("refused", "no"))
     assert progress.keep() is None
-    progress.apply(Delivered())
+    apply(progress, Delivered())
     kept = progress.keep()
     assert kept is not None
     assert (kept.chunk_ids, kept.delivered) == ((3, 7), 2)
@@ -121,20 +138,20 @@ def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
     progress.settled(kept)
     assert progress.left == 2
     assert progress.keep() is None
-    progress.apply(Delivered())
+    apply(progress, Delivered())
     assert progress.conclude() == Settlement(queue=QUEUE, chunk_ids=(3,), delivered=2)
 
 
 def test_a_new_round_sends_the_refused_records_together() -> None:
     progress = progress_of(Batch([chunk(1, records(0, 5))]))
-    progress.apply(Partial((FailedRecord(1, "x"), FailedRecord(4, "y"))))
+    apply(progress, Partial((FailedRecord(1, "x"), FailedRecord(4, "y"))))
     assert (progress.refused, progress.example) == (2, "x")
     kept = progress.keep()
     assert kept is not None
     progress.settled(kept)
     progress.restart()
-    assert (progress.refused, progress.next()) == (0, [1, 4])
-    progress.apply(Partial((FailedRecord(1, "y"),)))
+    assert (progress.refused, peek(progress)) == (0, [1, 4])
+    apply(progress, Partial((FailedRecord(1, "y"),)))
     settlement = progress.conclude()
     assert [letter.payload for letter in settlement.dead] == [b'{"n":4}']
     assert settlement.delivered == 1
@@ -143,16 +160,16 @@ def test_a_new_round_sends_the_refused_records_together() -> None:
 def test_some_of_the_untried_records_may_be_sent_first() -> None:
     progress = progress_of(Batch([chunk(1, records(0, 6))]))
     progress.prefer([2, 5])
-    assert progress.next() == [2, 5]
-    progress.apply(Split("refused", "no"))
+    assert peek(progress) == [2, 5]
+    apply(progress, Split("refused", "no"))
     assert progress.untried == [2, 5, 0, 1, 3, 4]
-    progress.apply(Split("refused", "no"))
-    progress.apply(Delivered())
+    apply(progress, Split("refused", "no"))
+    apply(progress, Delivered())
     assert progress.reconsider() == (2,)
-    assert progress.apply(Delivered()) == (1, 0)
+    assert apply(progress, Delivered()) == (1, 0)
     assert progress.reconsider() == ()
-    assert progress.next() == [0, 1, 3, 4]
-    assert progress.apply(Partial((FailedRecord(1, "x"),))) == (3, 1)
+    assert peek(progress) == [0, 1, 3, 4]
+    assert apply(progress, Partial((FailedRecord(1, "x"),))) == (3, 1)
     settlement = progress.conclude()
     assert (settlement.delivered, [letter.payload for letter in settlement.dead]) == (
         5,
@@ -197,22 +214,22 @@ def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]
     progress = progress_of(Batch([chunk(i, lines) for i, lines in stored.items()]), limit)
     accepted: list[int] = []  # what the service would have stored, without what it refused
     for _ in range(200):
-        piece = progress.next()
+        piece = peek(progress)
         if piece is None:
             break
         assert len(piece) <= limit
         step = data.draw(st.sampled_from(("ok", "ok", "some", "split", "wait", "restart")))
         if step == "ok":
             accepted += piece
-            progress.apply(Delivered())
+            apply(progress, Delivered())
         elif step == "some":
             failed = data.draw(
                 st.sets(st.integers(0, len(piece) - 1), min_size=1, max_size=len(piece))
             )
             accepted += [index for i, index in enumerate(piece) if i not in failed]
-            progress.apply(Partial(tuple(FailedRecord(i, "no") for i in sorted(failed))))
+            apply(progress, Partial(tuple(FailedRecord(i, "no") for i in sorted(failed))))
         elif step == "split":
-            progress.apply(Split("refused", "no"))
+            apply(progress, Split("refused", "no"))
         else:
             if (kept := progress.keep()) is not None:
                 disk.apply(kept)
@@ -220,7 +237,7 @@ def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]
             if step == "restart":
                 progress.restart()
     assert len(accepted) == len(set(accepted))
-    if progress.next() is None:
+    if not progress.untried:
         settlement = progress.conclude()
         disk.apply(settlement)
         progress.settled(settlement)
@@ -252,10 +269,41 @@ def test_memory_counts_what_is_stored_its_lines_and_a_request() -> None:
 
 def test_a_probe_takes_the_first_records_and_leaves_the_rest_in_order() -> None:
     progress = progress_of(Batch([chunk(1, records(0, 10))]))
-    assert progress.next(4) == range(4)
-    assert progress.next(4) == range(4)
-    progress.apply(Delivered())
-    assert progress.next() == range(4, 10)
-    progress.apply(Delivered())
-    assert progress.next(4) is None
-    assert progress.conclude().delivered == 10
+    first = progress.take(4)
+    assert first == range(4)
+    progress.put_back(first)
+    assert progress.take(4) == range(4)
+    progress.apply(range(4), Delivered())
+    assert progress.take() == range(4, 10)
+    progress.apply(range(4, 10), Delivered())
+    assert progress.take(4) is None
+
+
+def test_halves_keep_records_about_the_same_together_as_long_as_possible() -> None:
+    assert halves(range(5), None) == (range(2), range(2, 5), True)
+    subjects = ["a", "b", "a", "c", "b", "a"]
+    assert halves(range(6), subjects) == ([0, 2, 5], [1, 3, 4], True)
+    assert halves([1, 3, 4], subjects) == ([1, 4], [3], True)
+    assert halves([0, 2, 5], subjects) == ([0], [2, 5], False)
+
+
+def test_what_is_put_back_goes_out_in_its_order() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 6))]))
+    assert progress.take() == range(6)
+    progress.put_back([1, 4])
+    progress.put_back([5], [0, 2], ())
+    assert [progress.take() for _ in range(4)] == [[0, 2], [1, 4], [5], None]
+    assert progress.unfinished == list(range(6))
+
+
+def test_what_is_withheld_stays_in_the_spool() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 3))]))
+    progress.withhold([1])
+    assert progress.untried == [0, 2]
+    assert apply(progress, Delivered()) == (2, 0)
+    kept = progress.keep()
+    assert kept is not None
+    assert kept.remaining is not None
+    assert kept.remaining.lines == b'{"n":1}\n'
+    progress.put_back([1])
+    assert progress.untried == [1]

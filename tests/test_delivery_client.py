@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from gateway import __version__
-from gateway.config import DestinationConfig, DestinationSettings
+from gateway.config import DeliveryConfig, DestinationConfig, DestinationSettings
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel import MixpanelEndpoint
 from gateway.delivery.outcome import Delivered, Outcome, Paused, RetryLater, Split
@@ -124,6 +124,71 @@ async def test_something_that_does_not_speak_http_is_retried() -> None:
         outcome = await send(url)
     assert isinstance(outcome, RetryLater)
     assert "SSH" not in outcome.reason
+
+
+@asynccontextmanager
+async def proxying() -> AsyncIterator[tuple[str, list[str]]]:
+    """A proxy that answers itself, and the first lines of what it was asked."""
+    asked: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head.partition("\r\n")[0])
+        asked.extend(line for line in head.split("\r\n") if line.startswith("Proxy-Auth"))
+        if head.startswith("CONNECT"):
+            writer.write(b"HTTP/1.1 407 no\r\nContent-Length: 0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1")
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY"])
+async def test_the_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    async with proxying() as (address, asked):
+        monkeypatch.setenv(variable, f"http://user:canary@{address}")
+        if variable == "HTTPS_PROXY":
+            outcome = await send("https://mixpanel.example")
+            assert outcome == RetryLater(
+                None, "the proxy on the way refuses to connect (status 407)"
+            )
+            assert asked[0] == "CONNECT mixpanel.example:443 HTTP/1.1"
+        else:
+            assert await send("http://mixpanel.example") == Delivered()
+            assert asked[0] == "POST http://mixpanel.example/import?strict=1 HTTP/1.1"
+        assert asked[1].startswith("Proxy-Authorization: Basic ")
+
+
+async def test_no_proxy_names_hosts_that_are_reached_directly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with proxying() as (address, asked):
+        monkeypatch.setenv("HTTP_PROXY", f"http://{address}")
+        for url in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
+            assert isinstance(await send(url), RetryLater)
+        monkeypatch.setenv("NO_PROXY", "other.example,.invalid")
+        assert isinstance(await send("http://mixpanel.invalid"), RetryLater)
+        assert asked == []
+
+
+async def test_a_configured_proxy_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "*")
+    async with proxying() as (address, asked):
+        destination = DestinationConfig(
+            name="main",
+            settings=DestinationSettings(projectToken="a1b2c3"),
+            base_url="http://mixpanel.example",
+            delivery=DeliveryConfig(proxy=f"http://{address}"),
+        )
+        async with MixpanelEndpoint("import", destination) as client:
+            assert await client.send(client.prepare(BODY)) == Delivered()
+        assert len(asked) == 1
 
 
 async def test_an_impossible_address_is_retried() -> None:

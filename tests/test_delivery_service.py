@@ -10,7 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from gateway.delivery import linger
 from gateway.delivery.concurrency import START
@@ -464,6 +466,105 @@ async def test_only_refusals_pause_within_a_hundred_records_and_keep_them(
             await until(lambda: [round(wait) for wait in rig.waits()] == [60])
     if endpoint == "/import":  # the others have to be asked again and again
         assert pedant.store.counts[endpoint].rejected <= 100
+
+
+@pytest.mark.parametrize("endpoint", ["/track", "/engage", "/groups"])
+async def test_others_go_on_while_bad_records_are_looked_for(
+    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint
+) -> None:
+    name = endpoint[1:]
+    async with delivering(tmp_path, destination(pedant)) as rig:
+        await rig.append(name, GOOD_WAYS[endpoint](0))
+        await rig.delivered()
+        pedant.faults.replace([Fault(action="stall", stall_s=0.1)])
+        await rig.append(name, *map(BAD_WAYS[endpoint], range(100, 400)))
+        await until(lambda: pedant.store.counts[endpoint].misbehaved >= 3)
+        for number in range(1, 6):
+            began = time.monotonic()
+            await rig.append(name, GOOD_WAYS[endpoint](number))
+            await until(lambda: pedant.store.counts[endpoint].unique > number)  # noqa: B023
+            assert time.monotonic() - began < 2
+        assert rig.pending() >= 300
+        pedant.faults.replace([])
+        await rig.delivered()
+        assert rig.counts() == (6, 300, 0)
+
+
+async def test_updates_of_one_profile_do_not_overtake_those_that_are_looked_through(
+    tmp_path: Path, pedant: Sandbox
+) -> None:
+    async with delivering(tmp_path, destination(pedant)) as rig:
+        await rig.append("engage", update(0))
+        await rig.delivered()
+        pedant.faults.replace([Fault(action="stall", stall_s=0.02)])
+        for start in range(1, 61, 6):
+            bad = update_of("u1", {"$add": {"n": "text"}})
+            await rig.append("engage", *map(update, range(start, start + 3)), bad)
+            await rig.append("engage", bad, *map(update, range(start + 3, start + 6)))
+            await asyncio.sleep(0.05)
+        await rig.delivered()
+        assert rig.counts() == (61, 20, 0)
+        assert numbers(pedant, "/engage") == list(range(61))
+
+
+async def test_a_firewall_that_blocks_one_record_costs_no_other(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """It answers 403 with a page to whatever holds a certain word."""
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.read()
+        if b"attack" in body:
+            return web.Response(status=403, text="<html>Request blocked</html>")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                f"{sandbox.url}{request.path_qs}",
+                data=body,
+                headers={
+                    "Authorization": request.headers["Authorization"],
+                    "Content-Type": "application/x-ndjson",
+                },
+            ) as response,
+        ):
+            return web.Response(status=response.status, body=await response.read())
+
+    app = web.Application()
+    app.router.add_post("/import", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with delivering(tmp_path, destination(url)) as rig:
+            await rig.append("import", event(0, text="attack"))
+            await until(lambda: rig.status()["state"] == "paused")
+            assert "credentials" not in rig.status()["detail"]
+            assert "firewall" in rig.status()["detail"]
+            await rig.append("import", *events(1, 50), event(50, text="attack"), *events(51, 60))
+            await rig.delivered()
+            assert rig.counts() == (58, 2, 0)
+            assert rig.status()["state"] == "ok"
+            letters = [kept.letter for kept in await rig.spool.dead_letters()]
+            assert all("403" in letter.detail for letter in letters)
+    finally:
+        await runner.cleanup()
+
+
+async def test_an_endpoint_with_a_wrong_address_holds_up_no_other(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace([Fault(action="status", status=404, endpoints=("/groups",))])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("groups", group_update(0))
+        await until(lambda: rig.status("groups")["state"] == "paused")
+        await rig.append("import", event(0))
+        await until(lambda: rig.counts() == (1, 0, 1))
+        assert rig.status("import")["state"] == "ok"
+        metrics = rig.telemetry.render().decode()
+    labels = 'destination="main",endpoint="groups",state='
+    assert f'gateway_delivery_state{{{labels}"paused"}} 1.0' in metrics
+    assert f'gateway_delivery_state{{{labels}"ok"}} 0.0' in metrics
 
 
 async def test_a_corrected_setting_costs_no_record_and_no_order(

@@ -1,6 +1,7 @@
 """The way of one request to its endpoint: everything that it has to pass, and what it reports."""
 
 import asyncio
+from collections import Counter
 from concurrent.futures import Executor
 from random import Random
 from typing import Any
@@ -55,7 +56,7 @@ class Channel:
         self.breaker = Gate(name, clock=clock, rng=rng, sleep=sleep)
         self.concurrency = Concurrency(1 if endpoint.is_ordered else config.connections)
         self.sends_plain = endpoint.sends_plain
-        self._sending: set[Batch] = set()
+        self._sending: Counter[Batch] = Counter()  # requests
         self.last_success_ms: int | None = None
         self._gauge = telemetry.delivery_concurrency.labels(*queue)
         self._gauge.set(self.concurrency.limit)
@@ -66,7 +67,7 @@ class Channel:
 
     def is_sending(self, batch: Batch) -> bool:
         """Whether a request with records of a batch has no answer yet."""
-        return batch in self._sending
+        return self._sending[batch] > 0
 
     async def close(self) -> None:
         """Close the connections."""
@@ -87,11 +88,13 @@ class Channel:
             await self._limiter.acquire(records, size)
             if not self.breaker.is_current(turn):
                 return None
-            self._sending.add(batch)
+            self._sending[batch] += 1
             try:
                 outcome = await self._exchange(request, size, batch.created_ms)
             finally:
-                self._sending.discard(batch)
+                self._sending[batch] -= 1
+                if not self._sending[batch]:
+                    del self._sending[batch]
             self._report(turn, outcome)
         return outcome
 

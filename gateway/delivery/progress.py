@@ -4,6 +4,7 @@ No I/O here.  The sender asks what to send next, reports the outcome, and settle
 Every record ends in exactly one of: delivered, a dead letter, or still in the spool.
 """
 
+from collections.abc import Hashable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.outcome import Delivered, Partial, RefusalReason, Split
 from gateway.spool.base import DeadLetter, Entry, Settlement
 
-__all__ = ["Progress", "Verdict"]
+__all__ = ["Halves", "Progress", "Verdict", "halves"]
 
 
 class _Fate(IntEnum):
@@ -33,6 +34,37 @@ class Verdict(NamedTuple):
     refused: int
 
 
+class Halves(NamedTuple):
+    """Two parts of a piece that was refused as a whole.
+
+    :param are_apart: whether the second may be sent before it is known what became of the first.
+    """
+
+    first: Piece
+    second: Piece
+    are_apart: bool
+
+
+def halves(piece: Piece, subjects: Sequence[Hashable] | None) -> Halves:
+    """Cut a piece of at least two records in halves.
+
+    :param subjects: what each record of the batch is about, where records about the same must keep
+        their order: these stay together as long as there is anything else to part them from.
+    """
+    middle = len(piece) // 2
+    if subjects is None:
+        return Halves(piece[:middle], piece[middle:], True)
+    found = list(dict.fromkeys(subjects[index] for index in piece))
+    if len(found) == 1:
+        return Halves(piece[:middle], piece[middle:], False)
+    chosen = set(found[: len(found) // 2])
+    return Halves(
+        [index for index in piece if subjects[index] in chosen],
+        [index for index in piece if subjects[index] not in chosen],
+        True,
+    )
+
+
 class Progress:
     """The way of one batch.
 
@@ -51,6 +83,8 @@ class Progress:
         self._fates = bytearray(batch.records)
         self._refusals: dict[int, _Refusal] = {}
         self._chunk_ids = batch.chunk_ids
+        self.blocked_s: float | None = None
+        """When something on the way first refused some of it, if the caller noted that."""
         self.is_over = False
         """Whether the spool has nothing left of the batch."""
 
@@ -70,16 +104,48 @@ class Progress:
         return next((refusal.detail for refusal in self._refusals.values()), "")
 
     @property
-    def untried(self) -> Piece:
-        """The records that have no verdict yet."""
+    def untried(self) -> list[int]:
+        """The records that are to be sent and have no verdict yet."""
         return [index for piece in reversed(self._open) for index in piece]
+
+    @property
+    def unfinished(self) -> list[int]:
+        """All records without a verdict, those under way included."""
+        return [index for index, fate in enumerate(self._fates) if fate == _Fate.OPEN]
+
+    def take(self, at_most: int | None = None) -> Piece | None:
+        """Return what to send now; None when nothing is left to send.
+
+        :param at_most: so many records, if not as many as a request may hold.
+        """
+        if not self._open:
+            return None
+        piece = self._open.pop()
+        if at_most is not None and len(piece) > at_most:
+            self._open.append(piece[at_most:])
+            return piece[:at_most]
+        return piece
+
+    def put_back(self, *pieces: Piece) -> None:
+        """Send these later, in their order among all others; nothing is known of them yet."""
+        self._open += [piece for piece in pieces if piece]
+        self._open.sort(key=lambda piece: piece[0], reverse=True)
 
     def prefer(self, piece: Piece) -> None:
         """Send these of the untried records next."""
+        self.withhold(piece)
+        self._open += self.batch.cut(piece, *self._limits)[::-1] if piece else ()
+
+    def prefer_halves(self, piece: Piece) -> None:
+        """Send the halves of a piece that was refused as a whole next, the first one first."""
+        first, second, _ = halves(piece, None)
+        self._open += (second, first)
+
+    def withhold(self, piece: Piece) -> None:
+        """Do not send these until they are put back."""
         chosen = set(piece)
         rest = [index for index in self.untried if index not in chosen]
-        pieces = [*self.batch.cut(piece, *self._limits), *self.batch.cut(rest, *self._limits)]
-        self._open = [each for each in reversed(pieces) if each]
+        self._open = self.batch.cut(rest, *self._limits)[::-1] if rest else []
 
     def reconsider(self) -> Piece:
         """Take back the refusal of the oldest refused record, and return it; () without any."""
@@ -91,27 +157,16 @@ class Progress:
         self._open.append((index,))
         return (index,)
 
-    def next(self, at_most: int | None = None) -> Piece | None:
-        """Return what to send now; None when nothing is left to send.
+    def apply(self, piece: Piece, outcome: Delivered | Partial | Split) -> Verdict:
+        """Take note of what became of a piece that ``take`` returned.
 
-        :param at_most: so many records, if not as many as a request may hold.
+        Of one that was refused as a whole, nothing is known of any record; see ``halves``.
         """
-        if not self._open:
-            return None
-        if at_most is not None and len(piece := self._open[-1]) > at_most:
-            self._open[-1:] = (piece[at_most:], piece[:at_most])
-        return self._open[-1]
-
-    def apply(self, outcome: Delivered | Partial | Split) -> Verdict:
-        """Take note of what became of the piece that ``next`` returned."""
-        piece = self._open.pop()
         match outcome:
             case Split(reason, detail) if len(piece) == 1:
                 self._refuse(piece[0], _Refusal(reason, detail))
                 return Verdict(0, 1)
             case Split():
-                middle = len(piece) // 2
-                self._open += (piece[middle:], piece[:middle])
                 return Verdict(0, 0)
             case Partial(failed):
                 self._mark(piece, _Fate.DELIVERED)

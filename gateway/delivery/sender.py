@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, get_args
 
 from gateway.clock import Clock
 from gateway.config import DeliveryConfig
@@ -18,8 +19,8 @@ from gateway.delivery.gate import Gate, GateState, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.linger import Linger
 from gateway.delivery.memory import Lease, Memory
-from gateway.delivery.outcome import Delivered, Outcome, Partial, Split
-from gateway.delivery.progress import Progress, Verdict
+from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater, Split
+from gateway.delivery.progress import Halves, Progress, Verdict, halves
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s
 from gateway.delivery.suspicion import Suspicion
 from gateway.delivery.trial import Trial
@@ -29,6 +30,14 @@ from gateway.spool.base import MAX_CHUNK_BYTES, Queue, Settlement, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Sender", "Status"]
+
+_MOST_ASIDE = 64
+_FEW_ASIDE = 8
+"""Batches of which records were refused, and that others overtake; the first few of them without
+asking for room in memory."""
+
+_OVERTAKE_S = 0.05
+"""How soon records are sent that had to wait for others about the same, once these are done."""
 
 _STOP_S = 5.0
 """How long stopping waits for the spool to take note of what has been delivered."""
@@ -137,12 +146,19 @@ class Sender:
         self._linger = Linger(self._news.set)
         self._idle = asyncio.Event()
         self._in_flight = 0  # records
+        self._sieve = asyncio.Semaphore(max(1, config.connections // 2))
+        self._aside: set[Progress] = set()  # sifted, or waiting for others that are
+        self._known_subjects: dict[Progress, Sequence[Hashable]] = {}
         self._under_way: dict[Progress, Lease] = {}
         self._workers: dict[Progress, asyncio.Task[None]] = {}
         self._feeder: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: dict[asyncio.Task[None], Progress] = {}
         self._disagreements = 0  # with the spool, in a row
+        for state in get_args(GateState):
+            shown = partial(self._is_in, state)
+            telemetry.delivery_state.labels(*queue, state).set_function(shown)
+        telemetry.delivery_refused.labels(*queue).set_function(lambda: self._suspicion.refused)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -246,6 +262,9 @@ class Sender:
             last_success_ms=self._channel.last_success_ms,
         )
 
+    def _is_in(self, state: GateState) -> bool:
+        return self.status()["state"] == state
+
     # The feeder
 
     async def _feed(self) -> None:
@@ -262,15 +281,16 @@ class Sender:
             return False
         if not self._under_way:
             return True
-        if len(self._under_way) < self._channel.concurrency.limit:
-            return self._is_clear()
-        self._channel.concurrency.want()
-        return False
+        if len(self._under_way) - len(self._aside) >= self._channel.concurrency.limit:
+            self._channel.concurrency.want()
+            return False
+        return len(self._aside) < _MOST_ASIDE and self._is_clear()
 
     async def _take(self) -> bool:
         """Start a worker on the next batch; return False when there is none, or no room for it."""
         # What it takes is known when it is there; until then the most that it could be.
-        is_first = not self._under_way
+        # What is sifted must not keep others back, within reason.
+        is_first = not self._under_way.keys() - self._aside and len(self._aside) < _FEW_ASIDE
         most = 0 if is_first else 3 * max(self._config.batch_bytes, MAX_CHUNK_BYTES)
         lease = self._memory.lease(self.queue, most, is_first=is_first, on_room=self._news.set)
         if lease is None:
@@ -340,6 +360,7 @@ class Sender:
                 # A mistake of ours must cost neither the records nor the other batches.
                 failures += 1
                 _log.exception("%s: unexpected error; its records are kept", self._name)
+                progress.restart()
                 await self._sleep(backoff_s(failures, None, self._rng))
         self._let_go(progress)
 
@@ -347,6 +368,8 @@ class Sender:
         """Take note that nobody works on a batch any more."""
         del self._workers[progress]
         self._under_way.pop(progress).end()
+        self._aside.discard(progress)
+        self._known_subjects.pop(progress, None)
         if not progress.is_over:
             self._backlog.give_back(progress.batch)
         self._news.set()
@@ -363,6 +386,8 @@ class Sender:
 
     async def _deliver(self, progress: Progress) -> None:
         """Send everything there is of a batch once, and settle the result."""
+        if self._endpoint.is_ordered and not await self._overtake(progress):
+            return
         while True:
             if not await self._send(progress):
                 return
@@ -377,51 +402,143 @@ class Sender:
 
         Returns False when the batch has to be given back.
         """
-        blocked_s: float | None = None
         while (piece := self._next(progress)) is not None:
             if self._is_spare(progress):
+                progress.put_back(piece)
                 await self._keep(progress)
                 return False
             outcome = await self._request(progress, piece)
-            self._news.set()  # the way may be clear now, or the limit higher
-            if isinstance(outcome, Delivered | Partial | Split):
-                if _is_foreign(outcome) and blocked_s is None:
-                    blocked_s = self._clock.monotonic()
-                self._judge(outcome, progress.apply(outcome), blocked_s)
-            elif outcome is not None:
-                # It may be long until the rest goes on: what is done must not be done again.
-                await self._keep(progress)
+            if isinstance(outcome, Split) and len(piece) > 1:
+                await self._sift(progress, piece)
+            elif outcome is None or isinstance(outcome, RetryLater | Paused):
+                progress.put_back(piece)
+                if outcome is not None:
+                    # It may be long until the rest goes on: what is done must not be done again.
+                    await self._keep(progress)
             self._account(progress)
             if progress.refused and self._is_suspicious():
                 break
         return True
 
-    async def _request(self, progress: Progress, piece: Piece) -> Outcome | None:
-        self._in_flight += len(piece)
-        try:
-            return await self._channel.request(progress.batch, piece)
-        finally:
-            self._in_flight -= len(piece)
-
     def _next(self, progress: Progress) -> Piece | None:
         if not self._channel.breaker.is_open():
-            return progress.next(PROBE_RECORDS)
+            return progress.take(PROBE_RECORDS)
         if not self._is_proven():
-            return progress.next(max(1, PROBE_RECORDS - self._in_flight))
-        return progress.next()
+            return progress.take(max(1, PROBE_RECORDS - self._in_flight))
+        return progress.take()
+
+    async def _request(self, progress: Progress, piece: Piece) -> Outcome | None:
+        """Make one request and take note of what it says."""
+        self._in_flight += len(piece)
+        try:
+            outcome = await self._channel.request(progress.batch, piece)
+        finally:
+            self._in_flight -= len(piece)
+        self._news.set()  # the way may be clear now, or the limit higher
+        if isinstance(outcome, Delivered | Partial | Split):
+            self._judge(progress, outcome, progress.apply(piece, outcome))
+        return outcome
+
+    # Which records of a refused request are to blame
+
+    async def _sift(self, progress: Progress, piece: Piece) -> None:
+        """Send the parts of a piece that was refused as a whole, several at once.
+
+        Others go on meanwhile: what is sifted does not count among the batches that are sent.  What
+        is in the way of requests, or speaks against the settings, leaves the rest to be sent.
+        """
+        subjects = await self._subjects(progress) if self._endpoint.is_ordered else None
+        parts = halves(piece, subjects)
+        if not self._is_proven():  # then one after the other, until something is accepted
+            progress.put_back(parts.first, parts.second)
+            return
+        self._aside.add(progress)
+        self._news.set()
+        await self._sift_halves(progress, parts, subjects)
+
+    async def _sift_halves(
+        self, progress: Progress, parts: Halves, subjects: Sequence[Hashable] | None
+    ) -> bool:
+        first, second, are_apart = parts
+        if are_apart:
+            async with asyncio.TaskGroup() as group:
+                one = group.create_task(self._sift_part(progress, first, subjects))
+                other = group.create_task(self._sift_part(progress, second, subjects))
+            return one.result() and other.result()
+        if await self._sift_part(progress, first, subjects):
+            return await self._sift_part(progress, second, subjects)
+        progress.put_back(second)
+        return False
+
+    async def _sift_part(
+        self, progress: Progress, piece: Piece, subjects: Sequence[Hashable] | None
+    ) -> bool:
+        """Find the bad records in a piece; False when some of it has to be sent later."""
+        outcome: Outcome | None = None
+        async with self._sieve:
+            if self._channel.is_clear() and not self._is_suspicious():
+                outcome = await self._request(progress, piece)
+        if isinstance(outcome, Split) and len(piece) > 1:
+            return await self._sift_halves(progress, halves(piece, subjects), subjects)
+        if isinstance(outcome, Delivered | Partial | Split):
+            return True
+        progress.put_back(piece)
+        return False
+
+    async def _subjects(self, progress: Progress) -> Sequence[Hashable]:
+        """Return what each record of a batch is about."""
+        found = self._known_subjects.get(progress)
+        if found is None:
+            batch, subject_of = progress.batch, self._endpoint.subject_of
+            found = await self._in_thread(lambda: [subject_of(line) for line in batch.lines])
+            self._known_subjects[progress] = found
+        return found
+
+    async def _overtake(self, progress: Progress) -> bool:
+        """Send what need not wait for the batches before this one, which are being sifted.
+
+        Returns False when the batch has to be given back, as one before it was.
+        """
+        withheld: list[int] = []
+        while earlier := self._before(progress):
+            self._aside.add(progress)
+            subjects = await self._subjects(progress)
+            held: set[Hashable] = set()
+            for other in earlier:
+                theirs = await self._subjects(other)
+                held.update([theirs[index] for index in other.unfinished])
+            progress.put_back(withheld)
+            withheld = [index for index in progress.untried if subjects[index] in held]
+            progress.withhold(withheld)
+            if progress.untried and not await self._send(progress):
+                return False
+            if self._backlog.has_given_back or self._is_spare(progress):
+                await self._keep(progress)
+                return False
+            tasks = [self._workers[other] for other in self._before(progress)]
+            if tasks:
+                await asyncio.wait(tasks, timeout=_OVERTAKE_S, return_when=asyncio.FIRST_COMPLETED)
+        progress.put_back(withheld)
+        return not (withheld and self._backlog.has_given_back)
+
+    def _before(self, progress: Progress) -> list[Progress]:
+        """Return the batches under way that come before this one."""
+        first = progress.batch.chunk_ids
+        return [other for other in self._under_way if other.batch.chunk_ids < first]
 
     # Whether the records or a setting is to blame
 
-    def _judge(self, outcome: Outcome, verdict: Verdict, blocked_s: float | None) -> None:
-        """Take note of what one request said about the settings.
-
-        :param blocked_s: since when something on the way refuses what the batch holds.
-        """
+    def _judge(self, progress: Progress, outcome: Outcome, verdict: Verdict) -> None:
+        """Take note of what one request said about the settings."""
+        now = self._clock.monotonic()
+        is_foreign = isinstance(outcome, Split) and outcome.is_foreign
+        if is_foreign and progress.blocked_s is None:
+            progress.blocked_s = now
         if verdict.accepted:
-            self._suspicion.accept(self._clock.monotonic())
-        if verdict.refused and not _is_foreign(outcome):
+            self._suspicion.accept(now)
+        if verdict.refused and not is_foreign:
             self._suspicion.refuse(verdict.refused)
-        elif verdict.refused and not self._suspicion.has_accepted_since(blocked_s or 0.0):
+        elif verdict.refused and not self._suspicion.has_accepted_since(progress.blocked_s or now):
             self._suspicion.doubt()
 
     def _is_proven(self) -> bool:
@@ -436,6 +553,8 @@ class Sender:
         Returns False when the batch has to be given back: that of another worker waits already.
         """
         await self._keep(progress)
+        if self._endpoint.is_ordered and (later := self._workers.keys() - {progress}):
+            await asyncio.wait([self._workers[other] for other in later])  # they are spare
         trial = Trial(
             progress,
             self._backlog,
@@ -481,14 +600,15 @@ class Sender:
         """Send these records until one is accepted, all are refused, or the service fails."""
         self._tried = progress
         progress.prefer(piece)
-        left = len(piece)
-        while left > 0 and self._is_suspicious():
-            outcome = await self._request(progress, progress.next() or ())
-            if isinstance(outcome, Delivered | Partial | Split):
-                verdict = progress.apply(outcome)
-                left -= verdict.accepted + verdict.refused
-                self._judge(outcome, verdict, self._clock.monotonic())
+        left = set(piece)
+        while left and self._is_suspicious() and (part := progress.take()) is not None:
+            outcome = await self._request(progress, part)
+            if isinstance(outcome, Split) and len(part) > 1:
+                progress.prefer_halves(part)
+            elif isinstance(outcome, Delivered | Partial | Split):
+                left.difference_update(part)
             else:
+                progress.put_back(part)
                 return
 
     # What becomes of a batch
@@ -529,7 +649,3 @@ class Sender:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _is_foreign(outcome: Outcome) -> bool:
-    return isinstance(outcome, Split) and outcome.is_foreign

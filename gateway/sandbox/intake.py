@@ -1,7 +1,7 @@
 """What becomes of the records of one request: the contract applied, the store told."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from gateway.sandbox.faults import Endpoint
 from gateway.sandbox.replies import FailedRecord
 from gateway.sandbox.store import Store
 
-__all__ = ["take_imported", "take_tracked", "take_updates"]
+__all__ = ["Rules", "take_imported", "take_tracked", "take_updates"]
 
 _decode = msgspec.json.Decoder().decode
 
@@ -29,11 +29,26 @@ _VALIDATE_UPDATE: dict[Endpoint, Callable[[object], str | None]] = {
 }
 
 
-def take_imported(store: Store, records: Sequence[bytes], now_ms: int) -> list[FailedRecord]:
+class Rules(NamedTuple):
+    """What is asked of records beside the contract.
+
+    :param token: of the project; None for any.
+    :param atomic: of a request to /track, /engage or /groups, take none if one is not valid.
+    :param refused: records that hold this text are not valid.
+    """
+
+    token: str | None = None
+    atomic: bool = False
+    refused: bytes | None = None
+
+
+def take_imported(
+    store: Store, records: Sequence[bytes], now_ms: int, rules: Rules
+) -> list[FailedRecord]:
     """Take the valid events of an /import request; return what is wrong with the others."""
     failed: list[FailedRecord] = []
     for index, record in enumerate(records):
-        event, problem = _read(record)
+        event, problem = _read(record, rules)
         problem = problem or validate_event(event, now_ms)
         if problem is None:
             _take_event(store, "/import", event, record, now_ms)
@@ -50,27 +65,23 @@ def take_imported(store: Store, records: Sequence[bytes], now_ms: int) -> list[F
     return failed
 
 
-def take_tracked(
-    store: Store, records: Sequence[bytes], now_ms: int, token: str | None, *, atomic: bool = False
-) -> list[str]:
+def take_tracked(store: Store, records: Sequence[bytes], now_ms: int, rules: Rules) -> list[str]:
     """Take the valid events of a /track request; return what is wrong with the others.
 
     Events that Mixpanel drops without a word, those for another project among them, are no
     problem to it.
-
-    :param atomic: take none if one is not valid.
     """
     counts = store.counts["/track"]
-    read = [_read(record) for record in records]
+    read = [_read(record, rules) for record in records]
     found = [problem or validate_tracked(event) for event, problem in read]
     problems = [problem.message for problem in found if problem is not None]
     counts.rejected += len(problems)
-    if problems and atomic:
+    if problems and rules.atomic:
         return problems
     for record, (event, _), problem in zip(records, read, found, strict=True):
         if problem is not None:
             continue
-        if token is not None and event["properties"]["token"] != token:
+        if rules.token is not None and event["properties"]["token"] != rules.token:
             counts.wrong_token += 1
         elif is_too_old(event["properties"], now_ms):
             counts.too_old += 1
@@ -80,39 +91,32 @@ def take_tracked(
 
 
 def take_updates(
-    store: Store,
-    endpoint: Endpoint,
-    records: Sequence[bytes],
-    now_ms: int,
-    token: str | None,
-    *,
-    atomic: bool = False,
+    store: Store, endpoint: Endpoint, records: Sequence[bytes], now_ms: int, rules: Rules
 ) -> list[str]:
-    """Take the valid updates of an /engage or /groups request; return what is wrong with others.
-
-    :param atomic: take none if one is not valid.
-    """
+    """Take the valid updates of an /engage or /groups request; return what is wrong with others."""
     counts = store.counts[endpoint]
     validate = _VALIDATE_UPDATE[endpoint]
-    read = [_read(record) for record in records]
+    read = [_read(record, rules) for record in records]
     found = [unread.message if unread else validate(update) for update, unread in read]
     problems = [problem for problem in found if problem is not None]
     counts.rejected += len(problems)
-    if problems and atomic:
+    if problems and rules.atomic:
         return problems
     for record, (update, _), problem in zip(records, read, found, strict=True):
         if problem is not None:
             continue
-        if token is not None and update["$token"] != token:
+        if rules.token is not None and update["$token"] != rules.token:
             counts.wrong_token += 1
         else:
             store.add_update(endpoint, record, now_ms)
     return problems
 
 
-def _read(record: bytes) -> tuple[Any, Problem | None]:
+def _read(record: bytes, rules: Rules) -> tuple[Any, Problem | None]:
     if len(record) >= MAX_RECORD_BYTES:
         return None, Problem("", "record is invalid: must be smaller than 1 MB")
+    if rules.refused is not None and rules.refused in record:
+        return None, Problem("", "record is invalid: the sandbox was told to refuse it")
     try:
         return _decode(record), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -30,7 +30,7 @@ from gateway.sandbox.contract import MAX_RECORDS
 from gateway.sandbox.extras import Extras
 from gateway.sandbox.faults import Endpoint, Fault, Faults
 from gateway.sandbox.inspection import Inspection
-from gateway.sandbox.intake import take_imported, take_tracked, take_updates
+from gateway.sandbox.intake import Rules, take_imported, take_tracked, take_updates
 from gateway.sandbox.ratelimit import RateLimit
 from gateway.sandbox.store import ENDPOINTS, Store
 
@@ -61,6 +61,7 @@ class Sandbox:
     :param seed: of the dice that the faults' shares are decided with.
     :param atomic: of a request to /track, /engage or /groups take all records or, where one is bad,
         none: the documentation can be read in both ways.
+    :param refuse: records that hold this text are refused, as for rules that nobody knows of.
     :param validate: False is the sink mode for load tests: records are counted and neither looked
         at nor kept; sizes, credentials, faults and the rate limit still hold.
     """
@@ -80,19 +81,20 @@ class Sandbox:
         seed: int = 0,
         validate: bool = True,
         atomic: bool = False,
+        refuse: str | None = None,
     ) -> None:
         self.store = Store(keep=keep, dedupe_keys=dedupe_keys)
         # S311: repeatable misbehaviour is the point.
         self.faults = Faults(faults, random.Random(seed))  # noqa: S311
         self._clock = clock or SystemClock()
-        self._token = token
         self._credentials = Credentials(
             token=token, api_secret=api_secret, service_account=service_account
         )
         self._limit = RateLimit(max_records_per_second, self._clock)
         self._retry_after_s = retry_after_s
         self._validate = validate
-        self._atomic = atomic
+        refused = None if refuse is None else refuse.encode()
+        self._rules = Rules(token=token, atomic=atomic, refused=refused)
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._address: tuple[str, int] | None = None
@@ -205,7 +207,7 @@ class Sandbox:
         if not self._validate:
             self.store.add_unseen("/import", len(records))
             return replies.imported(len(records))
-        failed = take_imported(self.store, records, self._clock.now_ms())
+        failed = take_imported(self.store, records, self._clock.now_ms(), self._rules)
         taken = len(records) - len(failed)
         if failed and options.get("strict") == "1":
             return replies.invalid(taken, failed)
@@ -229,13 +231,11 @@ class Sandbox:
             return replies.received(None, options)
         now_ms = self._clock.now_ms()
         if endpoint == "/track":
-            problems = take_tracked(self.store, records, now_ms, self._token, atomic=self._atomic)
+            problems = take_tracked(self.store, records, now_ms, self._rules)
         else:
-            problems = take_updates(
-                self.store, endpoint, records, now_ms, self._token, atomic=self._atomic
-            )
+            problems = take_updates(self.store, endpoint, records, now_ms, self._rules)
         # The OpenAPI file says 1 when one or more records are valid; another page, when all are.
-        is_refused = len(problems) == len(records) or (problems and self._atomic)
+        is_refused = len(problems) == len(records) or (problems and self._rules.atomic)
         return replies.received(problems[0] if is_refused else None, options)
 
     async def _stall(self, seconds: float) -> bool:

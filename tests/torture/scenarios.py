@@ -44,6 +44,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         {"projects": 4, "events_per_s": 200.0, "phase_s": 1.5},
         {"projects": 10},
     ),
+    "poison": Scenario(
+        "tests.torture.poison",
+        "one client of twenty sends only what Mixpanel refuses: the others do not notice",
+        {"seconds": 10.0},
+        {"seconds": 600.0},
+    ),
     "order": Scenario(
         "tests.torture.order",
         "faults of every kind: the updates of each profile arrive in their order",

@@ -12,6 +12,7 @@ from gateway.config import DestinationConfig
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel.request import ORDERED, Request, build, is_quick
 from gateway.delivery.mixpanel.response import interpret
+from gateway.delivery.mixpanel.route import proxy_of
 from gateway.delivery.mixpanel.subject import subject_of
 from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.resolver import Resolver
@@ -40,6 +41,7 @@ class MixpanelEndpoint:
         self.names_refused = name == "import"
         self._settings = destination.settings
         self._base_url = destination.host
+        self._proxy = proxy_of(destination.host, destination.delivery.proxy)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=destination.delivery.connections, resolver=Resolver()
@@ -97,6 +99,7 @@ class MixpanelEndpoint:
             headers=request.headers,
             data=io.BytesIO(request.body),  # as plain bytes, aiohttp warns of large ones
             allow_redirects=False,
+            proxy=self._proxy,
         ) as response:
             answer = await _read(response)
             return interpret(self.name, response.status, response.headers, answer, request.records)
@@ -115,6 +118,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _describe(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy on the way refuses to connect (status {error.status})"
     # Only errors of the network are quoted: others may repeat what was sent or answered.
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, OSError) else name
