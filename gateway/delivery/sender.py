@@ -349,7 +349,8 @@ class Sender:
         failures = 0
         while not (progress.is_over or self._is_spare(progress)):
             try:
-                await self._deliver(progress)
+                if not await self._deliver(progress):
+                    break
             except SpoolError:
                 # The spool disagrees about what it holds, and it is the one that knows.
                 self._disagreements += 1
@@ -384,18 +385,22 @@ class Sender:
             return False
         return progress is not min(self._under_way, key=lambda other: other.batch.chunk_ids)
 
-    async def _deliver(self, progress: Progress) -> None:
-        """Send everything there is of a batch once, and settle the result."""
+    async def _deliver(self, progress: Progress) -> bool:
+        """Send everything there is of a batch, and settle the result.
+
+        Returns False when the batch has to be given back.
+        """
         if self._endpoint.is_ordered and not await self._overtake(progress):
-            return
+            return False
         while True:
             if not await self._send(progress):
-                return
+                return False
             if not (progress.refused and self._is_suspicious()):
                 break
             if not await self._find_out(progress):
-                return
+                return False
         await self._conclude(progress)
+        return True
 
     async def _send(self, progress: Progress) -> bool:
         """Make requests until each record has been taken or refused, or a setting is suspected.
