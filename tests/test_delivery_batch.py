@@ -293,7 +293,14 @@ def test_what_is_put_back_goes_out_in_its_order() -> None:
     progress.put_back([1, 4])
     progress.put_back([5], [0, 2], ())
     assert [progress.take() for _ in range(4)] == [[0, 2], [1, 4], [5], None]
-    assert progress.unfinished == list(range(6))
+    assert progress.unsettled == list(range(6))
+    progress.apply([0, 2], Delivered())
+    progress.apply([1], Split("refused", "no"))
+    assert progress.unsettled == [0, 2, 3, 4, 5]
+    kept = progress.keep()
+    assert kept is not None
+    progress.settled(kept)
+    assert progress.unsettled == [3, 4, 5]
 
 
 def test_what_is_withheld_stays_in_the_spool() -> None:

@@ -70,6 +70,10 @@ class Backlog:
         """Whether something is to be read again."""
         return bool(self._given_back)
 
+    def has_before(self, batch: Batch) -> bool:
+        """Whether something that comes before a batch is to be read again."""
+        return bool(self._given_back) and self._given_back[0] < (batch.chunk_ids[0], 0)
+
     def grow(self) -> None:
         """Take note of new chunks."""
         self._has_new = True

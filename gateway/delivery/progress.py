@@ -109,9 +109,10 @@ class Progress:
         return [index for piece in reversed(self._open) for index in piece]
 
     @property
-    def unfinished(self) -> list[int]:
-        """All records without a verdict, those under way included."""
-        return [index for index, fate in enumerate(self._fates) if fate == _Fate.OPEN]
+    def unsettled(self) -> list[int]:
+        """All records that would be sent again after a crash, and perhaps be accepted."""
+        again = (_Fate.OPEN, _Fate.DELIVERED)
+        return [index for index, fate in enumerate(self._fates) if fate in again]
 
     def take(self, at_most: int | None = None) -> Piece | None:
         """Return what to send now; None when nothing is left to send.
@@ -144,7 +145,7 @@ class Progress:
     def withhold(self, piece: Piece) -> None:
         """Do not send these until they are put back."""
         chosen = set(piece)
-        rest = [index for index in self.untried if index not in chosen]
+        rest = sorted(index for index in self.untried if index not in chosen)
         self._open = self.batch.cut(rest, *self._limits)[::-1] if rest else []
 
     def reconsider(self) -> Piece:

@@ -460,6 +460,8 @@ class Sender:
         self._aside.add(progress)
         self._news.set()
         await self._sift_halves(progress, parts, subjects)
+        if subjects is not None:
+            await self._keep(progress)  # others may be sent only after what a crash cannot repeat
 
     async def _sift_halves(
         self, progress: Progress, parts: Halves, subjects: Sequence[Hashable] | None
@@ -470,9 +472,7 @@ class Sender:
                 one = group.create_task(self._sift_part(progress, first, subjects))
                 other = group.create_task(self._sift_part(progress, second, subjects))
             return one.result() and other.result()
-        if await self._sift_part(progress, first, subjects):
-            return await self._sift_part(progress, second, subjects)
-        progress.put_back(second)
+        progress.put_back(first, second)  # to be sent one after the other
         return False
 
     async def _sift_part(
@@ -505,26 +505,34 @@ class Sender:
         Returns False when the batch has to be given back, as one before it was.
         """
         withheld: list[int] = []
-        while earlier := self._before(progress):
+        while True:
+            async with self._backlog.taking:
+                pass  # what is being taken may come before this one
+            if self._backlog.has_before(progress.batch):
+                await self._keep(progress)
+                return False
+            if not (earlier := self._before(progress)):
+                progress.put_back(withheld)
+                return True
             self._aside.add(progress)
             subjects = await self._subjects(progress)
             held: set[Hashable] = set()
             for other in earlier:
                 theirs = await self._subjects(other)
-                held.update([theirs[index] for index in other.unfinished])
+                held.update([theirs[index] for index in other.unsettled])
             progress.put_back(withheld)
             withheld = [index for index in progress.untried if subjects[index] in held]
             progress.withhold(withheld)
-            if progress.untried and not await self._send(progress):
-                return False
-            if self._backlog.has_given_back or self._is_spare(progress):
+            if progress.untried:
+                if not await self._send(progress):
+                    return False
+                await self._keep(progress)
+            if self._is_spare(progress):
                 await self._keep(progress)
                 return False
             tasks = [self._workers[other] for other in self._before(progress)]
             if tasks:
                 await asyncio.wait(tasks, timeout=_OVERTAKE_S, return_when=asyncio.FIRST_COMPLETED)
-        progress.put_back(withheld)
-        return not (withheld and self._backlog.has_given_back)
 
     def _before(self, progress: Progress) -> list[Progress]:
         """Return the batches under way that come before this one."""
