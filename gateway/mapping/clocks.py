@@ -14,7 +14,7 @@ import msgspec
 from fastmap import parse_time
 from gateway.events import Event, plain_text
 
-__all__ = ["MAX_SKEW_MS", "Clocks", "SentAt", "is_possible", "sent_at_of", "sent_far_off"]
+__all__ = ["MAX_SKEW_MS", "Clocks", "is_possible", "sent_far_off"]
 
 _HOUR_MS = 60 * 60 * 1000  # how far ahead Mixpanel takes times
 _DAY_MS = 24 * _HOUR_MS
@@ -35,12 +35,12 @@ _NEAR_MS = 30_000
 """A difference below which no attempt of an event is likely to be corrected."""
 
 _EARLIEST_MS = 365 * _DAY_MS  # that Mixpanel takes
+_READABLE = (str, int, float)
 
 
-class SentAt(Enum):
+class _SentAt(Enum):
     """What an SDK says of the time when it sends a request."""
 
-    UNKNOWN = "unknown"
     ONCE = "once"  # when the batch is made; all attempts say the same, days later perhaps
     EACH = "each"  # in each attempt anew
 
@@ -59,7 +59,7 @@ _SENDERS = {
             "analytics.xamarin",
             "rudderanalytics.net",
         ),
-        SentAt.ONCE,
+        _SentAt.ONCE,
     ),
     **dict.fromkeys(
         (
@@ -75,15 +75,14 @@ _SENDERS = {
             "rudder-sdk-swift",
             "rudderlabs javascript sdk",
         ),
-        SentAt.EACH,
+        _SentAt.EACH,
     ),
 }
 """By what SDKs call themselves in ``context.library.name`` or before the version in User-Agent."""
 
 
-def sent_at_of(sender: str) -> SentAt:
-    """Return what is known of an SDK by its name."""
-    return _SENDERS.get(sender.lower(), SentAt.UNKNOWN)
+def _sent_at_of(sender: str) -> _SentAt | None:
+    return _SENDERS.get(sender.lower())
 
 
 def is_possible(time_ms: int | None) -> bool:
@@ -96,7 +95,7 @@ def sent_far_off(sent_at: object, received_ms: int) -> int | None:
 
     None as well for what is no time.
     """
-    if not isinstance(sent_at, str | int | float):
+    if not isinstance(sent_at, _READABLE):
         return None
     sent_ms = parse_time(sent_at)
     if sent_ms is None or -_NEAR_MS <= received_ms - sent_ms <= _NEAR_MS:
@@ -117,24 +116,23 @@ class Clocks:
         self._events = self._corrections = array("q")
 
     def correction(
-        self, event: Event, sent_ms: int, received_ms: int, *, sent_at: SentAt, is_retry: bool
+        self, event: Event, sent_ms: int, received_ms: int, *, sender: str, is_retry: bool
     ) -> int | None:
         """Return what to add to an event's times, in milliseconds.
 
         None where the request was sent too long ago for its client's clock to be known.
 
         :param sent_ms: when it was sent by its client's clock.
-        :param sent_at: what is known of the request's sender; else the event's library counts.
+        :param sender: what sends it, by its headers; where it is not known, the library counts.
         :param is_retry: whether the request says that it was sent before.
         """
-        if sent_at is SentAt.UNKNOWN:
-            sent_at = sent_at_of(_library_of(event))
-        is_stale = sent_at is SentAt.ONCE or (is_retry and sent_at is SentAt.UNKNOWN)
+        sent_at = _sent_at_of(sender) or _sent_at_of(_library_of(event))
+        is_stale = sent_at is _SentAt.ONCE or (is_retry and sent_at is None)
         skew = received_ms - sent_ms
         if abs(skew) > MAX_SKEW_MS:
             if not _is_by_a_wrong_clock(event, sent_ms, received_ms):
                 return 0 if is_stale else None
-        elif sent_at is SentAt.ONCE:
+        elif sent_at is _SentAt.ONCE:
             return 0
         elif is_stale or abs(skew) <= _ON_THE_WAY_MS:
             skew = 0

@@ -118,9 +118,9 @@ class Mapper:
                 dead.append(_letter(destination, reason, text, origin))
             plans = destination.plans_for(source)
             left = plans.run(events, destination.buffers, received_ms)
-            for reason, count in plans.times_replaced().items():
+            if times := plans.times_replaced():
                 # The same for all destinations, but for those that take fewer events.
-                replaced[reason] = max(count, replaced.get(reason, 0))
+                replaced = {reason: max(times[reason], replaced.get(reason, 0)) for reason in times}
             if left:
                 self._count_skipped(destination, left)
                 rejected.extend((destination, *one) for one in left if one[1] not in SKIPPED)

@@ -35,6 +35,8 @@ UNKNOWN_TYPE = "unknown_type"
 SKIPPED = frozenset({"integrations", SIMPLIFIED, UNMATCHED, EMPTY})
 """Reasons for which nothing is made of an event although nothing is wrong with it."""
 
+_NO_TIMES: Mapping[str, int] = {}
+
 
 class Plans:
     """What a destination does with each type of event.
@@ -75,11 +77,14 @@ class Plans:
         is_known = isinstance(kind, str) and (kind in TYPES or kind in self.by_type)
         return reason if is_known or reason != UNMATCHED else UNKNOWN_TYPE
 
-    def times_replaced(self) -> dict[str, int]:
+    def times_replaced(self) -> Mapping[str, int]:
         """Return how many events of the last run got the time of their receipt, by reason."""
+        dispatch = self._dispatch
+        if not dispatch.unreadable_times and not dispatch.impossible_times:
+            return _NO_TIMES
         return {
-            "unreadable": self._dispatch.unreadable_times,
-            "impossible": self._dispatch.impossible_times,
+            "unreadable": dispatch.unreadable_times,
+            "impossible": dispatch.impossible_times,
         }
 
     def dropped_fields(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from gateway.events import (
     plain_text,
     share,
 )
-from gateway.mapping.clocks import Clocks, is_possible, sent_at_of, sent_far_off
+from gateway.mapping.clocks import Clocks, is_possible, sent_far_off
 from gateway.recovery import TYPES
 
 __all__ = ["prepare"]
@@ -67,7 +67,6 @@ def _correct(
     received: Received, received_ms: int, clocks: Clocks, sender: str, *, is_retry: bool
 ) -> int:
     """Note what the times of each event are corrected by; return how many cannot be."""
-    sent_at = sent_at_of(sender)
     batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
     uncorrected = 0
     for event in received.events:
@@ -76,9 +75,7 @@ def _correct(
             sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
         skew: int | None = 0
         if sent_ms is not None:
-            skew = clocks.correction(
-                event, sent_ms, received_ms, sent_at=sent_at, is_retry=is_retry
-            )
+            skew = clocks.correction(event, sent_ms, received_ms, sender=sender, is_retry=is_retry)
         if skew is None:
             uncorrected += 1
             skew = 0
