@@ -65,10 +65,12 @@ _MONTH = r"(?P<month_name>[A-Za-z]{3,9})\.?"
 _DAY = r"(?P<day>\d\d?)(?:st|nd|rd|th)?"
 _WEEKDAY = r"(?:(?P<weekday>[A-Za-z]{3,9})\.? )?"
 _HALF = r"(?: ?(?P<half>[AaPp])(?:[Mm]|\.[Mm]\.))?"
-_CLOCK = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?" + _HALF
+_CLOCK = (
+    r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?" + _HALF
+)
 _DIGITS = (
     r"(?P<hour>\d\d)(?P<colon>:?)(?P<minute>\d\d)"
-    r"(?:(?P=colon)(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?" + _HALF
+    r"(?:(?P=colon)(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?" + _HALF
 )
 """A time of day that may be written without colons."""
 
