@@ -153,12 +153,6 @@ class Intake:
         :raises RequestError, SpoolUnavailable: (also from the awaitable) as for the handler.
         """
         received = self.decode(payload)
-        if self.type is None and received.is_nothing:
-            raise RequestError(
-                400,
-                "no_events",
-                'there are no events in the body; send an event, {"batch": [...]}, or a list',
-            )
         source, rate = told.source, told.rate
         if source is None:
             key = key_in_body(received) if self.has_key_in_body else None
@@ -173,6 +167,12 @@ class Intake:
             rate = services.rates.of_source.get(source.name)
             if rate is not None:
                 rate.admit(told.busy)
+        if self.type is None and received.is_nothing:
+            raise RequestError(
+                400,
+                "no_events",
+                'there are no events in the body; send an event, {"batch": [...]}, or a list',
+            )
         if rate is not None:
             rate.charge(len(received.events) + len(received.misfits))
         if received.shared.sent_at is None:
