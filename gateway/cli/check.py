@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from gateway.cli.about import busy_ports, destinations_and_spool
 from gateway.cli.common import ConfigFile, load_or_exit, say
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
@@ -36,12 +37,16 @@ def check(
             f"bytes free, {wanted} have to stay so: every event would be answered 503; make room "
             "on it, or lower the value"
         )
+    for busy in busy_ports(loaded):
+        say(f"gateway: warning: {busy}")
     if show:
         typer.echo(json.dumps(redacted(loaded), indent=2, ensure_ascii=False))
     say(
         f"gateway: the configuration is valid: {len(loaded.sources)} source(s), "
         f"{len(loaded.destinations)} destination(s)"
     )
+    for line in destinations_and_spool(loaded):
+        say(f"gateway: {line}")
 
 
 def _check_spool(config: Config, reader: Reader) -> None:

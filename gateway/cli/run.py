@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import typer
 
+from gateway.cli.about import destinations_and_spool, url, version
 from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
@@ -33,7 +35,8 @@ _SANDBOX_PROJECT = "sandbox"
 _SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": _SANDBOX_PROJECT, "WRITE_KEY": _SANDBOX_KEY}
 """What --sandbox assumes where neither a file nor the environment says it."""
 
-_HINT = "choose others with server.port and admin.port, or GATEWAY_PORT and GATEWAY_ADMIN_PORT"
+_PORTS_OF_FILE = "choose others with server.port and admin.port"
+_PORTS_OF_VARIABLES = "choose others with GATEWAY_PORT and GATEWAY_ADMIN_PORT"
 
 _ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
@@ -79,7 +82,8 @@ def run(
     except (SpoolError, CannotStart, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
-        hint = f"; {_HINT}" if error.errno in _ADDRESS_ERRORS else ""
+        hint = _PORTS_OF_FILE if config else _PORTS_OF_VARIABLES
+        hint = f"; {hint}" if error.errno in _ADDRESS_ERRORS else ""
         raise fail(f"cannot start: {error.strerror or error}{hint}") from None
 
 
@@ -94,7 +98,13 @@ async def _serve(
     sandbox = None
     if sandbox_port is not None:
         sandbox = Sandbox()
-        await sandbox.start("127.0.0.1", sandbox_port)
+        try:
+            await sandbox.start("127.0.0.1", sandbox_port)
+        except OSError as error:
+            raise CannotStart(
+                f"cannot start: the stand-in cannot listen on 127.0.0.1, port {sandbox_port}: "
+                f"{os.strerror(error.errno or 0)}; choose another with --sandbox-port"
+            ) from None
         config = _towards(sandbox, config)
     try:
         supervisor = Supervisor(config, workers, children=children)
@@ -102,7 +112,7 @@ async def _serve(
             say("gateway: stopped before it had started")
             return
         collect_garbage_by_time()
-        _greet(config, supervisor.port, supervisor.admin.port, sandbox)
+        _greet(config, supervisor.port, supervisor.admin.port, workers, sandbox)
         reloading = asyncio.create_task(
             _reload_when_told(told, lambda: _towards(sandbox, read()), supervisor)
         )
@@ -163,14 +173,19 @@ def _towards(sandbox: Sandbox | None, config: Config) -> Config:
     )
 
 
-def _greet(config: Config, port: int, admin_port: int, sandbox: Sandbox | None) -> None:
+def _greet(
+    config: Config, port: int, admin_port: int, workers: int, sandbox: Sandbox | None
+) -> None:
     scheme = "https" if config.server.tls_cert else "http"
-    first, *others = (_url(scheme, host, port) for host in config.server.hosts)
-    admin = _url("http", config.admin.host, admin_port)
+    first, *others = (url(scheme, host, port) for host in config.server.hosts)
+    admin = url("http", config.admin.host, admin_port)
+    say(f"gateway: {version(workers)}")
     say(f"gateway: SDKs send to       {first}")
-    for url in others:
-        say(f"gateway:                    {url}")
+    for other in others:
+        say(f"gateway:                    {other}")
     say(f"gateway: health and ledger  {admin}/statusz")
+    for line in destinations_and_spool(config, to_sandbox=sandbox is not None):
+        say(f"gateway: {line}")
     if sandbox is None:
         return
     key = config.sources[0].write_key.reveal() if len(config.sources) == 1 else "KEY"
@@ -183,8 +198,3 @@ def _greet(config: Config, port: int, admin_port: int, sandbox: Sandbox | None) 
     say(f"  curl -u {key}: {first}/v1/track \\")
     say('    -d \'{"event": "Signed Up", "userId": "u1", "properties": {"plan": "pro"}}\'')
     say(f"  curl '{sandbox.url}/records?pretty'")
-
-
-def _url(scheme: str, host: str, port: int) -> str:
-    """Return a URL without a path; addresses of IPv6 stand in brackets."""
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
