@@ -9,6 +9,8 @@
 ``fastmap.spec`` is the language.  Values that are only carried over are never decoded.
 """
 
+from collections.abc import Collection
+
 from fastmap import spec
 from fastmap._buffer import Buffer
 from fastmap._dispatch import Dispatch, Reasons
@@ -43,9 +45,12 @@ __all__ = [
 ]
 
 
-def compile(mapping: spec.Mapping | spec.Choice) -> Plan:  # noqa: A001 - as re.compile
+def compile(  # noqa: A001 - as re.compile
+    mapping: spec.Mapping | spec.Choice, objects: Collection[str] = ()
+) -> Plan:
     """Return a plan that runs a mapping, or a choice of several.
 
+    :param objects: inputs that are objects; others that come in their place are counted as dropped.
     :raises SpecError: the mapping contradicts itself.
     """
-    return Plan(compile_mapping(mapping))
+    return Plan(compile_mapping(mapping), objects)

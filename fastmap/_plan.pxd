@@ -10,15 +10,23 @@ from fastmap._paths cimport Paths
 from fastmap._values cimport Values
 
 
+cdef enum:
+    MOST_OBJECTS = 8  # inputs that are known to be objects
+
+
 cdef class Plan:
     cdef Code code
     cdef Paths paths
     cdef Values values
     cdef Objects objects
     cdef str unmatched
+    cdef Py_ssize_t places[MOST_OBJECTS]  # of the inputs that are objects
+    cdef Py_ssize_t place_count
+    cdef int64_t odd[MOST_OBJECTS]        # how many of each were none
     cdef str reason  # why the last event became no records, or None
 
     cdef int write(self, event, Outputs outputs, int64_t received_ms, int64_t skew_ms) except -1
+    cdef int _expect_objects(self) noexcept
     cdef str _write(self, Outputs outputs, int* records)
     cdef str _write_branch(self, const Branch* branch, Outputs outputs, int* records)
     cdef int _put_record(self, Buffer out, int shape) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import final
 
 from fastmap._buffer import Buffer
@@ -6,7 +6,7 @@ from fastmap.program import Program
 
 @final
 class Plan:
-    def __init__(self, program: Program) -> None: ...
+    def __init__(self, program: Program, objects: Collection[str] = ()) -> None: ...
     def run(
         self, event: object, outputs: Sequence[Buffer], received_ms: int, skew_ms: int = 0
     ) -> int | str: ...

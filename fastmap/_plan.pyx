@@ -6,6 +6,7 @@ from libc.string cimport memchr
 
 from fastmap._buffer cimport Buffer
 from fastmap._code cimport Branch, Code, Part
+from fastmap._inputs cimport Input
 from fastmap._members cimport Members, value_of
 from fastmap._objects cimport Objects
 from fastmap._outputs cimport Outputs
@@ -25,14 +26,19 @@ cdef class Plan:
     """A mapping ready to run.  Not for use by two threads at once.
 
     :param program: what ``fastmap.compiler.compile_mapping`` made of a mapping or a choice.
+    :param objects: inputs that are objects; others that come in their place are counted as dropped.
     """
 
-    def __cinit__(self, program):
+    def __cinit__(self, program, objects=()):
         self.code = Code(program)
         self.paths = Paths(program)
         self.values = Values(program, self.code, self.paths)
         self.objects = Objects(self.code, self.paths, self.values)
         self.unmatched = program.unmatched
+        for i, name in enumerate(program.inputs):
+            if name in objects and self.place_count < MOST_OBJECTS:
+                self.places[self.place_count] = i
+                self.place_count += 1
 
     def run(self, event, outputs, int64_t received_ms, int64_t skew_ms=0):
         """Write the records of one event.
@@ -61,6 +67,7 @@ cdef class Plan:
         self.values.begin(received_ms, skew_ms)
         try:
             self.paths.load(event)
+            self._expect_objects()
             self.reason = self._write(outputs, &records)
             is_done = self.reason is None
         finally:
@@ -74,7 +81,25 @@ cdef class Plan:
 
         A value that is written to several places counts once for the event, or for the item.
         """
-        return self.values.dropped()
+        cdef Py_ssize_t i
+        totals = self.values.dropped()
+        for i in range(self.place_count):
+            if self.odd[i]:
+                name = self.paths.inputs.names[self.places[i]]
+                totals[name] = totals.get(name, 0) + self.odd[i]
+        return totals
+
+    cdef int _expect_objects(self) noexcept:
+        """Count the inputs that are no objects, and say something all the same."""
+        cdef const Input* given
+        cdef Py_ssize_t i
+        for i in range(self.place_count):
+            given = self.paths.inputs.items + self.places[i]
+            if given.kind != JSON or given.len == 0 or given.ptr[0] == c"{" or given.ptr[0] == c"n":
+                continue
+            if given.len > 2 or (given.ptr[0] != c"[" and given.ptr[0] != c'"'):  # not [] or ""
+                self.odd[i] += 1
+        return 0
 
     cdef str _write(self, Outputs outputs, int* records):
         """Write the records; returns the reason why there must be none."""

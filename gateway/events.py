@@ -5,7 +5,7 @@ not fit the types is each decoded by itself, member by member, so that one odd e
 Nor does one that is damaged: see ``gateway.recovery``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -32,6 +32,7 @@ __all__ = [
     "NOTHING",
     "Event",
     "Received",
+    "add_to_contexts",
     "decode",
     "decode_event",
     "encode",
@@ -111,6 +112,7 @@ class Received:
     :param body: what all this was decoded from; "" where that does not say it.
     :param is_damaged: whether the body is no JSON, and something of it may be missing.
     :param nulls: how many numbers that are none, as NaN, became null.
+    :param odd_contexts: how many contexts that are no objects have given way to others.
     """
 
     events: list[Event]
@@ -120,6 +122,7 @@ class Received:
     body: bytes = b""
     is_damaged: bool = False
     nulls: int = 0
+    odd_contexts: int = 0
 
     @property
     def is_nothing(self) -> bool:
@@ -213,6 +216,7 @@ def _together(several: list[Received]) -> Received:
         shared.write_key = shared.write_key or received.shared.write_key
         together.events += received.events
         together.misfits += received.misfits
+        together.odd_contexts += received.odd_contexts
     return together
 
 
@@ -231,11 +235,18 @@ def share(received: Received) -> None:
             "send smaller batches",
         )
     if context:
-        for event in received.events:
-            event.context = merge_objects(context, event.context)
+        add_to_contexts(received, received.events, context)
     if integrations:
         for event in received.events:
             event.integrations = merge_objects(integrations, event.integrations)
+
+
+def add_to_contexts(received: Received, events: Iterable[Event], context: bytes) -> None:
+    """Give the members of a context to events of a request that have none of these names."""
+    for event in events:
+        own = bytes(event.context)
+        received.odd_contexts += own[:1] not in (b"", b"{", b"n") and own not in (b"[]", b'""')
+        event.context = merge_objects(context, event.context)
 
 
 def fault_of(misfit: bytes) -> str:

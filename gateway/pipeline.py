@@ -98,6 +98,7 @@ class Pipeline:
             events,
             received_ms=received_ms,
             misfits=[without_key(misfit, write_key) for misfit in received.misfits],
+            odd_contexts=received.odd_contexts,
             source=source.name,
             client_ip=client_ip,
             original=Originals(received, write_key),

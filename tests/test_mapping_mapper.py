@@ -310,3 +310,47 @@ def test_forbidden_ids_count_as_absent() -> None:
     assert record["properties"]["distinct_id"] == ""
     for name in ("id", "$user_id", "$identified_id", "$device_id", "$anon_id"):
         assert name not in record["properties"]
+
+
+@pytest.mark.parametrize(
+    ("member", "kind"), [("properties", "track"), ("context", "track"), ("traits", "identify")]
+)
+@pytest.mark.parametrize("value", ["text", 5, 0, True, False, [1], [{"a": 1}], -1.5, " "])
+def test_what_comes_in_place_of_an_object_is_counted(member: str, kind: str, value: object) -> None:
+    rig = Rig(destination("a"), destination("b"))
+    odd = {**TRACK, "type": kind, member: value}
+    mapped = rig.map(odd, {**odd, member: {"a": 1}}, odd, {**TRACK, "type": kind})
+
+    assert mapped.dead == []
+    assert len(records(mapped)) >= 2
+    assert rig.mapper.dropped_fields() == {("a", member): 2, ("b", member): 2}
+
+
+@pytest.mark.parametrize("member", ["properties", "context", "traits"])
+@pytest.mark.parametrize("value", [None, {}, {"a": 1}, [], ""])
+def test_what_is_empty_in_place_of_an_object_is_not_missed(member: str, value: object) -> None:
+    rig = Rig(destination())
+    rig.map({**TRACK, member: value}, {**IDENTIFY, member: value})
+
+    assert rig.mapper.dropped_fields() == {}
+
+
+def test_context_that_gives_way_to_what_the_request_tells_is_counted() -> None:
+    rig = Rig(destination())
+    received = decode(
+        json.dumps(
+            {"context": {"a": 1}, "batch": [TRACK, {**TRACK, "context": "odd"}, {"context": []}]}
+        ).encode()
+    )
+    prepare(
+        received,
+        received_ms=RECEIVED_MS,
+        default_type="track",
+        client_ip=None,
+        user_agent="Mozilla/5.0",
+        is_retry=False,
+    )
+    events, odd = received.events, received.odd_contexts
+    rig.mapper.map(["mp"], events, received_ms=RECEIVED_MS, odd_contexts=odd)
+
+    assert rig.mapper.dropped_fields() == {("mp", "context"): 1}

@@ -44,7 +44,7 @@ class Mapped(NamedTuple):
 class _Destination:
     """One destination's plans and the buffers its records are written into."""
 
-    __slots__ = ("_limited", "_outputs", "_plans", "buffers", "name", "rejections")
+    __slots__ = ("_limited", "_outputs", "_plans", "buffers", "name", "odd_contexts", "rejections")
 
     def __init__(self, config: DestinationConfig) -> None:
         self.name = config.name
@@ -55,6 +55,7 @@ class _Destination:
         queues = (Queue(config.name, endpoint) for endpoint in ENDPOINTS)
         self._outputs = tuple(zip(queues, self.buffers, strict=True))
         self.rejections = Queue(config.name, "")
+        self.odd_contexts = 0
 
     def plans_for(self, source: str) -> Plans:
         """Return what is done with the events of a source."""
@@ -65,6 +66,8 @@ class _Destination:
         totals: Counter[str] = Counter()
         for plans in (self._plans, *self._limited.values()):
             totals.update(plans.dropped_fields())
+        if self.odd_contexts:
+            totals["context"] += self.odd_contexts
         return totals
 
     def take(self) -> list[Entry]:
@@ -93,6 +96,7 @@ class Mapper:
         *,
         received_ms: int,
         misfits: Sequence[bytes] = (),
+        odd_contexts: int = 0,
         source: str = "",
         client_ip: str | None = None,
         original: Callable[[Event], bytes] = encode,
@@ -102,6 +106,7 @@ class Mapper:
         :param events: each with a message id.
         :param received_ms: time of receipt, epoch milliseconds.
         :param misfits: what stood where events should; see ``gateway.events.Received``.
+        :param odd_contexts: likewise; they count as dropped.
         :param source: name of the source they come from.
         :param client_ip: the user's address where the request tells it.
         :param original: returns the text of an event, to be kept when it is rejected.
@@ -113,6 +118,7 @@ class Mapper:
         strays = list(map(stand_in, misfits))
         for name in destinations:
             destination = self._destinations[name]
+            destination.odd_contexts += odd_contexts
             for reason, text in strays:
                 origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
                 dead.append(_letter(destination, reason, text, origin))

@@ -27,6 +27,9 @@ __all__ = [
     "compile_plans",
 ]
 
+_OBJECTS = frozenset({"context", "properties", "traits"})
+"""Members of an event that are objects; what comes in their place is lost."""
+
 UNMATCHED = "no_subscription"
 EMPTY = "empty"
 MALFORMED = "malformed"
@@ -103,7 +106,7 @@ def compile_plans(destination: DestinationConfig, source: str = "") -> Plans:
     :raises ValueError: the configuration was not checked, and a subscription is wrong.
     """
     plans = {
-        kind: None if choice is None else fastmap.compile(choice)
+        kind: None if choice is None else fastmap.compile(choice, _OBJECTS)
         for kind, choice in choices(destination, source).items()
     }
     other = plans.pop(None)

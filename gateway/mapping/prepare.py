@@ -13,8 +13,8 @@ from gateway.events import (
     NOTHING,
     Event,
     Received,
+    add_to_contexts,
     kind_of,
-    merge_objects,
     plain_text,
     share,
 )
@@ -95,9 +95,8 @@ def _known_type(event: Event, default: str | None) -> str | None:
 def _add_browser(received: Received, user_agent: str) -> None:
     """Name the browser in the context of events that name none."""
     browser = msgspec.json.encode({"userAgent": user_agent})
-    for event in received.events:
-        if b'"userAgent"' not in bytes(event.context):
-            event.context = merge_objects(browser, event.context)
+    nameless = (e for e in received.events if b'"userAgent"' not in bytes(e.context))
+    add_to_contexts(received, nameless, browser)
 
 
 class _Context(msgspec.Struct):
