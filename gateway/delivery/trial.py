@@ -13,7 +13,7 @@ from gateway.spool.base import MAX_CHUNK_RECORDS
 
 __all__ = ["Trial"]
 
-_RECORDS = 12
+_RECORDS = 8
 """Of each batch that is tried at first, so that a wrong setting is found before much is sent."""
 
 _MOST_RECORDS = 100
