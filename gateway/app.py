@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.admin import AdminServer
@@ -28,7 +29,8 @@ __all__ = ["App", "Place", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
 
-_HAND_OVER_S = 2.0
+_HAND_OVER_S = 5.0
+"""For requests to destinations that are under way: cut off, they would be made twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,16 +172,16 @@ class App:
             cancelled.
         """
         time_s = self.config.server.shutdown_timeout_s if deliver else 0.0
-        await self._stop(requests_s=time_s, delivery_s=time_s)
+        await self._stop(time_s, partial(self.delivery.stop, time_s))
 
     async def hand_over(self) -> None:
-        """Stop as ``stop`` does, with little time for delivery: others wait to go on with it."""
+        """Stop as ``stop`` does, but leave what is pending to others, who wait for it."""
         time_s = self.config.server.shutdown_timeout_s
-        await self._stop(requests_s=time_s, delivery_s=min(_HAND_OVER_S, time_s))
+        await self._stop(time_s, partial(self.delivery.hand_over, min(_HAND_OVER_S, time_s)))
 
-    async def _stop(self, *, requests_s: float, delivery_s: float) -> None:
+    async def _stop(self, requests_s: float, end_delivery: Callable[[], Awaitable[None]]) -> None:
         self.admin.drain()
         await self.ingest.stop(requests_s)
-        await self.delivery.stop(delivery_s)
+        await end_delivery()
         await self.spool.close()
         await self.admin.stop()

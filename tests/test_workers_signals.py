@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -314,3 +315,51 @@ async def test_killed_with_everything_it_starts_again_at_once(tmp_path: Path, wo
                 await gateway.restart()
         ledger = await gateway.drained()
     assert ledger["gap"] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_requests_to_a_slow_destination_are_not_made_twice_by_a_reload(
+    tmp_path: Path, workers: int
+) -> None:
+    """There is more to deliver than anybody would wait for."""
+    stand_in = Sandbox(
+        token=TOKEN, keep=1_000_000, faults=[Fault(action="stall", after=True, stall_s=1.0)]
+    )
+    await stand_in.start()
+    try:
+        async with GatewayProcess(
+            tmp_path, stand_in.url, server={"workers": workers}, batch_records=1
+        ) as gateway:
+            async with Client(gateway.url, tasks=8) as client:
+                await wait_for(partial(client.has_answers, 100))
+            assert (await gateway.ledger())["pending"] > 40
+            began = time.monotonic()
+            gateway.send_signal(signal.SIGHUP)
+            await gateway.running.printed("all workers run with the new configuration")
+            took_s = time.monotonic() - began
+            pending = (await gateway.ledger())["pending"]
+            stand_in.faults.replace([])
+            ledger = await gateway.drained()
+    finally:
+        await stand_in.stop()
+    assert pending > 0, "it was meant to be too much"
+    assert took_s < workers * 15
+    assert (ledger["gap"], ledger["delivered"]) == (0, ledger["accepted"])
+    judge(
+        stand_in.store.records(), acknowledged=client.acknowledged, sent=client.sent
+    ).assert_exactly_once()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_who_connects_while_it_stops_is_refused_and_not_cut_off(
+    tmp_path: Path, workers: int
+) -> None:
+    async with (
+        sandbox() as stand_in,
+        GatewayProcess(tmp_path, stand_in.url, server={"workers": workers}) as gateway,
+        Client(gateway.url, tasks=6) as client,
+    ):
+        await wait_for(partial(client.has_answers, 40))
+        assert await gateway.terminate() == 0
+        await asyncio.sleep(0.5)
+        assert client.cut_off == 0

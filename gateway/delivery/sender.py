@@ -145,6 +145,7 @@ class Sender:
         self._news = asyncio.Event()  # something that the feeder waits for may have happened
         self._linger = Linger(self._news.set)
         self._idle = asyncio.Event()
+        self._is_finishing = False
         self._in_flight = 0  # records
         self._sieve = asyncio.Semaphore(max(1, config.connections // 2))
         self._aside: set[Progress] = set()  # sifted, or waiting for others that are
@@ -219,6 +220,15 @@ class Sender:
         """Deliver what is left without delay, and wait until that is done."""
         self._linger.forbid()
         self._news.set()
+        await self._idle.wait()
+
+    def finish(self) -> None:
+        """Make no more requests than those that are under way."""
+        self._is_finishing = True
+        self._news.set()
+
+    async def finished(self) -> None:
+        """Wait until those are answered."""
         await self._idle.wait()
 
     async def stop(self) -> None:
@@ -332,7 +342,7 @@ class Sender:
 
     def _has_more(self) -> bool:
         """Whether there is something that nobody works on yet."""
-        return self._backlog.has_more and self._waiting() > 0
+        return not self._is_finishing and self._backlog.has_more and self._waiting() > 0
 
     def _is_lingering(self) -> bool:
         """Whether what waits is to wait for more."""
@@ -380,7 +390,13 @@ class Sender:
         return self._channel.is_clear() and not self._is_suspicious()
 
     def _is_spare(self, progress: Progress) -> bool:
-        """Whether another batch, the oldest, is there to try the way until it is clear."""
+        """Whether a batch is to be given back.
+
+        So is each when no more requests are to be made, and while the way is not clear all but the
+        oldest, which tries it.
+        """
+        if self._is_finishing:
+            return True
         if self._is_clear():
             return False
         return progress is not min(self._under_way, key=lambda other: other.batch.chunk_ids)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from random import Random
@@ -79,14 +79,29 @@ class Delivery:
         Nobody may append to the spool any more.  What is not delivered stays in it.  A paused
         sender is not waited for: it needs a person.
         """
-        senders = list(self._senders.values())
-        able = [sender for sender in senders if sender.status()["state"] != "paused"]
+        able = self._in_state("ok", "retrying")
+        await self._stop([sender.drained() for sender in able], deliver_for_s)
+
+    async def hand_over(self, wait_for_s: float) -> None:
+        """Make no more requests, wait for answers for at most that time, then cut them off.
+
+        For others to go on with what is in the spool.  Where an endpoint does not work nobody waits
+        for it.
+        """
+        for sender in self._senders.values():
+            sender.finish()
+        await self._stop([sender.finished() for sender in self._in_state("ok")], wait_for_s)
+
+    def _in_state(self, *states: str) -> list[Sender]:
+        return [each for each in self._senders.values() if each.status()["state"] in states]
+
+    async def _stop(self, ends: Sequence[Awaitable[None]], wait_for_s: float) -> None:
         try:
-            async with asyncio.timeout(deliver_for_s):
-                await asyncio.gather(*(sender.drained() for sender in able))
+            async with asyncio.timeout(wait_for_s):
+                await asyncio.gather(*ends)
         except TimeoutError:
             pass
-        await asyncio.gather(*(sender.stop() for sender in senders))
+        await asyncio.gather(*(sender.stop() for sender in self._senders.values()))
         self._senders.clear()
         self._threads.shutdown(wait=False)
 

@@ -256,6 +256,7 @@ class Supervisor:
         self._stopping.set()
         self.admin.drain()
         for worker in self._workers:
+            worker.stop_listening()  # who connects from now on is refused, not cut off at the end
             worker.tell()
         keepers = [worker.keeper for worker in self._workers if worker.keeper is not None]
         patience_s = 2 * self.config.server.shutdown_timeout_s + _MARGIN_S
