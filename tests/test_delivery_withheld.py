@@ -1,6 +1,7 @@
 """Leaving a queue to an operator for a moment, and making it try again now."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -150,3 +151,55 @@ async def test_hurried_queue_that_waits_for_another_endpoint_makes_that_one_try(
         rig.delivery.hurry(Queue("main", "track"))
         async with asyncio.timeout(5):
             await rig.delivered()
+
+
+def refused(*indexes: int) -> Fault:
+    """Refuse these records of a request, as Mixpanel does."""
+    failed = [{"index": index, "message": "unknown project"} for index in indexes]
+    body = json.dumps({"code": 400, "failed_records": failed})
+    return Fault(action="status", status=400, body=body, endpoints=("/import",))
+
+
+async def test_suspected_setting_leaves_its_queue_to_the_caller_and_is_tried_at_once(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.faults.replace([refused(*range(2000))])
+    async with delivering(tmp_path, destination(sandbox, batch_records=20)) as rig:
+        rig.may_wake.clear()
+        for start in range(0, 200, 20):
+            await rig.append("import", *events(start, start + 20))
+        await waiting(rig, "paused")
+        async with asyncio.timeout(5), rig.delivery.withheld(IMPORT) as sent:
+            assert sent == frozenset()
+            chunks = await rig.spool.read(IMPORT, max_records=100)
+            assert len(chunks) == 5
+            await rig.spool.settle(
+                Settlement(queue=IMPORT, chunk_ids=tuple(c.id for c in chunks), delivered=100)
+            )
+        await until(lambda: rig.status()["in_flight"] == 1)
+        sandbox.faults.replace([])
+        rig.delivery.hurry(IMPORT)
+        async with asyncio.timeout(10):
+            await rig.delivered()
+        assert sorted(ids(sandbox)) == sorted(f"id-{n}" for n in range(100, 200))
+        assert rig.counts() == (200, 0, 0)
+        assert rig.status()["state"] == "ok"
+
+
+async def test_withholding_while_a_setting_is_suspected_loses_and_doubles_nothing(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """Probes are cut off at any moment: what was taken of them is not sent again."""
+    async with delivering(tmp_path, destination(sandbox, batch_records=20)) as rig:
+        for start in range(0, 400, 20):
+            bad = {"time": "never"} if start < 300 else {}
+            await rig.append("import", *(event(n, **bad) for n in range(start, start + 20)))
+        for _ in range(60):
+            async with asyncio.timeout(10), rig.delivery.withheld(IMPORT):
+                pass
+            await asyncio.sleep(0.002)
+        await rig.delivered()
+        assert rig.counts() == (100, 300, 0)
+        assert rig.status()["state"] == "ok"
+        assert sandbox.store.counts["/import"].duplicates == 0
+        assert sorted(ids(sandbox)) == sorted(f"id-{n}" for n in range(300, 400))

@@ -190,6 +190,7 @@ class Sender:
         Gives the ids of the chunks that are in requests now: they stay with the sender, since
         nobody knows yet what has become of them.  What only waits for its turn is given back.
         """
+        await self._recall()  # one that waits in the middle of a probe has the lock
         async with self._backlog.taking:
             await self._recall()
             yield frozenset(
@@ -205,7 +206,7 @@ class Sender:
         waiting = [
             progress
             for progress in self._under_way
-            if progress not in settling and not self._channel.is_sending(progress.batch)
+            if progress not in settling and not self._is_sending(progress)
         ]
         tasks = [self._workers[progress] for progress in waiting]
         for task in tasks:
@@ -215,6 +216,23 @@ class Sender:
             if progress in self._under_way:  # else it had just come to its end
                 await self._settle_at_last(progress)
                 self._let_go(progress)
+        await self._settle_tried()
+
+    def _is_sending(self, progress: Progress) -> bool:
+        """Whether the worker of a batch waits for an answer, perhaps about another one."""
+        tried = self._tried
+        is_probing = tried is not None and tried not in self._under_way
+        return self._channel.is_sending(progress.batch) or (
+            is_probing and tried is not None and self._channel.is_sending(tried.batch)
+        )
+
+    async def _settle_tried(self) -> None:
+        """Settle what was delivered of a batch that was only probed with."""
+        tried = self._tried
+        if tried is None or tried in self._under_way or self._channel.is_sending(tried.batch):
+            return
+        self._tried = None
+        await self._settle_at_last(tried)
 
     async def drained(self) -> None:
         """Deliver what is left without delay, and wait until that is done."""
@@ -240,8 +258,7 @@ class Sender:
         try:
             async with asyncio.timeout(_STOP_S):
                 await asyncio.gather(*self._settling, return_exceptions=True)
-                if self._tried is not None and self._tried not in self._under_way:
-                    await self._settle_at_last(self._tried)
+                await self._settle_tried()
                 for progress in self._under_way:
                     await self._settle_at_last(progress)
         except TimeoutError:
@@ -565,6 +582,8 @@ class Sender:
             progress.blocked_s = now
         if verdict.accepted:
             self._suspicion.accept(now)
+            if not self._is_suspicious():
+                self._refusals.clear()
         if verdict.refused and not is_foreign:
             self._suspicion.refuse(verdict.refused)
         elif verdict.refused and not self._suspicion.has_accepted_since(progress.blocked_s or now):
