@@ -87,6 +87,10 @@ cdef struct Part:
     int when  # a test, or -1
     int each     # a slot, or -1
     int each_of  # a node, or -1
+    Py_ssize_t max_size  # or 0
+    int max_members
+    int max_depth        # or 0
+    bint is_open         # whether a value may be an object that was in no spread
 
 cdef struct Test:
     TestKind kind
@@ -122,6 +126,7 @@ cdef class Code:
     cdef Py_ssize_t written  # keys of all shapes
     cdef Part* parts
     cdef Py_ssize_t part_count
+    cdef list limits  # by part
     cdef Py_ssize_t output_count
     cdef Test* tests
     cdef Branch* branches

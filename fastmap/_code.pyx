@@ -20,6 +20,7 @@ cdef class Code:
     def __cinit__(self, program):
         self.alive = []
         self.reasons = []
+        self.limits = []
         self._build_nodes(program)
         self._build_shapes(program)
         self._build_tests(program)
@@ -199,6 +200,11 @@ cdef class Code:
                 self.parts[self.part_count].when = part.when
                 self.parts[self.part_count].each = part.each
                 self.parts[self.part_count].each_of = part.each_of
+                self.parts[self.part_count].is_open = part.is_open
+                self.parts[self.part_count].max_size = part.limits.size if part.limits else 0
+                self.parts[self.part_count].max_members = part.limits.members if part.limits else 0
+                self.parts[self.part_count].max_depth = part.limits.depth if part.limits else 0
+                self.limits.append(part.limits)
                 self.part_count += 1
         return 0
 

@@ -18,6 +18,7 @@ cdef class Members:
     cdef Member* items
     cdef Py_ssize_t count
     cdef Py_ssize_t capacity
+    cdef Py_ssize_t largest  # bytes of the largest value that is an object or a list
     cdef bint may_repeat   # whether two of them may have the same key
     cdef int* index        # of members by hash
     cdef Py_ssize_t index_capacity

@@ -38,6 +38,7 @@ cdef class Members:
             self.capacity = self.index_capacity = self.arena_capacity = 0
         self.count = 0
         self.arena_used = 0
+        self.largest = 0
         self.may_repeat = False
         return 0
 

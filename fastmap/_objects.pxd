@@ -30,6 +30,8 @@ cdef class Objects:
     cdef uint8_t* written     # which keys of each shape are written
     cdef Fragment* fragments  # of stretches
     cdef Py_ssize_t fragment_count
+    cdef Py_ssize_t most_members   # of an object that was copied since this was last reset
+    cdef Py_ssize_t largest_value  # bytes of an object or list among them, likewise
 
     cdef int put(self, Buffer out, int number) except -1
     cdef int _put_ops(

@@ -157,6 +157,10 @@ cdef class Objects:
             return 0
         members = self.paths.members_of(op.ref)
         members.skip_repeated()
+        if members.count > self.most_members:
+            self.most_members = members.count
+        if members.largest > self.largest_value:
+            self.largest_value = members.largest
         if op.is_number:
             return self._put_numbers(out, op, members, written, start)
         member = members.items

@@ -184,6 +184,7 @@ cdef class Paths:
         cdef Member other
         cdef Member* member = &other
         cdef Key* key
+        cdef const char* value
         cdef int found
         if place.keys == NULL:
             place.keys = new_keys(OTHER_KEYS if place.listed == NULL else LISTED_KEYS)
@@ -217,7 +218,7 @@ cdef class Paths:
             p = skip_space(p, end)
             if p >= end or p[0] != c":":
                 return NULL
-            p = skip_space(p + 1, end)
+            p = value = skip_space(p + 1, end)
             if found < 0:
                 p = skip_value(p, end)
             else:
@@ -226,6 +227,9 @@ cdef class Paths:
                 return NULL
             if members is not None:
                 member.end = p
+                # In the case of braces, brackets are braces.
+                if (value[0] | 32) == c"{" and p - value > members.largest:
+                    members.largest = p - value
                 if key.seen == place.keys.objects or key == &place.keys.stranger:
                     members.may_repeat = True
                 key.seen = place.keys.objects

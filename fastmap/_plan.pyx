@@ -11,14 +11,16 @@ from fastmap._members cimport Members, value_of
 from fastmap._objects cimport Objects
 from fastmap._outputs cimport Outputs
 from fastmap._paths cimport Paths
-from fastmap._scan cimport JSON, Slot, skip_space, skip_value
+from fastmap._scan cimport JSON, Slot, is_within, skip_space, skip_value
 from fastmap._values cimport Values
 
 from fastmap.errors import MalformedInput
+from fastmap.limits import TOO_DEEP, TOO_LARGE, excess_of_text
 
 cdef enum:
     MAX_ITEMS = 1000                 # records that one array can become
     MAX_EXPANDED = 32 * 1024 * 1024  # bytes in a buffer beyond which arrays are not expanded
+    MIN_MEMBER = 5                   # bytes of a member, its comma included
 
 
 @cython.final
@@ -65,6 +67,7 @@ cdef class Plan:
             raise IndexError(f"expected {self.code.output_count} outputs (got {outputs.count})")
         outputs.mark()
         self.values.begin(received_ms, skew_ms)
+        self.excess = None
         try:
             self.paths.load(event)
             self._expect_objects()
@@ -136,18 +139,24 @@ cdef class Plan:
                 continue
             if part.each >= 0:
                 if not self._put_items(outputs.buffer(part.output), part, records):
-                    return "too_many_items"
+                    return self.excess or "too_many_items"
             elif part.each_of >= 0:
                 if not self._put_values(outputs.buffer(part.output), part, records):
-                    return "too_many_items"
-            else:
-                records[0] += self._put_record(outputs.buffer(part.output), part.shape)
+                    return self.excess or "too_many_items"
+            elif not self._put_record(outputs.buffer(part.output), part, records):
+                return self.excess
         return None
 
-    cdef int _put_record(self, Buffer out, int shape) except -1:
+    cdef bint _put_record(self, Buffer out, const Part* part, int* records) except -1:
+        """Write one record; returns False when its receiver would not take it."""
         cdef Py_ssize_t start = out.size
         cdef char* newline
-        self.objects.put(out, shape)
+        self.objects.most_members = self.objects.largest_value = 0
+        self.objects.put(out, part.shape)
+        if part.max_size:
+            self.excess = self._excess(part, out.data + start, out.data + out.size)
+            if self.excess is not None:
+                return False
         # A raw newline can only be white space between tokens; in a line-delimited file it would
         # cut the record in two.
         newline = <char*>memchr(out.data + start, c"\n", out.size - start)
@@ -156,7 +165,39 @@ cdef class Plan:
             newline = <char*>memchr(newline, c"\n", out.data + out.size - newline)
         out.put_byte(c"\n")
         out.records += 1
-        return 1
+        records[0] += 1
+        return True
+
+    cdef str _excess(self, const Part* part, const char* record, const char* end):
+        """Return in what a record exceeds its limits, None when in nothing.
+
+        Nearly all records are known to be within them by what was noted while they were written.
+        """
+        cdef Py_ssize_t largest = end - record if part.is_open else self.objects.largest_value
+        cdef const char* p = record
+        cdef int braces = 0
+        if end - record >= part.max_size:
+            return TOO_LARGE
+        if not part.max_depth:
+            return None
+        if self.objects.most_members + self.code.written <= part.max_members:
+            if not largest:
+                return None
+            while p != NULL and braces <= part.max_depth:
+                p = <const char*>memchr(p, c"{", end - p)
+                if p != NULL:
+                    p += 1
+                    braces += 1
+            # The first two are the record and its only object.
+            if braces <= 2 or (
+                braces <= part.max_depth and largest < MIN_MEMBER * part.max_members
+            ):
+                return None
+        if is_within(record, end, part.max_members, part.max_depth):
+            return None
+        return excess_of_text(
+            record[:end - record], self.code.limits[part - self.code.parts], TOO_DEEP
+        )
 
     cdef bint _put_items(self, Buffer out, const Part* part, int* records) except -1:
         """Write a record for each object of an array; returns False when they are too many or too large.
@@ -233,15 +274,16 @@ cdef class Plan:
     cdef const char* _put_item(
         self, Buffer out, const Part* part, int item, const char* p, const char* end, int* records
     ) except? NULL:
-        """Write the record of one item; returns the place past it, NULL when there are too many."""
+        """Write the record of one item; returns the place past it, NULL when it may not be there."""
         cdef const char* stop
+        cdef bint is_taken
         if item >= MAX_ITEMS or out.size > MAX_EXPANDED:
             return NULL
         stop = self.paths.load_item(p, end)
         if stop == NULL:
             raise MalformedInput("an array that is expanded is not JSON")
         self.values.begin_item(item)
-        records[0] += self._put_record(out, part.shape)
+        is_taken = self._put_record(out, part, records)
         self.values.end_items()
         self.paths.forget_item()
-        return stop
+        return stop if is_taken else NULL

@@ -262,6 +262,9 @@ cdef inline const char* string_end(const char* p, const char* end, bint* escaped
         p += 2
 
 
+cdef bint is_within(
+    const char* p, const char* end, int max_members, int max_depth
+) noexcept nogil
 cdef const char* skip_container(const char* p, const char* end) noexcept nogil
 
 

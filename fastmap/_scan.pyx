@@ -7,6 +7,9 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 
+cdef enum:
+    MAX_DEPTH = 15  # of Limits
+
 HASH_SEED = int.from_bytes(os.urandom(8), "little")
 
 
@@ -41,6 +44,36 @@ cdef class KeyTable:
 
     def __dealloc__(self):
         free(self.table.entries)
+
+
+cdef bint is_within(
+    const char* p, const char* end, int max_members, int max_depth
+) noexcept nogil:
+    """Whether no object in valid JSON has more members, or lies deeper; the outermost has depth 1.
+
+    Members that are repeated count, and those of the outermost object may be any number.
+    """
+    cdef int members[MAX_DEPTH + 1]
+    cdef int depth = 0
+    cdef bint escaped = False
+    while p < end:
+        if p[0] == c'"':
+            p = string_end(p + 1, end, &escaped)
+            if p == NULL:
+                return True
+        elif p[0] == c"{":
+            depth += 1
+            if depth > max_depth:
+                return False
+            members[depth] = 0
+        elif p[0] == c"}" and depth:
+            depth -= 1
+        elif p[0] == c":" and depth:
+            members[depth] += 1
+            if depth > 1 and members[depth] > max_members:
+                return False
+        p += 1
+    return True
 
 
 cdef const char* skip_container(const char* p, const char* end) noexcept nogil:

@@ -130,7 +130,7 @@ cdef class Values:
             return 0
         if node.is_plain_string and is_json_text(slot):
             return put_json_text(out, slot)
-        if node.convert == TO_STRING:
+        if node.convert == TO_STRING or (node.convert == TO_ID and is_string(slot)):
             done = put_string(out, slot, node.flags, node.none_of, node.one_of)
         elif node.convert == TO_JSON:
             return put_json(out, slot, node.flags)

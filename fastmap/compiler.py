@@ -56,6 +56,7 @@ from fastmap.spec import (
     IsObject,
     Join,
     Json,
+    Limits,
     Lookup,
     Mapping,
     Matches,
@@ -78,6 +79,8 @@ from fastmap.spec import (
 __all__ = ["compile_mapping"]
 
 _T = TypeVar("_T")
+
+_MAX_DEPTH = 15
 
 _SHORT = 3
 """Fields of a stretch that is not worth the check whether its inputs have changed."""
@@ -220,6 +223,10 @@ class _Compiler:
             when=when,
             each=self._listed(record.each) if isinstance(record.each, Path) else -1,
             each_of=-1 if isinstance(record.each, Path | None) else self._node(record.each),
+            limits=_checked(record.limits),
+            is_open=any(
+                isinstance(getattr(part, "convert", None), Json) for part in _parts(record.body)
+            ),
         )
 
     def _test(self, condition: Condition) -> int:
@@ -434,6 +441,12 @@ class _Compiler:
 
     def _label(self, label: str) -> int:
         return _index(self.program.labels, label) if label else -1
+
+
+def _checked(limits: Limits | None) -> Limits | None:
+    if limits is not None and not 0 <= limits.depth <= _MAX_DEPTH:
+        raise SpecError(f"Limits.depth is at most {_MAX_DEPTH} (got {limits.depth})")
+    return limits
 
 
 def _stretches(members: list[Op]) -> list[list[Op]]:

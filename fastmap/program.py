@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from fastmap.spec import Derivation
+from fastmap.spec import Derivation, Limits
 
 __all__ = [
     "OMITTED",
@@ -175,13 +175,18 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One record: where it goes, what it is, when, and for each item of which slot or node."""
+    """One record: where it goes, what it is, when, and for each item of which slot or node.
+
+    :param is_open: whether a value of it may be an object, beside the members of a Spread.
+    """
 
     output: int
     shape: int
     when: int
     each: int
     each_of: int
+    limits: Limits | None
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ out.
                  records  Record
                             when  conditions under which it is written
                             each  an array: one record for each object in it, or for each value
+                            limits  what its receiver takes
                             body  Object
                                     layers  Fields (key -> expression or Object)
                                             | Spread (an object's members)
@@ -56,6 +57,7 @@ __all__ = [
     "Join",
     "Json",
     "Layer",
+    "Limits",
     "Lookup",
     "Mapping",
     "Matches",
@@ -448,6 +450,21 @@ Condition: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a receiver takes; a record with more rejects its event, as it would be refused.
+
+    :param size: the bytes of a record are fewer than this.
+    :param members: how many an object in the record may have; the record itself may have more.
+    :param depth: how deep objects may lie in one another, the record being the first; lists are no
+        level.  0: neither members nor depth matter.
+    """
+
+    size: int
+    members: int = 0
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One record, or several.
 
@@ -461,6 +478,7 @@ class Record:
     body: Object
     when: tuple[Condition, ...] = ()
     each: "Path | Expression | None" = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,14 @@ FAULTS = {
     "nested_too_deep": Fault("", "the record is nested too deeply"),
     "not_an_object": Fault("", "a record must be a JSON object"),
     "too_large": Fault("", "a record must be smaller than 1 MB"),
+    "too_many_members": Fault(
+        "properties", "an event has at most 254 properties, and so has each object in it"
+    ),
+    "too_deep": Fault("properties", "objects in the properties are at most three levels deep"),
+    "invalid_distinct_id": Fault("properties.distinct_id", "the distinct_id is a word for nobody"),
+    "invalid_operation": Fault(
+        "", "$add needs numbers, $union lists, $unset a list of names, and other operations objects"
+    ),
     "missing_token": Fault("token", "the record names no project token"),
     "unknown_token": Fault("token", "the token is that of none of the destinations"),
     "missing_event_name": Fault("event", "an event needs a non-empty name"),

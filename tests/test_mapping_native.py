@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.config import DestinationConfig, DestinationSettings, MixpanelSdksConfig
 from gateway.mapping.native import MAX_RECORD_BYTES, NativeMapped, NativeMapper
 from gateway.records import decode
-from gateway.sandbox.contract import validate_event
+from gateway.sandbox.contract import validate_event, validate_group, validate_profile
 from tests.support.plans import Token, carried, tokens
 
 RECEIVED_MS = 1_790_000_000_000
@@ -383,7 +383,9 @@ def test_whatever_an_event_has_arrives(
     text = json.dumps(sent, **style).encode()
     first, again = (mapped(b"[%b]" % text, client_ip=client_ip) for _ in range(2))
     if first.dead:
-        assert [letter.reason for letter in first.dead] == ["invalid_time"]
+        (letter,) = first.dead
+        assert letter.reason in {"invalid_time", "too_deep"}
+        assert validate_event(json.loads(letter.payload), RECEIVED_MS) is not None
         record = carried(first.dead[0].payload)
     else:
         (record,) = lines(first)
@@ -417,7 +419,14 @@ def test_whatever_an_update_has_arrives(
 ) -> None:
     ids = {"$token": "T", "$distinct_id": "u", "$group_key": "k", "$group_id": "i"}
     text = json.dumps({**own, **ids}, **style).encode()
-    (record,) = lines(mapped(text, endpoint, client_ip))
+    result = mapped(text, endpoint, client_ip)
+    if result.dead:
+        (letter,) = result.dead
+        assert letter.reason == "invalid_operation"
+        validate = validate_profile if endpoint == "engage" else validate_group
+        assert validate(json.loads(text)) is not None
+        return
+    (record,) = lines(result)
     was = tokens(text)
 
     if client_ip is not None and was.get("$ip") is None:

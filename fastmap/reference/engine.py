@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from fastmap import spec
+from fastmap.limits import excess_of
 from fastmap.reference.conditions import changed_text, is_true_of
 from fastmap.reference.conversions import Moment, convert
 from fastmap.reference.values import ABSENT, JsonValue, Nothing, Numeral, is_blank, read_input
@@ -161,9 +162,16 @@ class _Run:
             self.roots[spec.ITEM] = ABSENT
 
     def write(self, record: spec.Record) -> None:
-        """Write one record."""
+        """Write one record, whose size is not looked at: that is a matter of the text.
+
+        :raises _Rejected: it exceeds its limits.
+        """
         self.record = len(self.records)
-        self.records.append((record.output, self.object_of(record.body)))
+        made = self.object_of(record.body)
+        excess = record.limits and record.limits.depth and excess_of(made, record.limits)
+        if excess:
+            raise _Rejected(excess)
+        self.records.append((record.output, made))
         self.record = None
 
     def object_of(self, body: spec.Object) -> dict[str, JsonValue]:

@@ -9,7 +9,7 @@ import typer
 
 from gateway.config import Check, Config, load, warnings
 from gateway.errors import ConfigError
-from gateway.mapping import check_subscriptions
+from gateway.mapping import check_subscriptions, mapping_warnings
 
 __all__ = ["CHECKS", "ConfigFile", "fail", "load_or_exit", "say"]
 
@@ -59,6 +59,6 @@ def load_or_exit(
         for problem in error.problems:
             say(f"  {problem}")
         raise typer.Exit(2) from None
-    for warning in warnings(config, path):
+    for warning in (*warnings(config, path), *mapping_warnings(config)):
         say(f"gateway: warning: {warning}")
     return config

@@ -3,6 +3,7 @@
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.check import check_subscriptions
 from gateway.mapping.clocks import Clocks
+from gateway.mapping.doubles import mapping_warnings
 from gateway.mapping.mapper import Mapped, Mapper
 from gateway.mapping.native import NativeMapper
 from gateway.mapping.policies import policies_of
@@ -17,6 +18,7 @@ __all__ = [
     "NativeMapper",
     "Remap",
     "check_subscriptions",
+    "mapping_warnings",
     "policies_of",
     "prepare",
 ]

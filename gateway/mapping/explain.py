@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import combinations
 
 from fastmap import spec
 from fastmap.reference import JsonValue, Note, Numeral, Result, Source, encode
 from gateway.events import Event
 from gateway.mapping.actions import ENDPOINTS
+from gateway.mapping.doubles import is_double
 from gateway.mapping.paths import ROOTS
 
 __all__ = ["account"]
@@ -39,6 +41,12 @@ def account(result: Result, event: Event, received_ms: int) -> Iterator[str]:
         notes = [note for note in result.notes if note.record == number]
         yield from _written(record, notes, event, received_ms)
         yield from _lost(notes)
+    events = [record for output, record in result.records if ENDPOINTS[output] == "import"]
+    if any(is_double(one, other) for one, other in combinations(events, 2)):
+        yield (
+            "   two events have one name and one $insert_id: Mixpanel takes them for the same one "
+            "and keeps one of them"
+        )
     if not result.records:
         yield from _lost([note for note in result.notes if note.lost])
 

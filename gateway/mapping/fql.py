@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from fastmap import spec
 from gateway.mapping.paths import PathError, event_path, read_steps, unquoted
 
-__all__ = ["FqlError", "parse", "simplify", "types_named"]
+__all__ = ["EVENT", "FqlError", "named", "parse", "simplify", "types_named"]
 
 MAX_DEPTH = 50
 """Parentheses and negations inside one another."""
 
 TYPE = spec.Value(spec.Path("type"), spec.Json())
+EVENT = spec.Value(spec.Path("event"), spec.Json())
 _STARTED = {
     '"': "the closing quote",
     "'": "the closing quote",
@@ -243,34 +244,44 @@ class _Parser:
 
 def types_named(condition: spec.Condition) -> set[str]:
     """Return the types that a condition compares with."""
+    return named(TYPE, condition)
+
+
+def named(field: spec.Value, condition: spec.Condition) -> set[str]:
+    """Return the texts that a condition compares a field with."""
     match condition:
-        case spec.Equals(of, str(value)) if of == TYPE:
+        case spec.Equals(of, str(value)) if of == field:
             return {value}
         case spec.Not(of):
-            return types_named(of)
+            return named(field, of)
         case spec.Every(conditions) | spec.Some(conditions):
-            return set().union(*map(types_named, conditions))
+            return set().union(*(named(field, one) for one in conditions))
         case _:
             return set()
 
 
-def simplify(condition: spec.Condition, kind: str | None) -> spec.Condition | bool:
-    """Return what is left of a condition for events of one type.
+def simplify(
+    condition: spec.Condition, text: str | None, field: spec.Value = TYPE
+) -> spec.Condition | bool:
+    """Return what is left of a condition for events of one type, or with one text elsewhere.
 
-    :param kind: the type; None for one that the condition does not name.
+    :param text: the type; None for one that the condition does not name.
+    :param field: where the text is.
     """
     match condition:
-        case spec.Equals(of, str(value)) if of == TYPE:
-            return kind == value
-        case spec.Exists(of) if of == TYPE and kind is not None:
+        case spec.Equals(of, str(value)) if of == field:
+            return text == value
+        case spec.Exists(of) if of == field and text is not None:
             return True
         case spec.Not(of):
-            left = simplify(of, kind)
+            left = simplify(of, text, field)
             return not left if isinstance(left, bool) else _negation(left)
         case spec.Every(conditions):
-            return _joined((simplify(one, kind) for one in conditions), spec.Every, neutral=True)
+            parts = (simplify(one, text, field) for one in conditions)
+            return _joined(parts, spec.Every, neutral=True)
         case spec.Some(conditions):
-            return _joined((simplify(one, kind) for one in conditions), spec.Some, neutral=False)
+            parts = (simplify(one, text, field) for one in conditions)
+            return _joined(parts, spec.Some, neutral=False)
         case _:
             return condition
 

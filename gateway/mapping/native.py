@@ -6,13 +6,24 @@ address by the sender's, which is the gateway's.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import msgspec
 
 import fastmap
 from fastmap import spec
 from gateway.config import DestinationConfig, IpPolicy
-from gateway.mapping.actions.common import ENDPOINTS, ENGAGE, GROUPS, IMPORT, forbidden
+from gateway.mapping.actions.common import (
+    ENDPOINTS,
+    ENGAGE,
+    EVENT_LIMITS,
+    GROUPS,
+    IMPORT,
+    UPDATE_LIMITS,
+    forbidden,
+)
 from gateway.mapping.objects import Members
 from gateway.mapping.plans import SIMPLIFIED, SKIPPED
 from gateway.policy.addresses import limited
@@ -96,7 +107,9 @@ def _event(policy: IpPolicy) -> spec.Mapping:
         (spec.Compare(time, ">=", _EARLIEST_S), spec.Compare(time, "<", _NO_TIME)),
     )
     is_wrong_time = spec.Every((spec.Exists(time), spec.Not(is_time)))
-    is_nobodys = spec.Not(spec.Some((*map(_is_event, _COMMANDS), _id_at(*_DISTINCT_ID))))
+    own_id, is_id = _value(*_DISTINCT_ID), _id_at(*_DISTINCT_ID)
+    is_command = spec.Some(tuple(map(_is_event, _COMMANDS)))
+    is_nobodys = spec.Not(spec.Some((is_command, is_id)))
     completed = spec.Fields(
         (
             ("time", spec.If(is_wrong_time, None, spec.Value(time.path, spec.Time()))),
@@ -124,8 +137,9 @@ def _event(policy: IpPolicy) -> spec.Mapping:
         reject=(
             (spec.Not(spec.IsObject(_at("properties"))), "missing_properties"),
             (is_wrong_time, "invalid_time"),
+            (spec.Every((is_command, spec.Filled(own_id), spec.Not(is_id))), "invalid_distinct_id"),
         ),
-        records=(spec.Record(IMPORT, body),),
+        records=(spec.Record(IMPORT, body, limits=EVENT_LIMITS),),
     )
 
 
@@ -141,13 +155,50 @@ def _update_address(policy: IpPolicy) -> Members:
             return ()
 
 
+def _misfit(fits: Callable[[Any], bool]) -> spec.Derived:
+    """Return what has a value where the operand of an operation does not fit."""
+
+    def judge(text: str) -> tuple[str | None]:
+        try:
+            return (None if fits(msgspec.json.decode(text)) else "misfit",)
+        except (msgspec.DecodeError, RecursionError):
+            return ("misfit",)
+
+    return spec.Derived(spec.Derivation(judge, outputs=1, takes_json=True), 0)
+
+
+def _is_object_of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda operand: all(type(value) in kinds for value in operand.values())
+
+
+def _misfits() -> Iterator[spec.Condition]:
+    """Give the conditions under which the operand of an operation is refused for certain."""
+    of_members = {"$add": _is_object_of(int, float), "$union": _is_object_of(list)}
+    for operation in ("$set", "$set_once", "$append", "$remove", *of_members):
+        no_object = spec.Not(spec.IsObject(_at(operation)))
+        wrong = [spec.Every((spec.Has(_value(operation)), no_object))]
+        if operation in of_members:
+            wrong_member = spec.Value(_at(operation), _misfit(of_members[operation]))
+            wrong.append(spec.Every((spec.IsObject(_at(operation)), spec.Has(wrong_member))))
+        yield from wrong
+    names = _misfit(lambda operand: type(operand) is list and {*map(type, operand)} <= {str})
+    yield spec.Has(spec.Value(_at("$unset"), names))
+
+
 def _update(output: int, ids: Sequence[str], reason: str, policy: IpPolicy) -> spec.Mapping:
     """Return the mapping of operations on profiles; which operation it is does not matter."""
     rest = spec.Spread(_at(), frozenset() if policy == "keep" else frozenset({"$ip"}))
     return spec.Mapping(
         inputs=_INPUTS,
-        require=tuple((spec.Value(_at(name), spec.String()), reason) for name in ids),
-        records=(spec.Record(output, spec.Object((rest, spec.Fields(_update_address(policy))))),),
+        require=tuple((spec.Value(_at(name), spec.Id()), reason) for name in ids),
+        reject=tuple((misfit, "invalid_operation") for misfit in _misfits()),
+        records=(
+            spec.Record(
+                output,
+                spec.Object((rest, spec.Fields(_update_address(policy)))),
+                limits=UPDATE_LIMITS,
+            ),
+        ),
     )
 
 
@@ -163,14 +214,15 @@ def _left_out(config: DestinationConfig) -> Iterator[tuple[spec.Condition, str]]
 class _Plans:
     """How the records of one endpoint are completed.
 
-    :param mapping: what is compiled; without its demands it completes what is rejected as well.
+    :param mapping: what is compiled; without what it demands it completes what is rejected, too.
     :param skip: conditions for leaving a record out, each with its reason.
     """
 
     def __init__(self, mapping: spec.Mapping, *skip: tuple[spec.Condition, str]) -> None:
         self.output = mapping.records[0].output
         self.complete = fastmap.compile(spec.Choice(((None, mapping),), skip))
-        self.anything = fastmap.compile(spec.Mapping(mapping.inputs, mapping.records))
+        anything = tuple(replace(record, limits=None) for record in mapping.records)
+        self.anything = fastmap.compile(spec.Mapping(mapping.inputs, anything))
 
 
 class _Project:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import fastmap
 from fastmap import parse_time, reference
+from fastmap.limits import TOO_LARGE
 from fastmap.reference import Result
 from gateway.config import DestinationConfig
 from gateway.events import Event
@@ -77,7 +78,7 @@ class Preview:
         kind = event.type if event.type in self._choices else None
         choice = self._choices[kind]
         outcome = self.map(event, received_ms)
-        if choice is None or outcome.reason == MALFORMED:
+        if choice is None or outcome.reason in (MALFORMED, TOO_LARGE):
             return None
         result = reference.run(choice, event, received_ms, event.skew_ms)
         by_endpoint = sorted(result.records, key=lambda record: record[0])

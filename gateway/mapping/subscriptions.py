@@ -8,7 +8,7 @@ from gateway.mapping.actions import Settings, build
 from gateway.mapping.fql import parse
 from gateway.mapping.profile import Profile, Source, load_profile
 
-__all__ = ["Subscription", "defaults_of", "subscriptions_of"]
+__all__ = ["Subscription", "defaults_of", "subscriptions_of", "wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +22,35 @@ class Subscription:
 def subscriptions_of(destination: DestinationConfig, source: str) -> list[Subscription]:
     """Return the subscriptions for the events of a source, in the order in which they run.
 
-    A configured one takes the place of the preset that has its name, and runs last otherwise.
-
     :raises ValueError: the configuration was not checked, and one of them is wrong.
     """
     profile = load_profile(destination.profile)
     settings = _settings_of(destination)
-    wanted: dict[object, SubscriptionConfig] = {}
-    if destination.presets:
-        for name, preset in profile.presets.items():
-            wanted[name] = SubscriptionConfig(
-                name=name, subscribe=preset.subscribe, action=preset.action
-            )
-    for i, configured in enumerate(destination.subscriptions):
-        if not configured.sources or source in configured.sources:
-            wanted[configured.name or i] = configured
     return [
         Subscription(
             parse(one.subscribe),
             build(one.action, defaults_of(profile, one), one.mapping, settings),
         )
-        for one in wanted.values()
-        if one.enabled
+        for one in wanted(destination, source)
     ]
+
+
+def wanted(destination: DestinationConfig, source: str) -> list[SubscriptionConfig]:
+    """Return what is configured for the events of a source, presets included.
+
+    A configured subscription takes the place of the preset that has its name, and runs last
+    otherwise.
+    """
+    found: dict[object, SubscriptionConfig] = {}
+    if destination.presets:
+        for name, preset in load_profile(destination.profile).presets.items():
+            found[name] = SubscriptionConfig(
+                name=name, subscribe=preset.subscribe, action=preset.action
+            )
+    for i, configured in enumerate(destination.subscriptions):
+        if not configured.sources or source in configured.sources:
+            found[configured.name or i] = configured
+    return [one for one in found.values() if one.enabled]
 
 
 def defaults_of(profile: Profile, subscription: SubscriptionConfig) -> dict[str, Source]:

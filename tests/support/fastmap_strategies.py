@@ -262,6 +262,7 @@ def _record(dice: Dice) -> spec.Record:
         (_expression(dice, 1) if dice.chance(30) else _path(dice, is_each=False))
         if is_each
         else None,
+        spec.Limits(1 << 30, dice.roll(6), 1 + dice.roll(4)) if dice.chance(20) else None,
     )
 
 

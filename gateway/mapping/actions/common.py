@@ -15,12 +15,14 @@ from gateway.policy.addresses import first_address
 __all__ = [
     "ENDPOINTS",
     "ENGAGE",
+    "EVENT_LIMITS",
     "GROUPS",
     "IMPORT",
     "INPUTS",
     "IS_RUDDER",
     "TIME",
     "TRACK",
+    "UPDATE_LIMITS",
     "Settings",
     "address",
     "created",
@@ -43,6 +45,11 @@ _CLIENT_IP = spec.Path("client_ip")
 _FAMILY = spec.Path("family")
 INPUTS = (*ROOTS.values(), _CLIENT_IP.root, _FAMILY.root)
 """The attributes of an event that mappings read."""
+
+EVENT_LIMITS = spec.Limits(1024 * 1024, members=254, depth=5)
+"""What Mixpanel takes: "1 MB", fewer than 255 properties, and objects three levels below them."""
+
+UPDATE_LIMITS = spec.Limits(1024 * 1024)
 
 TIME = spec.Value(event_path("$.timestamp"), spec.Time())
 

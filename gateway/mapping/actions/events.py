@@ -4,6 +4,7 @@ from functools import cache
 
 from fastmap import spec
 from gateway.mapping.actions.common import (
+    EVENT_LIMITS,
     IMPORT,
     INPUTS,
     Settings,
@@ -47,7 +48,7 @@ def track_event(fields: Fields, settings: Settings) -> spec.Mapping:
     return spec.Mapping(
         inputs=INPUTS,
         require=((name, "missing_event_name"),),
-        records=(spec.Record(IMPORT, body),),
+        records=(spec.Record(IMPORT, body, limits=EVENT_LIMITS),),
     )
 
 
@@ -75,7 +76,7 @@ def track_purchase(fields: Fields, settings: Settings) -> spec.Mapping:
     return spec.Mapping(
         inputs=order.inputs,
         require=order.require,
-        records=(*order.records, spec.Record(IMPORT, body, when, each=array)),
+        records=(*order.records, spec.Record(IMPORT, body, when, each=array, limits=EVENT_LIMITS)),
     )
 
 

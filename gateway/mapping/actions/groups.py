@@ -1,7 +1,7 @@
 """Groups: groupIdentifyUser."""
 
 from fastmap import spec
-from gateway.mapping.actions.common import GROUPS, INPUTS, Settings, created, trait
+from gateway.mapping.actions.common import GROUPS, INPUTS, UPDATE_LIMITS, Settings, created, trait
 from gateway.mapping.actions.fields import Fields
 from gateway.mapping.objects import Members
 from gateway.mapping.profile import load_fields
@@ -36,6 +36,8 @@ def group_identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
         inputs=INPUTS,
         require=((ids, "missing_group_id"),),
         records=(
-            spec.Record(GROUPS, spec.Object((spec.Fields(members),)), (traits.exists(),), each=ids),
+            spec.Record(
+                GROUPS, spec.Object((spec.Fields(members),)), (traits.exists(),), ids, UPDATE_LIMITS
+            ),
         ),
     )

@@ -8,6 +8,7 @@ from gateway.mapping.actions.common import (
     IS_RUDDER,
     TIME,
     TRACK,
+    UPDATE_LIMITS,
     Settings,
     address,
     created,
@@ -48,7 +49,12 @@ def identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
         require=((spec.First((user, anonymous)), "missing_id"),),
         records=(
             link,
-            spec.Record(ENGAGE, profile, when=(fields.object("traits").is_filled(),)),
+            spec.Record(
+                ENGAGE,
+                profile,
+                when=(fields.object("traits").is_filled(),),
+                limits=UPDATE_LIMITS,
+            ),
         ),
     )
 
@@ -82,7 +88,7 @@ def increment_properties(fields: Fields, settings: Settings) -> spec.Mapping:
         inputs=INPUTS,
         require=((distinct_id(fields, settings), "missing_id"),),
         reject=((increment.has_more_than(MAX_INCREMENTS), "too_many_increments"),),
-        records=(spec.Record(ENGAGE, profile, when=(increment.is_filled(),)),),
+        records=(spec.Record(ENGAGE, profile, (increment.is_filled(),), limits=UPDATE_LIMITS),),
     )
 
 
