@@ -14,14 +14,14 @@ cdef enum Conversion:
     TO_UNIQUE_ID = 5
     TO_IP = 6
     TO_DERIVED = 7
-    TO_ID = 8
 
 cdef enum Flag:
     KEEP_EMPTY = 1    # an empty string is a value
     SKIP_NULL = 2     # null is no value
     SKIP_FALSY = 4    # null, false, 0 and "" are no values
     TAKES_JSON = 8    # a derivation is of the JSON of any value
-    SEVERAL = 16      # a list of ids is a value
+    AS_ID = 16        # a string says who something is: see put_id
+    SEVERAL = 32      # a list of ids is a value
 
 cdef struct Word:
     const char* text
@@ -76,7 +76,6 @@ cdef int put_json(Buffer out, const Slot* slot, int flags) except -1
 cdef int put_string(
     Buffer out, const Slot* slot, int flags, const Words* none_of, const Words* one_of
 ) except -1
-cdef int put_id(Buffer out, const Slot* slot, int flags, const Words* none_of) except -1
 cdef int put_number(Buffer out, const Slot* slot) except -1
 cdef int put_boolean(Buffer out, const Slot* slot) except -1
 cdef int put_unique_id(Buffer out, const Slot* slot, const Run* run, const Words* none_of) except -1

@@ -158,6 +158,8 @@ cdef int put_string(
     if slot.kind == TEXT and slot.len and none_of == NULL and one_of == NULL:
         put_text_quoted(out, slot)
         return 1
+    if flags & AS_ID and not is_string(slot):
+        return put_id(out, slot, flags, none_of)
     if slot.kind == 0 or not unwrap(slot, &scalar):
         return 0
     if scalar.kind == JSON and scalar.first == c"n":
@@ -176,7 +178,7 @@ cdef int put_string(
 
 
 cdef int put_id(Buffer out, const Slot* slot, int flags, const Words* none_of) except -1:
-    """Write an id as a string, several of a list as a list of strings."""
+    """Write an id that is no string as one, several of a list as a list of strings."""
     cdef Slot item
     cdef const char* p
     cdef const char* end = slot.ptr + slot.len

@@ -12,8 +12,8 @@ from fastmap._code cimport (
 )
 from fastmap._compare cimport compares
 from fastmap._convert cimport (
-    NO_FAULT, TAKES_JSON, TO_BOOLEAN, TO_ID, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME,
-    TO_UNIQUE_ID, is_blank, is_hollow, is_json_text, is_string, put_boolean, put_id, put_ip, put_json,
+    NO_FAULT, TAKES_JSON, TO_BOOLEAN, TO_IP, TO_JSON, TO_NUMBER, TO_STRING, TO_TIME,
+    TO_UNIQUE_ID, is_blank, is_hollow, is_json_text, is_string, put_boolean, put_ip, put_json,
     put_json_text, put_number, put_string, put_unique_id, text_of,
 )
 from fastmap._members cimport Members, value_of
@@ -130,12 +130,10 @@ cdef class Values:
             return 0
         if node.is_plain_string and is_json_text(slot):
             return put_json_text(out, slot)
-        if node.convert == TO_STRING or (node.convert == TO_ID and is_string(slot)):
+        if node.convert == TO_STRING:
             done = put_string(out, slot, node.flags, node.none_of, node.one_of)
         elif node.convert == TO_JSON:
             return put_json(out, slot, node.flags)
-        elif node.convert == TO_ID:
-            done = put_id(out, slot, node.flags, node.none_of)
         elif node.convert == TO_NUMBER:
             done = put_number(out, slot)
         elif node.convert == TO_BOOLEAN:

@@ -520,8 +520,8 @@ def _flags(convert: Conversion) -> int:
             return (0 if null else Flag.SKIP_NULL) | (0 if falsy else Flag.SKIP_FALSY)
         case String(empty=True):
             return Flag.KEEP_EMPTY
-        case Id(several=True):
-            return Flag.SEVERAL
+        case Id(several=several):
+            return Flag.AS_ID | (Flag.SEVERAL if several else 0)
         case Derived(derivation) if derivation.takes_json:
             return Flag.TAKES_JSON
         case _:
@@ -537,5 +537,5 @@ _CONVERSIONS: dict[type, Convert] = {
     UniqueId: Convert.UNIQUE_ID,
     Ip: Convert.IP,
     Derived: Convert.DERIVED,
-    Id: Convert.ID,
+    Id: Convert.STRING,
 }

@@ -51,7 +51,6 @@ class Convert(IntEnum):
     UNIQUE_ID = 5
     IP = 6
     DERIVED = 7
-    ID = 8
 
 
 class Flag(IntEnum):
@@ -61,7 +60,8 @@ class Flag(IntEnum):
     SKIP_NULL = 2
     SKIP_FALSY = 4
     TAKES_JSON = 8
-    SEVERAL = 16
+    AS_ID = 16
+    SEVERAL = 32
 
 
 class OpKind(IntEnum):
