@@ -14,8 +14,8 @@ from fastmap._paths cimport Paths
 from fastmap._scan cimport JSON, Slot, is_within, skip_space, skip_value
 from fastmap._values cimport Values
 
+from fastmap import limits
 from fastmap.errors import MalformedInput
-from fastmap.limits import TOO_DEEP, TOO_LARGE, excess_of_text
 
 cdef enum:
     MAX_ITEMS = 1000                 # records that one array can become
@@ -177,7 +177,7 @@ cdef class Plan:
         cdef const char* p = record
         cdef int braces = 0
         if end - record >= part.max_size:
-            return TOO_LARGE
+            return limits.TOO_LARGE
         if not part.max_depth:
             return None
         if self.objects.most_members + self.code.written <= part.max_members:
@@ -195,8 +195,8 @@ cdef class Plan:
                 return None
         if is_within(record, end, part.max_members, part.max_depth):
             return None
-        return excess_of_text(
-            record[:end - record], self.code.limits[part - self.code.parts], TOO_DEEP
+        return limits.excess_of_text(
+            record[:end - record], self.code.limits[part - self.code.parts], limits.TOO_DEEP
         )
 
     cdef bint _put_items(self, Buffer out, const Part* part, int* records) except -1:
