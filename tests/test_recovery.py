@@ -447,7 +447,7 @@ def test_time_is_linear_whatever_the_body_holds(pattern: bytes) -> None:
         return time.perf_counter() - began
 
     size = 4 * 1024 * 1024
-    assert min(time_of(size) for _ in range(3)) < 1.5  # a quadratic one takes minutes
+    assert min(time_of(size) for _ in range(3)) < 5  # a quadratic one takes minutes
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
