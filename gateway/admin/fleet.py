@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 _LONG_TIMEOUT = aiohttp.ClientTimeout(total=120)  # a batch of dead letters
-_PASSED_ON = ("Host", "Origin", "Content-Type", "Sec-Fetch-Site")
+_PASSED_ON = ("Authorization", "Host", "Origin", "Content-Type", "Sec-Fetch-Site")
 _PASSED_BACK = ("Content-Type", "Cache-Control", "Retry-After", "X-Content-Type-Options")
 
 
@@ -64,6 +64,8 @@ class FleetAdmin:
         self._telemetry = telemetry
         telemetry.silent.set_function(lambda: sum(each.is_silent for each in members()))
         self._draining = False
+        token = config.token
+        self._headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
         self._documents: dict[str, Mapping[str, Any]] = {}  # what each said last
         self._past = ""  # metrics of processes that have ended
         self._seen: dict[str, tuple[int, str]] = {}  # life and metrics of each, when last asked
@@ -100,7 +102,7 @@ class FleetAdmin:
 
     async def look_at(self, member: Member) -> None:
         """Know what a process says, for the time when it cannot be asked."""
-        answer = await _ask(member, "statusz")
+        answer = await _ask(member, "statusz", self._headers)
         if answer is not None:
             self._documents[member.name] = json.loads(answer[1])
 
@@ -159,7 +161,9 @@ class FleetAdmin:
 
     async def _statusz(self, _: web.Request) -> web.Response:
         members = self._members()
-        answers = await asyncio.gather(*(_ask(member, "statusz") for member in members))
+        answers = await asyncio.gather(
+            *(_ask(member, "statusz", self._headers) for member in members)
+        )
         for member, answer in zip(members, answers, strict=True):
             if answer is not None:
                 self._documents[member.name] = json.loads(answer[1])
@@ -173,7 +177,9 @@ class FleetAdmin:
     async def _metrics(self, _: web.Request) -> web.Response:
         members = self._members()
         lives = [member.life for member in members]
-        answers = await asyncio.gather(*(_ask(member, "metrics") for member in members))
+        answers = await asyncio.gather(
+            *(_ask(member, "metrics", self._headers) for member in members)
+        )
         for member, life, answer in zip(members, lives, answers, strict=True):
             self._note(member, life, None if answer is None else answer[1].decode())
         now = [self._seen[each.name][1] for each in members if each.name in self._seen]
@@ -242,7 +248,9 @@ def _worker(member: Member, document: Mapping[str, Any] | None) -> dict[str, Any
     return worker
 
 
-async def _ask(member: Member, page: str) -> tuple[int, bytes] | None:
+async def _ask(
+    member: Member, page: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes] | None:
     """Return status and body, None when the process does not answer."""
     if member.is_silent:
         return None
@@ -250,7 +258,7 @@ async def _ask(member: Member, page: str) -> tuple[int, bytes] | None:
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session,
-            session.get(f"http://worker/{page}") as answer,
+            session.get(f"http://worker/{page}", headers=headers) as answer,
         ):
             return answer.status, await answer.read()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
