@@ -50,26 +50,16 @@ def prepare(
         share(received)
     if user_agent is not None:
         _add_browser(received, user_agent)
-    for event in received.events:
-        kind = event.type
-        if type(kind) is not str or kind not in TYPES:
-            event.type = _known_type(event, default_type)
-        given = event.message_id
-        if (type(given) is not str or not given) and not plain_text(given):
-            event.message_id = str(uuid.uuid4())
-        if event.type != "track":
-            _bring_out(event)
-        event.client_ip = client_ip
-    return _correct(received, received_ms, clocks or Clocks(), sender, is_retry=is_retry)
-
-
-def _correct(
-    received: Received, received_ms: int, clocks: Clocks, sender: str, *, is_retry: bool
-) -> int:
-    """Note what the times of each event are corrected by; return how many cannot be."""
+    clocks = clocks or Clocks()
     batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
     uncorrected = 0
     for event in received.events:
+        if event.type != "track":
+            _find_what_it_is(event, default_type)
+        given = event.message_id
+        if (type(given) is not str or not given) and not plain_text(given):
+            event.message_id = str(uuid.uuid4())
+        event.client_ip = client_ip
         sent_ms = batch_sent_ms
         if event.original_timestamp is not None or event.sent_at is not None:
             sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
@@ -82,6 +72,15 @@ def _correct(
         if event.skew_ms != skew:  # nearly never, and asking costs less than setting
             event.skew_ms = skew
     return uncorrected
+
+
+def _find_what_it_is(event: Event, default_type: str | None) -> None:
+    """Complete what is no ordinary track event, as most are."""
+    kind = event.type
+    if type(kind) is not str or kind not in TYPES:
+        event.type = _known_type(event, default_type)
+    if event.type != "track":
+        _bring_out(event)
 
 
 def _known_type(event: Event, default: str | None) -> str | None:
