@@ -76,12 +76,13 @@ class FleetAdmin:
             web.get("/metrics", self._metrics),
             web.get("/workers", self._workers),
             web.route("*", r"/workers/{name}/{path:.*}", self._pass_on),
+            web.route("*", r"/{path:(dead-letters|pending)(/.*)?}", self._pass_on_to_only),
         ]
         self._listener = AdminListener(
             config,
             pages,
-            served="/livez /readyz /statusz /metrics /workers, and of each worker "
-            "/workers/NAME/statusz .../metrics .../dead-letters .../pending",
+            served="/livez /readyz /statusz /metrics /dead-letters /pending /workers; of each of "
+            "several workers /workers/NAME/statusz /metrics /dead-letters /pending",
             max_body_bytes=MAX_BODY_BYTES,
         )
 
@@ -192,12 +193,23 @@ class FleetAdmin:
         return web.json_response({member.name: member.number for member in self._members()})
 
     async def _pass_on(self, request: web.Request) -> web.Response:
-        """Ask one process."""
+        """Ask the process that the path names."""
         name = request.match_info["name"]
         member = next((each for each in self._members() if each.name == name), None)
         if member is None:
             names = ", ".join(each.name for each in self._members())
             return problem(404, f"there is no worker {name[:100]}; there are {names}")
+        return await self._ask_on(member, request)
+
+    async def _pass_on_to_only(self, request: web.Request) -> web.Response:
+        """Ask the process, where there is one: nobody has to know what it is called."""
+        members = self._members()
+        if len(members) == 1:
+            return await self._ask_on(members[0], request)
+        names = ", ".join(f"/workers/{each.name}" for each in members)
+        return problem(404, f"each worker has its own: they are below {names}")
+
+    async def _ask_on(self, member: Member, request: web.Request) -> web.Response:
         path = f"{request.match_info['path']}?{request.query_string}".rstrip("?")
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         try:
@@ -222,7 +234,7 @@ class FleetAdmin:
                     },
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return problem(503, f"{name} does not answer: {error}")
+            return problem(503, f"{member.name} does not answer: {error}")
 
 
 def _problem(answer: tuple[int, bytes] | None) -> str:
