@@ -668,7 +668,7 @@ def warnings(config: Config, file: Path | None = None) -> list[str]:
     ]
     if not all(map(_is_loopback, config.server.hosts)) and config.server.tls_cert is None:
         found.append(
-            "server.host: note: reachable from other machines without TLS; "
+            "server.host: other machines can reach this port without TLS; "
             "set tls_cert and tls_key unless a proxy in front does it"
         )
     if any(ipaddress.ip_network(each).prefixlen == 0 for each in config.server.trusted_proxies):

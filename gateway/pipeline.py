@@ -190,8 +190,8 @@ class Pipeline:
             self._notices.say(
                 problem.fault,
                 shown,
-                "records of Mixpanel's SDKs were not taken: their token (%s) is that of no "
-                "destination; compare it with destinations[].settings.projectToken",
+                "records of Mixpanel's SDKs were not taken: no destination has their token (%s); "
+                "compare it with destinations[].settings.projectToken",
                 shown,
             )
             return

@@ -1027,7 +1027,7 @@ def test_credentials_prefer_the_service_account_then_the_secret_then_the_token()
     ("path", "value", "expected"),
     [
         ("destinations.0.settings.apiSecret", "s", "settings.apiSecret: Mixpanel retires project "),
-        ("server.host", "0.0.0.0", "server.host: note: "),
+        ("server.host", "0.0.0.0", "server.host: other machines "),
         ("server.trusted_proxies", ["10.0.0.0/8", "::/0"], "server.trusted_proxies: everybody "),
         ("admin.host", "::", "admin.host: DANGER: "),
         ("destinations.0.base_url", "http://mixpanel.test", "destinations[0].base_url: events "),

@@ -18,6 +18,7 @@ from gateway.delivery.outcome import (
     Split,
 )
 
+REMEDY = "check projectToken, serviceAccount or apiSecret, and apiRegion"
 ENDPOINTS = ("import", "track", "engage", "groups")
 COLLECTING = ("track", "engage", "groups")
 
@@ -298,11 +299,11 @@ def test_413_splits_as_too_large() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_pause(status: int) -> None:
     outcome = read(status, {"error": "Invalid credentials"})
-    assert outcome == Paused(f"credentials refused ({status}): Invalid credentials")
+    assert outcome == Paused(f"credentials refused ({status}): Invalid credentials; {REMEDY}")
 
 
 def test_401_without_a_word_is_about_credentials() -> None:
-    assert read(401) == Paused("credentials refused (401): no reason given")
+    assert read(401) == Paused(f"credentials refused (401): no reason given; {REMEDY}")
 
 
 @pytest.mark.parametrize("body", [b"<html>Log in to the network", {"message": "Unauthorized"}])

@@ -47,9 +47,7 @@ def busy_ports(config: Config) -> Iterator[str]:
             try:
                 sockets = listen(host, port)
             except OSError as error:
-                remedy = (
-                    "which is right while it runs there" if _is_busy(error) else "choose another"
-                )
+                remedy = "if it is this one, all is well" if _is_busy(error) else "choose another"
                 yield f"{key}.port: {error.strerror}; {remedy}"
             else:
                 for each in sockets:

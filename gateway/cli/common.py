@@ -18,8 +18,8 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="Configuration: a .toml, .yaml or .json file. Without it, MIXPANEL_PROJECT_TOKEN and "
-        "WRITE_KEY are read from the environment.",
+        help="Configuration: a .toml, .yaml or .json file. Without it, the environment is read: "
+        "MIXPANEL_PROJECT_TOKEN, WRITE_KEY and those in docs/configuration.md.",
         metavar="FILE",
         show_default=False,
     ),
@@ -45,10 +45,12 @@ def load_or_exit(
     fallback: Mapping[str, str] = MappingProxyType({}),
     *,
     checks: Sequence[Check] = (),
+    warn: bool = True,
 ) -> Config:
     """Return the configuration; with mistakes in it, print each and exit with 2.
 
     :param checks: what only some commands need to be right.
+    :param warn: say what is unwise for serving; of no concern to who looks after what runs.
     """
     try:
         config = load(path, fallback=fallback, checks=(*CHECKS, *checks))
@@ -59,6 +61,6 @@ def load_or_exit(
         for problem in error.problems:
             say(f"  {problem}")
         raise typer.Exit(2) from None
-    for warning in (*warnings(config, path), *mapping_warnings(config)):
+    for warning in (*warnings(config, path), *mapping_warnings(config)) if warn else ():
         say(f"gateway: warning: {warning}")
     return config

@@ -149,7 +149,7 @@ def _numbers(directory: Path) -> list[int]:
 def _configuration(where: Where) -> tuple[Config, bool]:
     """Return the configuration, and whether it is one; else it only tells the usual address."""
     if where.config is not None:
-        return load_or_exit(where.config), True
+        return load_or_exit(where.config, warn=False), True
     try:
         return load(None), True
     except ConfigError:

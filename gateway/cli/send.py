@@ -42,7 +42,10 @@ def send(
     try:
         status, answer = run_async(_post(f"{url.rstrip('/')}/v1/{kind}", write_key, body))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise fail(f"no answer from {url}: {str(error) or type(error).__name__}") from None
+        reason = str(error) or type(error).__name__
+        raise fail(
+            f"no answer from {url}: {reason}; start the gateway, or name another with --url"
+        ) from None
     typer.echo(answer)
     if status != 200:
         raise fail(f"the gateway answered {status}")

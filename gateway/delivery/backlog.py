@@ -196,5 +196,7 @@ class Backlog:
             except retry_on as error:
                 failures += 1
                 if failures == 1:
-                    _log.warning("%s: waiting for the spool: %r", self._name, error)
+                    _log.warning(
+                        "%s: waiting for the spool: %s: %s", self._name, type(error).__name__, error
+                    )
                 await self._sleep(backoff_s(failures, None, self._rng))

@@ -130,15 +130,13 @@ class Sources:
             self._notices.say(
                 "unknown_write_key",
                 shown,
-                "a request was answered 401: its write key %s (%d characters) is that of none of "
-                "the sources (%s)",
+                "a request was answered 401: no source has its write key %s (%d characters); "
+                "compare it with write_key of %s",
                 shown,
                 len(key),
                 self._names,
             )
-            raise RequestError(
-                401, "unknown_write_key", "the write key belongs to none of the sources"
-            )
+            raise RequestError(401, "unknown_write_key", "no source has this write key")
         return source
 
     def know(self, key: str | None) -> bool:

@@ -113,7 +113,7 @@ def _origin(note: Note, event: Event, received_ms: int) -> str:
 
 def _time_note(value: JsonValue, event: Event, received_ms: int) -> str:
     if isinstance(value, Numeral) and received_ms - 1000 <= int(value.digits) <= received_ms:
-        return "which has none that counts: the time of receipt"
+        return "none there that can be used: the time of receipt"
     if event.skew_ms:
         return f"corrected by {event.skew_ms:+d} ms for the client's clock"
     return ""

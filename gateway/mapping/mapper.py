@@ -29,8 +29,8 @@ EXPLANATIONS = {
     "too_large": "Mixpanel takes no record of 1 MB or more",
     "too_many_members": "Mixpanel takes at most 254 properties of an event or an object in it",
     "too_deep": "Mixpanel takes objects in the properties of an event three levels deep at most",
-    MALFORMED: "the event could not be read: it is no JSON",
-    UNKNOWN_TYPE: "no event has such a type: track, identify, page, screen, group, alias",
+    MALFORMED: "a part of the body that could not be read as an event",
+    UNKNOWN_TYPE: "the type is none of track, identify, page, screen, group and alias",
     "not_an_object": "an element of the batch is no JSON object",
     "nested_too_deep": "an event of the batch is nested too deep to be read: about 1000 levels",
 }

@@ -192,7 +192,10 @@ class Writer:
                 f"the spool {self._path} is damaged ({self._repair.damage}); what can be read of "
                 f"it is being saved, which needs as much room as it takes: {error}"
             )
-        return f"cannot write to the spool {self._path}: {error}; see to the disk, it will heal"
+        return (
+            f"cannot write to the spool {self._path}: {error}; make room on the disk or mend it, "
+            "the gateway goes on by itself"
+        )
 
 
 def _is_disk_full(error: Exception) -> bool:

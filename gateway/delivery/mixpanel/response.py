@@ -34,6 +34,7 @@ _MEMBERS = frozenset({"error", "status", "code", "failed_records", "num_good_eve
 """Mixpanel's answers have at least one of them."""
 
 _CHECK = "check base_url and apiRegion"
+_CHECK_CREDENTIALS = "check projectToken, serviceAccount or apiSecret, and apiRegion"
 
 
 def interpret(
@@ -63,7 +64,8 @@ def interpret(
     if status == 413:
         return Split("too_large", error or "request too large (413)")
     if status in (401, 403) and (error or (status == 401 and not body)):
-        return Paused(f"credentials refused ({status}): {error or 'no reason given'}")
+        said = error or "no reason given"
+        return Paused(f"credentials refused ({status}): {said}; {_CHECK_CREDENTIALS}")
     if status == 407:
         return _wrong_address("the proxy on the way asks for credentials (407)")
     if status in _BLOCKING_4XX:
