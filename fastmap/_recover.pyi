@@ -1,5 +1,5 @@
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 class Group(NamedTuple):
     name: bytes | None
@@ -7,6 +7,7 @@ class Group(NamedTuple):
     items: list[tuple[bytes, bool]]
     gaps: list[bytes]
 
+@final
 class Shapes:
     def __init__(
         self,
