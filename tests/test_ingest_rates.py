@@ -243,7 +243,7 @@ async def test_operators_are_told_once_who_sends_too_much(
             await served.post("/track", records("LOUD"), {})
     lines = [record.getMessage() for record in caplog.records if "came than" in record.getMessage()]
     assert len(lines) == 2
-    assert lines[0].startswith("source loud: more came than max_requests_per_second")
+    assert lines[0].startswith("source loud: more came than max_requests_per_second allows")
     assert lines[1].startswith("destination loud-project: mixpanel_sdks: more came than max_events")
     assert KEY not in caplog.text
 

@@ -131,7 +131,7 @@ class Sources:
                 "unknown_write_key",
                 shown,
                 "a request was answered 401: no source has its write key %s (%d characters); "
-                "compare it with write_key of %s",
+                "compare it with those of the sources (%s)",
                 shown,
                 len(key),
                 self._names,

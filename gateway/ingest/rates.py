@@ -121,7 +121,7 @@ class Rates:
             notices.say(
                 "rate_limited",
                 (who, what),
-                "%s: more came than max_%s_per_second; what is beyond it is told to come later",
+                "%s: more came than max_%s_per_second allows; the rest is to be sent again later",
                 who,
                 what,
             )
