@@ -95,6 +95,9 @@ class TestWays:
             (f"{JITSU}:x", "jitsu"),
             (f"{JITSU}:\n", "jitsu"),
             ("clé-😀:clé-😀", "accents"),
+            (f"{KEY}\n:", "one"),
+            (f" {KEY} : x ", "one"),
+            (f"{JITSU} :x", "jitsu"),
         ],
     )
     async def test_password_behind_a_key_means_nothing(
@@ -102,6 +105,12 @@ class TestWays:
     ) -> None:
         assert (await served.post("/v1/batch", batch(), basic(text))).status == 200
         assert source(served) == name
+
+    async def test_password_may_be_in_any_encoding(self, served: Serving) -> None:
+        text = base64.b64encode("clé-😀:".encode() + b"p\xe4ss").decode()
+        answer = await served.post("/v1/batch", batch(), {"Authorization": f"Basic {text}"})
+        assert answer.status == 200
+        assert source(served) == "accents"
 
     @pytest.mark.parametrize(
         "header",

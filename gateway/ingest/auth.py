@@ -64,15 +64,31 @@ def _key_in_basic(authorization: str, is_known: Callable[[str], bool]) -> str | 
         return None
     encoded = "".join(words).translate(_TO_STANDARD).rstrip("=")
     try:
-        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
+        credentials = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+        decoded = _text_of(credentials)
     except (binascii.Error, ValueError):
         return None
-    key = decoded.strip("\r\n").removesuffix(":")  # a shell's echo ends with a line break
+    key = decoded.strip().removesuffix(":").rstrip()  # a shell's echo ends with a line break
     # Some SDKs leave out the colon; the key of others holds one, as in "id:secret".  So what stands
     # behind one is a password, which means nothing, only where the whole is no key.
     if ":" in key and not is_known(key):
-        return next(filter(is_known, (key.rpartition(":")[0], key.partition(":")[0])), key)
+        users = (key.rpartition(":")[0].rstrip(), key.partition(":")[0].rstrip())
+        return next(filter(is_known, users), key)
     return key
+
+
+def _text_of(credentials: bytes) -> str:
+    """Return credentials as text; the user alone where the password is in another encoding.
+
+    :raises UnicodeDecodeError: the user is, too.
+    """
+    try:
+        return credentials.decode()
+    except UnicodeDecodeError:
+        user, colon, _ = credentials.partition(b":")
+        if not colon:
+            raise
+        return user.decode()
 
 
 def check_origin(source: SourceConfig, origin: str | None) -> None:

@@ -1,6 +1,7 @@
 """Reading a request's body: bounded in size, inflated size and time."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from itertools import islice
 
@@ -30,8 +31,12 @@ _ZLIB_MAGIC = frozenset({b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"})
 _MAGIC = frozenset({b"\x1f", b"x"})
 """Their first bytes, with which no JSON begins."""
 
+_TEXT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[\[{][\s!-~]|data=)")
+"""How JSON begins, and the forms of Mixpanel's SDKs, and neither of them when it is deflated."""
+
 _PADDING = b"\0\r\n"  # behind a compressed body: of block devices and of shells
 
+_MAX_LAYERS = 2  # an SDK compresses, and the HTTP client below it compresses again
 _MAX_MEMBERS = 100  # of a gzip body; each one costs a copy of what follows it
 
 _SLICE_BYTES = 128 * 1024
@@ -74,13 +79,6 @@ class Bodies:
         :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
         """
         encoding = encoding_of(request)
-        if encoding and encoding not in _COMPRESSIONS:
-            raise RequestError(
-                400,
-                "unsupported_encoding",
-                "Content-Encoding must be gzip, deflate or absent; others cannot be read here",
-                close=True,
-            )
         length = request.content_length or 0  # chunked bodies tell none
         if length > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -96,15 +94,18 @@ class Bodies:
     async def take(self, body: bytes, encoding: str, lease: Lease) -> bytes:
         """Return a body that is there already, as ``read`` does.
 
-        :param encoding: one that ``read`` has accepted.
+        :param encoding: as ``encoding_of`` returns it.
         """
         if len(body) > self._max_bytes:
             raise _too_large(self._max_bytes)
         self._hold(lease, len(body))
         if encoding or body[:1] in _MAGIC:
-            encoding = _encoding_in_fact(body, encoding)
-            if encoding:
+            for _ in range(_MAX_LAYERS):
+                encoding = _encoding_in_fact(body, encoding)
+                if not encoding:
+                    break
                 body = await self._inflate(body, encoding, lease)
+                encoding = ""
         check_density(body)
         return body
 
@@ -184,23 +185,33 @@ def encoding_of(request: web.BaseRequest) -> str:
     lines = request.headers.getall("Content-Encoding", ())
     if not lines:
         return ""
-    words = [word.strip(" \t\"'").lower() for line in lines for word in line.split(",")]
-    said = [_COMPRESSIONS.get(word, word) for word in words if word not in _NO_COMPRESSIONS]
+    words = [word.partition(";")[0] for line in lines for word in line.split(",")]
+    names = [word.strip(" \t\"'").lower() for word in words]
+    said = [_COMPRESSIONS.get(name, name) for name in names if name not in _NO_COMPRESSIONS]
     return ", ".join(said)
 
 
 def _encoding_in_fact(body: bytes, encoding: str) -> str:
     """Return what a body is compressed with, whatever is said of it; "" for nothing.
 
-    Some senders compress and do not say so; proxies inflate bodies and go on saying so.
+    Some senders compress and do not say so, or say what is none; proxies inflate bodies and go on
+    saying so.
+
+    :raises RequestError: (400) neither what is said of it nor itself tells how to read it.
     """
     start = body[:2]
     if start == _GZIP_MAGIC:
         return "gzip"
     if start in _ZLIB_MAGIC:
         return "deflate"
-    if encoding == "gzip" and body[:64].lstrip()[:1] in (b"{", b"["):
+    if not encoding or _TEXT.match(body):
         return ""
+    if encoding not in _COMPRESSIONS:
+        raise RequestError(
+            400,
+            "unsupported_encoding",
+            "Content-Encoding must be gzip, deflate or absent; others cannot be read here",
+        )
     return encoding
 
 
