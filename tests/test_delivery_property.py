@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +93,8 @@ class Service:
     def _answer(self, mood: str, numbers: list[int], size: int) -> tuple[int, bytes]:
         if mood in ("500", "429", "401"):
             return int(mood), b"{}"
+        if mood == "page":
+            return 403, b"<html>a firewall's</html>"
         if mood == "200 page":
             return 200, b"<html>a proxy's</html>"
         if size > self._max_bytes:
@@ -332,6 +335,16 @@ def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_
         assert all(is_in_order(numbers) for numbers in by_subject(run.service.taken))
     if not set(moods) & {"reset after", "cut off"} and "fails after" not in spool_moods:
         assert max(Counter(run.service.taken).values(), default=1) == 1
+
+
+@pytest.mark.parametrize("endpoint", ["import", "engage"])
+@pytest.mark.parametrize("trouble", ["429", "500", "reset", "cut off"])
+async def test_trouble_while_a_setting_is_suspected_stops_nothing_for_ever(
+    endpoint: str, trouble: str
+) -> None:
+    """A record that was refused by something else than the service is sent again in vain."""
+    run = await deliver(Model([1], [0], []), endpoint=endpoint, moods=["page", trouble, trouble])
+    assert run.spool.dead == {0: "refused"}
 
 
 @settings(max_examples=50, deadline=None)

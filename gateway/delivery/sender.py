@@ -634,9 +634,12 @@ class Sender:
         return True
 
     async def _probe(self, progress: Progress, trial: Trial) -> None:
-        """Send a refused record again, if that was a while ago, and a few that were not tried."""
+        """Send a refused record again, if that was a while ago, and a few that were not tried.
+
+        The first one is also sent while something is in the way: nobody else tries the way then.
+        """
         if not self._refusals.is_open():
-            await self._try(progress, progress.reconsider())
+            await self._try(progress, progress.reconsider() or progress.untried[:1])
         async with self._backlog.taking:
             async for sample, piece in trial.pieces():
                 if not (self._is_suspicious() and self._channel.is_clear()):
