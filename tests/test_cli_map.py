@@ -243,6 +243,10 @@ class TestExplain:
             "stands in",
         } <= set(found)
 
+    def test_what_is_no_object_is_named_where_it_was(self) -> None:
+        found = self.explained('{"type":"track","event":"E","properties":"text"}')
+        assert 'not sent: properties: "text" from $.properties: not an object' in found
+
     def test_products_are_explained_one_by_one(self) -> None:
         found = self.explained(
             '{"type":"track","event":"Order Completed","properties":{"products":'

@@ -125,7 +125,7 @@ def _place(note: Note) -> str:
         case spec.Const():
             return "a constant" if isinstance(note.whole, spec.Const) else "the default"
         case spec.Spread(path):
-            return _path(path) + _step(note.keys[-1])
+            return _path(path) + ("" if note.lost == "not an object" else _step(note.keys[-1]))
         case spec.Lookup(path):
             return f"the member of {_path(path)} that another value names"
         case source:
