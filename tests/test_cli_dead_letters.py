@@ -349,7 +349,7 @@ async def test_commands_see_the_letters_of_all_workers_as_one(tmp_path: Path) ->
         assert f'"id": {last}' in (await process.command("show", last)).stdout
         purged = await process.command("purge", "--yes", "--id", last)
         assert purged.code == 0, purged
-        assert "1 dead letters purged" in purged.stderr
+        assert "1 dead letter purged" in purged.stderr
 
         assert (await process.command("replay", "--yes")).code == 1  # they are rejected again
         file = tmp_path / "edited.ndjson"

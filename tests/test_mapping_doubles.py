@@ -101,7 +101,9 @@ def test_check_warns_and_map_says_it(tmp_path: Path) -> None:
     path.write_text(CONFIG)
     checked = CliRunner().invoke(app, ["check", "--config", str(path)])
     assert checked.exit_code == 0
-    assert 'warning: destinations[0]: "Track Calls" and "Copies" make two events' in checked.output
+    assert (
+        'warning: destinations[0]: "Track Calls" and "Copies" may make two events' in checked.output
+    )
 
     events = tmp_path / "events.json"
     texts = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from gateway.cli.about import busy_ports, destinations_and_spool
-from gateway.cli.common import ConfigFile, load_or_exit, say
+from gateway.cli.common import ConfigFile, counted, load_or_exit, say
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
 from gateway.config_file import Reader
@@ -42,8 +42,8 @@ def check(
     if show:
         typer.echo(json.dumps(redacted(loaded), indent=2, ensure_ascii=False))
     say(
-        f"gateway: the configuration is valid: {len(loaded.sources)} source(s), "
-        f"{len(loaded.destinations)} destination(s)"
+        f"gateway: the configuration is valid: {counted(len(loaded.sources), 'source')}, "
+        f"{counted(len(loaded.destinations), 'destination')}"
     )
     for line in destinations_and_spool(loaded):
         say(f"gateway: {line}")

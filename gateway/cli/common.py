@@ -11,7 +11,7 @@ from gateway.config import Check, Config, load, warnings
 from gateway.errors import ConfigError
 from gateway.mapping import check_subscriptions, mapping_warnings
 
-__all__ = ["CHECKS", "ConfigFile", "fail", "load_or_exit", "say"]
+__all__ = ["CHECKS", "ConfigFile", "counted", "fail", "load_or_exit", "say"]
 
 ConfigFile = Annotated[
     Path | None,
@@ -40,6 +40,11 @@ def fail(text: str, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number of things, as in ``1 dead letter`` and ``2 dead letters``."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def load_or_exit(
     path: Path | None,
     fallback: Mapping[str, str] = MappingProxyType({}),
@@ -56,8 +61,7 @@ def load_or_exit(
         config = load(path, fallback=fallback, checks=(*CHECKS, *checks))
     except ConfigError as error:
         where = str(path) if path else "the environment"
-        count = len(error.problems)
-        say(f"gateway: {count} problem{'s' if count > 1 else ''} in {where}:")
+        say(f"gateway: {counted(len(error.problems), 'problem')} in {where}:")
         for problem in error.problems:
             say(f"  {problem}")
         raise typer.Exit(2) from None

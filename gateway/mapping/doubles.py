@@ -62,8 +62,8 @@ def doubles_in(destination: DestinationConfig) -> Iterator[str]:
     for one, other in pairs.values():
         if (met := _meeting(one, other)) is not None:
             yield (
-                f"{one.title} and {other.title} make two events with one name and one $insert_id "
-                f"of {met}, and Mixpanel keeps one of them: give one an event name or an insert_id "
+                f"{one.title} and {other.title} may make two events with one name and $insert_id "
+                f"of {met}, of which Mixpanel keeps one: give one an event name or an insert_id "
                 f"of its own, or the name of the other to take its place"
             )
 

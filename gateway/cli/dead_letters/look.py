@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
-from gateway.cli.common import fail, say
+from gateway.cli.common import counted, fail, say
 from gateway.cli.dead_letters import options
 from gateway.cli.dead_letters.access import Access, access
 from gateway.cli.dead_letters.tables import progress, show_groups, show_letters
@@ -118,7 +118,7 @@ def export_letters(
             count = options.do(run(output))
     except OSError as error:
         raise fail(f"cannot write {file or 'standard output'}: {error.strerror or error}") from None
-    say(f"gateway: {count} dead letters exported")
+    say(f"gateway: {counted(count, 'dead letter')} exported")
 
 
 @contextmanager

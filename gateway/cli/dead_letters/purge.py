@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from gateway.cli.common import say
+from gateway.cli.common import counted, say
 from gateway.cli.dead_letters import options
 from gateway.cli.dead_letters.access import access
 from gateway.cli.dead_letters.tables import progress, show_groups
@@ -39,7 +39,7 @@ def purge_letters(
                 show_groups(would.would, to_stderr=not dry_run)
             if dry_run or not would.purged:
                 return would
-            options.ask(f"purge {would.purged} dead letters of {place}?", yes=yes)
+            options.ask(f"purge {counted(would.purged, 'dead letter')} of {place}?", yes=yes)
             request = PurgeRequest(filter=msgspec.structs.replace(wanted, up_to=would.up_to))
             purged = 0
             with progress() as bar:
@@ -57,6 +57,6 @@ def purge_letters(
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     elif dry_run:
-        say(f"gateway: {report.purged} dead letters would be purged; nothing was done")
+        say(f"gateway: {counted(report.purged, 'dead letter')} would be purged; nothing was done")
     else:
-        say(f"gateway: {report.purged} dead letters purged")
+        say(f"gateway: {counted(report.purged, 'dead letter')} purged")

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gateway.cli.admin_port import Failed
-from gateway.cli.common import fail, say
+from gateway.cli.common import counted, fail, say
 from gateway.cli.dead_letters import options
 from gateway.cli.dead_letters.access import Access, access
 from gateway.cli.dead_letters.edits import batches, edited, read_edits
@@ -77,7 +77,7 @@ def replay_letters(
                 say("gateway: no dead letters to replay")
                 return True
             if not dry_run:
-                options.ask(f"replay {plan.total} dead letters of {place}?", yes=yes)
+                options.ask(f"replay {counted(plan.total, 'dead letter')} of {place}?", yes=yes)
             return await plan.carry_out()
 
     if not options.do(run()):
@@ -155,7 +155,8 @@ class _Plan:
         show_would(self._would, self._replayed)
         show_problems(self._problems)
         verb = "would become" if self._dry_run else "became"
-        say(f"gateway: {self._replayed} dead letters {verb} {self._records} pending records")
+        letters = counted(self._replayed, "dead letter")
+        say(f"gateway: {letters} {verb} {counted(self._records, 'pending record')}")
         if self._missing:
             say(f"gateway: {self._missing} were not there any more: replayed or purged by others")
         if self._problems:

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from gateway.cli.common import say
+from gateway.cli.common import counted, say
 from gateway.cli.dead_letters import options as shared
 from gateway.cli.dead_letters.tables import progress, show_waiting
 from gateway.cli.pending import options
@@ -51,17 +51,19 @@ def set_records_aside(
                 show_waiting(summary.groups, to_stderr=not dry_run)
             if dry_run or not would.set_aside:
                 return would
-            shared.ask(f"set aside {would.set_aside} pending records of {place}?", yes=yes)
+            asked = counted(would.set_aside, "pending record")
+            shared.ask(f"set aside {asked} of {place}?", yes=yes)
             bounded = msgspec.structs.replace(wanted, up_to=summary.up_to)
             return await _set_aside(records, bounded, would.set_aside)
 
     report = shared.do(run())
+    records = counted(report.set_aside, "pending record")
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     elif dry_run:
-        say(f"gateway: {report.set_aside} pending records would be set aside; nothing was done")
+        say(f"gateway: {records} would be set aside; nothing was done")
     else:
-        say(f"gateway: {report.set_aside} pending records set aside: they are dead letters now")
+        say(f"gateway: {records} set aside: dead letters now")
     if report.left:
         say(
             f"gateway: {report.left} were in requests and are left as they are; the same command "
