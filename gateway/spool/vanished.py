@@ -35,8 +35,7 @@ def find_again(
         )
     elif directory is None:
         raise SpoolError(
-            f"the directory {files.directory} is gone; bring it back, or make an empty one, "
-            "and the gateway goes on there"
+            f"the directory {files.directory} is gone: bring it back, or make an empty one"
         )
     elif db is None or directory[0] != db[0]:
         raise SpoolError(

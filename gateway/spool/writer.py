@@ -193,8 +193,8 @@ class Writer:
                 f"it is being saved, which needs as much room as it takes: {error}"
             )
         return (
-            f"cannot write to the spool {self._path}: {error}; make room on the disk or mend it, "
-            "the gateway goes on by itself"
+            f"cannot write to the spool {self._path}: {error}; once that is mended, the gateway "
+            "goes on by itself"
         )
 
 
