@@ -6,7 +6,7 @@ Each plain value of a table has a variable: a prefix and the key, as in ``GATEWA
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,9 @@ def read_variables(
             )
     known = {*names.values(), *_ALIASES.values()}
     for variable in sorted(environ):
-        if _OURS.fullmatch(variable) and variable not in known and _is_set(variable, environ):
-            near = difflib.get_close_matches(variable, known, n=1)
-            hint = f" did you mean {near[0]}?" if near else ""
+        if _may_be_ours(variable, known) and variable not in known and _is_set(variable, environ):
+            meant = _meant_by(variable, known)
+            hint = f" did you mean {meant}?" if meant else ""
             reader.report(
                 (variable,),
                 f"unknown variable;{hint} accepted: unset it, or one of docs/configuration.md",
@@ -102,10 +102,27 @@ def unread_variables(
     return sorted(
         variable
         for variable in environ
-        if (variable in known or _OURS.fullmatch(variable))
+        if (variable in known or _may_be_ours(variable, known))
         and variable not in read
         and _is_set(variable, environ)
     )
+
+
+def _may_be_ours(variable: str, known: Collection[str]) -> bool:
+    """Whether a variable has one of our prefixes, or is ours but for capitals."""
+    return _OURS.fullmatch(variable) is not None or (
+        variable not in known and variable.upper() in known
+    )
+
+
+def _meant_by(variable: str, known: Collection[str]) -> str:
+    """Return the known variable that an unknown one may stand for, "" for none."""
+    capitals = variable.upper()
+    without_prefix = capitals.partition("_")[2]
+    for exact in (capitals, without_prefix):
+        if exact in known:
+            return exact
+    return next(iter(difflib.get_close_matches(capitals, known, n=1)), "")
 
 
 def _is_set(variable: str, environ: Mapping[str, str]) -> bool:

@@ -131,6 +131,27 @@ def test_counts_of_dead_letters_are_never_cut(
     assert "2023-11-14 22:13:20Z to 2027-01-15 08:00:00Z" in shown
 
 
+def test_single_dead_letters_fit_a_terminal_and_nothing_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    letter = Letter(
+        id=1_000_000_000_007,
+        created="2026-01-31T12:00:00.000Z",
+        destination="mixpanel",
+        endpoint="import",
+        kind="record",
+        reason="missing_event_name",
+        detail="Mixpanel says of it that " + "it is not what it ought to be; " * 9 + "the end",
+    )
+    show_letters([letter], has_header=True)
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for part in (str(letter.id), letter.created, letter.reason, "mixpanel/import", letter.detail):
+        assert part in " ".join(shown.split())
+
+
 def test_header_of_single_dead_letters_stands_above_their_columns(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -22,7 +22,7 @@ __all__ = ["export_letters", "list_letters", "show_letter"]
 
 
 def list_letters(
-    each: Annotated[bool, typer.Option("--each", help="One line a letter.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="List each, with its detail.")] = False,
     as_json: options.AsJson = False,
     destination: options.Destination = None,
     endpoint: options.Endpoint = None,

@@ -46,14 +46,31 @@ def show_groups(groups: Iterable[Group], *, to_stderr: bool = False) -> None:
 
 
 def show_letters(letters: Sequence[Letter], *, has_header: bool) -> None:
-    """Print one line a letter, without what it holds."""
+    """Print letters without what they hold: one line each, for a terminal folded."""
+    if sys.stdout.isatty():
+        _show_letters_folded(letters, has_header=has_header)
+        return
     rows = [("id", "created", "destination/endpoint", "kind", "reason", "detail")]
     for letter in letters:
-        place = f"{letter.destination}/{letter.endpoint or '-'}"
         about = (letter.kind, letter.reason, _plain(letter.detail))
-        rows.append((str(letter.id), letter.created, place, *about))
+        rows.append((str(letter.id), letter.created, _place(letter), *about))
     for row in _aligned(rows, right=1)[0 if has_header else 1 :]:
         print(row)
+
+
+def _show_letters_folded(letters: Sequence[Letter], *, has_header: bool) -> None:
+    rows = [("id", "reason", "kind", "destination/endpoint")]
+    rows += [(str(letter.id), letter.reason, letter.kind, _place(letter)) for letter in letters]
+    header, *lines = _aligned(rows, right=1)
+    if has_header:
+        print(header)
+    for line, letter in zip(lines, letters, strict=True):
+        print(line)
+        print(_folded(f"{letter.created}  {_plain(letter.detail)}", sys.stdout))
+
+
+def _place(letter: Letter) -> str:
+    return f"{letter.destination}/{letter.endpoint or '-'}"
 
 
 def show_waiting(groups: Iterable[Waiting], *, to_stderr: bool = False) -> None:
