@@ -7,7 +7,7 @@ has written nothing.
 from hashlib import blake2b
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.math cimport NAN
+from libc.math cimport NAN, isfinite
 from libc.stdio cimport snprintf
 from libc.stdlib cimport strtod
 from libc.string cimport memchr, memcpy, memmove
@@ -260,7 +260,10 @@ cdef bint is_json_number(const char* p, Py_ssize_t length) noexcept nogil:
 
 
 cdef int put_number(Buffer out, const Slot* slot) except -1:
-    """Write a number with the digits it came with; true and false become 1 and 0."""
+    """Write a number with the digits it came with; true and false become 1 and 0.
+
+    What is too large for a double is no number: readers refuse the whole record for it.
+    """
     cdef Slot scalar
     cdef bytes _alive
     cdef bytes digits
@@ -278,15 +281,28 @@ cdef int put_number(Buffer out, const Slot* slot) except -1:
             if found is None:
                 return 0
             digits = found.encode()
-            out.put(digits, len(digits))
-            return 1
+            scalar.ptr = PyBytes_AS_STRING(digits)
+            scalar.len = PyBytes_GET_SIZE(digits)
     elif scalar.first == c"t" or scalar.first == c"f":
         out.put_byte(c"1" if scalar.first == c"t" else c"0")
         return 1
     elif not is_number(&scalar):
         return 0
+    if not is_finite(&scalar):
+        return 0
     out.put(scalar.ptr, scalar.len)
     return 1
+
+
+cdef bint is_finite(const Slot* number) except -1:
+    """Whether a number is none that readers take for infinity, as 1e400."""
+    if (
+        number.len <= 308  # the largest double has 309 digits
+        and memchr(number.ptr, c"e", number.len) == NULL
+        and memchr(number.ptr, c"E", number.len) == NULL
+    ):
+        return True
+    return isfinite(number_of(number))
 
 
 cdef int put_boolean(Buffer out, const Slot* slot) except -1:

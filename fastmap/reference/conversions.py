@@ -1,5 +1,6 @@
 """What each conversion makes of a value: another value, or ``Nothing`` and why."""
 
+import math
 import re
 import socket
 from dataclasses import dataclass
@@ -131,10 +132,11 @@ def _to_number(value: JsonValue) -> JsonValue | Nothing:
     if isinstance(value, bool):
         return Numeral("1" if value else "0")
     if isinstance(value, str) and is_number(value.strip(" ")):
-        return Numeral(value.strip(" "))
-    if isinstance(value, str) and (found := number_in(value)) is not None:
-        return Numeral(found)
-    return value if isinstance(value, Numeral) else Nothing("not a number")
+        value = Numeral(value.strip(" "))
+    elif isinstance(value, str) and (found := number_in(value)) is not None:
+        value = Numeral(found)
+    is_finite = isinstance(value, Numeral) and math.isfinite(float(value))
+    return value if is_finite else Nothing("not a number")
 
 
 def _to_boolean(value: JsonValue) -> JsonValue | Nothing:
