@@ -337,14 +337,19 @@ def _decode(body: bytes) -> Received:
         received = Received([payload], payload, is_batch=False, misfits=[], body=body)
         return _unwrapped(received) if payload.type is None else received
     check_count(len(payload.batch))
-    return Received(payload.batch, payload, is_batch=True, misfits=[], body=body)
+    received = Received(payload.batch, payload, is_batch=True, misfits=[], body=body)
+    return received if payload.batch else _unwrapped(received)
 
 
 def _unwrapped(received: Received) -> Received:
-    """Return what a body holds; where it is no event, its list may have another name."""
-    if not received.is_nothing:
+    """Return what a body holds; where it is no event, its list may have another name.
+
+    So it is where ``batch`` is empty, which says nothing.
+    """
+    if not received.is_batch and not received.is_nothing:
         return received
     members = _decode_members(received.body)
+    members.pop("batch", None)
     lists = [name for name, value in members.items() if bytes(value)[:2] in (b"[{", b"[ ", b"[\n")]
     lists = [name for name in lists if name.lower() in LISTS] or [
         name for name in lists if _holds_events(members[name])

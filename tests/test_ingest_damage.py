@@ -121,6 +121,15 @@ async def test_list_of_events_may_have_another_name(served: Serving, name: str, 
     assert await served.names() == ["A", "B"]
 
 
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/b", "/v1/track", "/api/s/s2s/batch"])
+@pytest.mark.parametrize("empty", ["[]", "null", "[ ]"])
+async def test_empty_batch_hides_no_other_list(served: Serving, path: str, empty: str) -> None:
+    for n, name in enumerate(("messages", "Batch", "items")):
+        body = f'{{"batch":{empty},"{name}":[{track(f"E{n}")}]}}'
+        assert (await served.post(path, body.encode(), AUTH)).status == 200
+    assert await served.names() == ["E0", "E1", "E2"]
+
+
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/b", "/api/s/s2s/batch", "/api/s/event"])
 async def test_types_are_known_in_any_case_and_others_are_kept(served: Serving, path: str) -> None:
     kinds = ["Track", " TRACK ", "t", 5, None, "unknown"]
