@@ -141,7 +141,8 @@ async def test_commands_see_what_waits_in_all_workers_as_one(tmp_path: Path) -> 
         assert bad["records"] == 10
         done = await pending(process, "set-aside", "--yes", "--event", "Bad")
         assert "10 pending records set aside" in done.stderr, done
-        last = await pending(process, "set-aside", "--yes", "--id", each[-1]["id"])
+        rest = lines((await pending(process, "list", "--each", "--json")).stdout)
+        last = await pending(process, "set-aside", "--yes", "--id", rest[-1]["id"])
         assert "1 pending record set aside" in last.stderr, last
         ledger = await process.ledger()
         assert (ledger["dead_lettered"], ledger["pending"], ledger["gap"]) == (11, 29, 0)
