@@ -242,7 +242,7 @@ async def test_each_signal_to_stop_drains_and_exits_0(
     ).assert_exactly_once()
 
 
-MOMENTS_S = (0.0, 0.05, 0.4)
+MOMENTS_S = (0.0, 0.05, 0.4, 1.0)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -256,7 +256,18 @@ async def test_told_to_stop_before_it_is_ready_it_exits_0_and_leaves_nobody(
     await asyncio.sleep(moment_s)
     children = running.workers()
     assert await gateway.terminate() == 0
-    await wait_for(lambda: all_gone(children), 1.0)
+    await wait_for(lambda: all_gone(children), 10.0)  # some have to be loaded first
+
+
+@pytest.mark.parametrize("number", STOPS)
+async def test_told_to_stop_while_it_is_being_loaded_it_exits_0_without_a_word(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    gateway = GatewayProcess(tmp_path, NOWHERE)
+    running = await gateway.launch()
+    await wait_for(lambda: catches(running.pid, signal.SIGQUIT))
+    assert await gateway.end(number) == 0
+    assert gateway.output() == ""
 
 
 @pytest.mark.parametrize("workers", [1, 2])
