@@ -235,6 +235,7 @@ def share(received: Received) -> None:
             "send smaller batches",
         )
     if context:
+        received.odd_contexts += _is_odd(context)
         add_to_contexts(received, received.events, context)
     if integrations:
         for event in received.events:
@@ -244,9 +245,15 @@ def share(received: Received) -> None:
 def add_to_contexts(received: Received, events: Iterable[Event], context: bytes) -> None:
     """Give the members of a context to events of a request that have none of these names."""
     for event in events:
-        own = bytes(event.context)
-        received.odd_contexts += own[:1] not in (b"", b"{", b"n") and own not in (b"[]", b'""')
-        event.context = merge_objects(context, event.context)
+        own = event.context
+        event.context = merge_objects(context, own)
+        if event.context is not own:  # else it is still there to be counted
+            received.odd_contexts += _is_odd(bytes(own))
+
+
+def _is_odd(context: bytes) -> bool:
+    """Whether a context holds something, and is no object."""
+    return context[:1] not in (b"", b"{", b"n") and context not in (b"[]", b'""')
 
 
 def fault_of(misfit: bytes) -> str:

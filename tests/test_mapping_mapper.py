@@ -335,11 +335,16 @@ def test_what_is_empty_in_place_of_an_object_is_not_missed(member: str, value: o
     assert rig.mapper.dropped_fields() == {}
 
 
-def test_context_that_gives_way_to_what_the_request_tells_is_counted() -> None:
+@pytest.mark.parametrize(
+    ("of_batch", "dropped"), [({"a": 1}, 1), ({}, 1), ([], 1), (None, 1), (5, 2), (["odd"], 2)]
+)
+def test_context_that_gives_way_to_what_the_request_tells_is_counted(
+    of_batch: object, dropped: int
+) -> None:
     rig = Rig(destination())
     received = decode(
         json.dumps(
-            {"context": {"a": 1}, "batch": [TRACK, {**TRACK, "context": "odd"}, {"context": []}]}
+            {"context": of_batch, "batch": [TRACK, {**TRACK, "context": "odd"}, {"context": []}]}
         ).encode()
     )
     prepare(
@@ -353,4 +358,4 @@ def test_context_that_gives_way_to_what_the_request_tells_is_counted() -> None:
     events, odd = received.events, received.odd_contexts
     rig.mapper.map(["mp"], events, received_ms=RECEIVED_MS, odd_contexts=odd)
 
-    assert rig.mapper.dropped_fields() == {("mp", "context"): 1}
+    assert rig.mapper.dropped_fields() == {("mp", "context"): dropped}
