@@ -177,6 +177,17 @@ def test_some_of_the_untried_records_may_be_sent_first() -> None:
     )
 
 
+def test_what_was_preferred_and_not_sent_goes_back_to_its_place() -> None:
+    progress = progress_of(Batch([chunk(1, records(0, 6))]))
+    progress.prefer([1, 4])
+    piece = progress.take()
+    assert piece is not None
+    progress.put_back(piece)
+    assert progress.untried != [0, 1, 2, 3, 4, 5]  # 4 would overtake 2
+    progress.in_order()
+    assert progress.untried == [0, 1, 2, 3, 4, 5]
+
+
 @dataclass
 class Disk:
     """What a spool makes of settlements."""

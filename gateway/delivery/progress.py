@@ -137,6 +137,10 @@ class Progress:
         self.withhold(piece)
         self._open += self.batch.cut(piece, *self._limits)[::-1] if piece else ()
 
+    def in_order(self) -> None:
+        """Send the untried records in their order again, whatever was preferred."""
+        self.withhold(())
+
     def prefer_halves(self, piece: Piece) -> None:
         """Send the halves of a piece that was refused as a whole next, the first one first."""
         first, second, _ = halves(piece, None)

@@ -660,7 +660,8 @@ class Sender:
                 left.difference_update(part)
             else:
                 progress.put_back(part)
-                return
+                break
+        progress.in_order()
 
     # What becomes of a batch
 
