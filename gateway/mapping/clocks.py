@@ -35,6 +35,7 @@ _NEAR_MS = 30_000
 """A difference below which no attempt of an event is likely to be corrected."""
 
 _EARLIEST_MS = 365 * _DAY_MS  # that Mixpanel takes
+_FIRST_SDK_MS = 1_293_840_000_000  # 2011: no SDK sent anything earlier
 _READABLE = (str, int, float)
 
 
@@ -158,7 +159,7 @@ def _is_by_a_wrong_clock(event: Event, sent_ms: int, received_ms: int) -> bool:
 
     The event's time cannot be true then, and is not later than ``sentAt`` or much earlier.
     """
-    if _EARLIEST_MS + _MAX_WAIT_MS <= sent_ms <= received_ms:
+    if _FIRST_SDK_MS + _MAX_WAIT_MS <= sent_ms <= received_ms:
         return False  # the time of an event that is not much older may be true
     text = plain_text(event.timestamp)
     time_ms = None if text is None else parse_time(text)
@@ -166,7 +167,7 @@ def _is_by_a_wrong_clock(event: Event, sent_ms: int, received_ms: int) -> bool:
         return False
     if time_ms < _EARLIEST_MS:
         return not _is_number(text)
-    return time_ms > received_ms + _HOUR_MS
+    return time_ms < _FIRST_SDK_MS or time_ms > received_ms + _HOUR_MS
 
 
 def _is_number(value: object) -> bool:
