@@ -252,6 +252,10 @@ def _tracked(rng: Random) -> tuple[str, dict[str, Any]]:
             }
 
 
+_MOST_PROPERTIES = 200
+"""Of a large event: Mixpanel takes 255, and the profiles add their own."""
+
+
 def _track_of_size(rng: Random, event_bytes: int) -> bytes:
     properties: dict[str, Any] = {}
     event = {
@@ -269,6 +273,9 @@ def _track_of_size(rng: Random, event_bytes: int) -> bytes:
         if length > event_bytes:
             break
         properties[key] = value
+        if len(properties) == _MOST_PROPERTIES:
+            properties["text"] = "x" * (event_bytes - length)
+            break
     return _encode(event, "/")
 
 

@@ -379,9 +379,21 @@ def test_event_of_which_nothing_is_made_is_counted_as_empty() -> None:
     assert (outcome.records, outcome.skipped) == ([], {"empty": 1})
 
 
-@pytest.mark.parametrize("kind", ["Track", "unknown", 5, ["track"], None, {}])
-def test_type_that_no_subscription_names_is_counted(kind: Any) -> None:
+@pytest.mark.parametrize("kind", ["Track", " TRACK\n", ["track"]])
+def test_type_is_known_however_it_is_written(kind: Any) -> None:
     outcome = Outcome(destination(), event(type=kind, event="Opened"))
+    assert reasons(outcome.records) == ["Opened"]
+    assert (outcome.rejected, outcome.skipped) == ([], {})
+
+
+@pytest.mark.parametrize("kind", ["unknown", 5, None, {}])
+def test_event_of_no_known_type_is_rejected(kind: Any) -> None:
+    outcome = Outcome(destination(), event(type=kind, event="Opened"))
+    assert (outcome.records, outcome.rejected) == ([], ["unknown_type"])
+
+
+def test_known_type_that_no_subscription_names_is_counted() -> None:
+    outcome = Outcome(destination(), event(type="alias", userId="u", previousId="p"))
     assert (outcome.records, outcome.rejected) == ([], [])
     assert outcome.skipped == {"no_subscription": 1}
 

@@ -17,7 +17,7 @@ from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.directives import Sources
 from gateway.mapping.fql import parse
 from gateway.mapping.paths import ROOTS
-from gateway.mapping.plans import UNMATCHED, compile_plans
+from gateway.mapping.plans import UNKNOWN_TYPE, UNMATCHED, compile_plans
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
 from gateway.telemetry import Telemetry
@@ -263,7 +263,7 @@ def test_all_subscriptions_that_match_are_run(tmp_path: Path) -> None:
     assert names(config, PAGE | {"name": "Docs"}) == ["Viewed Docs"]
     assert names(config, {"type": "track", "event": "Opened"}) == ["Opened", "Extra"]
     assert names(config, {"type": "other", "event": "Opened"}) == ["Extra"]
-    assert names(config, {"type": "other", "event": "Closed"}) == []
+    assert names(config, {"type": "alias", "event": "Closed"}) == []
 
 
 def test_without_presets_only_the_subscriptions_are_run(tmp_path: Path) -> None:
@@ -319,7 +319,8 @@ def test_types_that_nothing_can_match_have_no_plan(tmp_path: Path) -> None:
     assert None not in plans.by_type.values()
     events = [Event(type="alias"), Event(), Event(type=5)]  # type: ignore[arg-type]
     buffers = [Buffer() for _ in ENDPOINTS]
-    assert plans.run(events, buffers, 0) == [(event, UNMATCHED) for event in events]
+    reasons = [UNMATCHED, UNKNOWN_TYPE, UNKNOWN_TYPE]
+    assert plans.run(events, buffers, 0) == list(zip(events, reasons, strict=True))
 
 
 # --- mistakes ----------------------------------------------------------------------------------
