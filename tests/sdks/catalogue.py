@@ -52,6 +52,7 @@ class Sdk(NamedTuple):
     :param is_session: whether it is made for one person, whose ids it keeps.
     :param signs_in_afterwards: whether it adds the user to an event when it sends it, so that who
         signs in meanwhile is the user of earlier events.
+    :param keeps_group: whether it adds the last group that it was told of to what comes later.
     :param is_page: whether it runs in a page of a browser.
     :param tls: whether it sends to https only.
     """
@@ -69,6 +70,7 @@ class Sdk(NamedTuple):
     oracle: Oracle = expected
     is_session: bool = False
     signs_in_afterwards: bool = False
+    keeps_group: bool = False
     is_page: bool = False
     tls: bool = False
 
@@ -99,8 +101,11 @@ def _library(name: str, version: str) -> dict[str, Any]:
 
 _NAMELESS: Event = {"type": "track", "event": "", "userId": "poison", "properties": {}}
 _BEFORE_TIME: Event = {**_NAMELESS, "event": "Before time", "properties": {"time": -5}}
-_UNKNOWN_GROUP: Event = {"type": "group", "groupId": "", "traits": {}, "userId": "poison"}
-_ANCIENT: Event = {**_NAMELESS, "event": "Long ago", "timestamp": "1960-01-01T00:00:00.000+00:00"}
+_TOO_DEEP: Event = {
+    **_NAMELESS,
+    "event": "Too deep",
+    "properties": {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}},
+}
 
 
 SDKS = (
@@ -130,7 +135,7 @@ SDKS = (
         programs.node("rudder-node"),
         _library("analytics-node", "3.0.13"),
         events=_mixed,
-        poison=_ANCIENT,
+        poison=_TOO_DEEP,
         options={"flushAt": 5, "retryCount": 10},  # three would be over within 1.5 s
     ),
     Sdk(
@@ -138,7 +143,7 @@ SDKS = (
         programs.go(),
         _library("analytics-go", "3.0.0"),
         events=_mixed,
-        poison=_ANCIENT,
+        poison=_TOO_DEEP,
         options={"batchSize": 5},
     ),
     Sdk(
@@ -146,7 +151,7 @@ SDKS = (
         programs.java("SegmentJava", "java/SegmentJava.java"),
         _library("analytics-java", "3.5.4"),
         events=_mixed,
-        poison=_ANCIENT,
+        poison=_TOO_DEEP,
         options={"flushQueueSize": 5},
         sends=without_nulls,
     ),
@@ -165,7 +170,7 @@ SDKS = (
         programs.browser("analytics-next"),
         {**_library("analytics.js", "npm:next-1.84.3"), **PAGE},
         events=_pages,
-        poison=_ANCIENT,
+        poison=_TOO_DEEP,
         sends=lambda event: with_page(event, **WHERE),
         is_session=True,
         signs_in_afterwards=True,
@@ -176,9 +181,10 @@ SDKS = (
         programs.node("jitsu"),
         _library("@jitsu/js", "1.11.0"),
         events=_pages,
-        poison=_UNKNOWN_GROUP,
+        poison=_TOO_DEEP,
         sends=with_page,
         is_session=True,
+        keeps_group=True,
         gives_up=frozenset({"outage", "crash"}),
     ),
     Sdk(
@@ -186,9 +192,10 @@ SDKS = (
         programs.browser("jitsu"),
         {**_library("@jitsu/js", "1.11.0"), **PAGE, "screen": {"density": 1}, "timezone": None},
         events=_pages,
-        poison=_UNKNOWN_GROUP,
+        poison=_TOO_DEEP,
         sends=lambda event: with_page(event, **WHERE, hash="", width=1280, height=720),
         is_session=True,
+        keeps_group=True,
         is_page=True,
         gives_up=frozenset({"outage", "crash"}),
     ),
@@ -197,7 +204,7 @@ SDKS = (
         programs.browser("rudder"),
         {**_library("RudderLabs JavaScript SDK", "3.34.1"), **PAGE, **RUDDER},
         events=_pages,
-        poison=_ANCIENT,
+        poison=_TOO_DEEP,
         sends=of_rudder,
         is_session=True,
         is_page=True,

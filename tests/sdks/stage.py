@@ -1,7 +1,7 @@
 """A gateway, the sandbox behind it, and an SDK in front."""
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,9 +106,22 @@ def as_sent(stage: Stage, sdk: Sdk, events: Sequence[Event]) -> list[Event]:
     """Return events as the SDK has sent them, as far as what arrived tells that."""
     arrived = stage.sandbox.store.records()
     sent = [_on_page(stage.page, sdk.sends(event)) for event in events]
+    if sdk.keeps_group:
+        sent = list(_in_group(sent))
     if sdk.is_session:
         sent = signed_in(sent, arrived, afterwards=sdk.signs_in_afterwards)
     return completed(sent, arrived, context=_on_page(stage.page, sdk.context), began=stage.began)
+
+
+def _in_group(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield events with the group that the SDK has been told of before."""
+    group = None
+    for event in events:
+        if event["type"] == "group":
+            group = event["groupId"]
+        elif group is not None:
+            event = {**event, "context": {**event["context"], "groupId": group}}
+        yield event
 
 
 def verdict(
