@@ -1,6 +1,7 @@
 """Odd and hostile input: every reader's rules are kept, and nothing ever crashes."""
 
 import json
+import math
 import re
 import time
 from types import SimpleNamespace
@@ -211,8 +212,9 @@ class TestWhiteSpaceAndNumbers:
     def test_numbers_keep_their_digits(self, number: str) -> None:
         raw = f'{{"k":{number},"l":[{number}]}}'.encode()
         assert copied(raw) == {"k": Token(number), "l": [Token(number)]}
+        is_one = math.isfinite(float(number))  # what is too large for any reader is no number
         assert records(record({"v": value("raw.k", spec.Number())}), raw=raw) == [
-            {"v": Token(number)}
+            {"v": Token(number)} if is_one else {}
         ]
 
 
