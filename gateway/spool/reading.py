@@ -27,6 +27,7 @@ class ReadingThread:
         self._database = database
         self._commits = commits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._is_closed = False
 
     async def call(self, function: Callable[[], _T]) -> _T:
         """Run a function that reads; once more when the file was seen to meanwhile.
@@ -45,10 +46,13 @@ class ReadingThread:
         self._thread.submit(self._database.disconnect)
 
     async def close(self) -> None:
-        """Release the file."""
+        """Release the file.  Idempotent: a stop that is cut short is followed by another."""
+        if self._is_closed:
+            return
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._database.disconnect)
         self._thread.shutdown()
+        self._is_closed = True
 
     def abandon(self) -> None:
         """End the thread of a file that was never opened."""
