@@ -67,7 +67,7 @@ async def test_stopped_worker_is_named_replaced_and_nothing_is_lost(
                 victim = (await pids(gateway))["worker-0"]
                 began = time.monotonic()
                 os.kill(victim, signal.SIGSTOP)
-                await wait_for(partial(is_named, gateway, "worker-0"), TIMEOUT_S)
+                await wait_for(partial(is_named, gateway, "worker-0"), TIMEOUT_S + KILL_S)
                 state = (await gateway.statusz())["workers"]["worker-0"]["state"]
                 silent = (await gateway.metrics())["gateway_workers_silent"]
                 assert (state, silent) == ("silent", 1)
