@@ -23,6 +23,11 @@ from gateway.telemetry import Telemetry
 __all__ = ["DAMAGES", "Body", "Tally", "check", "make_body", "run"]
 
 EVENTS = 20
+
+MOST_SLOWER = 3
+"""How many times as long as a healthy body a damaged one may take."""
+
+_SLOW = 0.75 * MOST_SLOWER
 RECEIVED_MS = 1_700_000_000_000
 
 _DESTINATION = DestinationConfig(
@@ -243,14 +248,17 @@ def _mapped(body: bytes) -> tuple[Received | None, dict[str, list[bytes]], int]:
     return received, records, letters
 
 
-def _time(body: bytes, repeats: int) -> float:
-    """Return the least time that a body takes, in seconds."""
-    least = 1e9
-    for _ in range(repeats):
-        began = time.perf_counter()
-        _mapped(body)
-        least = min(least, time.perf_counter() - began)
-    return least
+def _time(body: bytes) -> float:
+    """Return the CPU time that a body takes, in seconds."""
+    began = time.thread_time()
+    _mapped(body)
+    return time.thread_time() - began
+
+
+def _times(healthy: bytes, damaged: bytes, repeats: int) -> tuple[float, float]:
+    """Return the least times of two bodies, taken in turns: a machine is not always as fast."""
+    pairs = [(_time(healthy), _time(damaged)) for _ in range(repeats)]
+    return min(one for one, _ in pairs), min(other for _, other in pairs)
 
 
 def _by_event(body: bytes) -> dict[str, Counter[bytes]]:
@@ -341,12 +349,27 @@ def run(count: int, seed: int, *, is_timed: bool = True) -> Tally:
     tally = Tally()
     for number, (kind, body, other, damaged) in enumerate(cases(count, seed)):
         check(tally, kind, body, other, damaged)
-        if is_timed and number % 20 == 0:
-            healthy, slow = _time(body.text, 25), _time(damaged.text, 25)
-            tally.healthy_s += healthy
-            tally.damaged_s += slow
-            tally.slowest = max(tally.slowest, slow / healthy)
+        if is_timed:
+            _compare(tally, kind, body.text, damaged.text)
+        if is_timed and sys.stderr.isatty() and number % 1000 == 0:
+            print(f"\r{number:,} of {count:,}", end="", file=sys.stderr, flush=True)
     return tally
+
+
+def _compare(tally: Tally, kind: str, body: bytes, damaged: bytes) -> None:
+    """Take note of how long a damaged body takes beside the healthy one.
+
+    One look is enough where it is not slow: what else the machine does only ever adds to it.
+    """
+    healthy_s, damaged_s = _times(body, damaged, 2)
+    if damaged_s > _SLOW * healthy_s:
+        healthy_s, damaged_s = _times(body, damaged, 25)
+    tally.healthy_s += healthy_s
+    tally.damaged_s += damaged_s
+    ratio = damaged_s / healthy_s
+    tally.slowest = max(tally.slowest, ratio)
+    if ratio > MOST_SLOWER:
+        _note(tally, kind, f"{ratio:.1f} times slower", damaged)
 
 
 def main() -> int:
@@ -376,7 +399,7 @@ def main() -> int:
         tally.whole >= 0.99 * tally.bodies
         and not tally.invented
         and not tally.changed
-        and tally.damaged_s <= 3 * tally.healthy_s
+        and tally.slowest <= MOST_SLOWER
     )
     return 0 if is_good else 1
 
