@@ -39,7 +39,7 @@ def read(
     "body",
     [
         {"code": 200, "num_records_imported": 3, "status": "OK"},
-        {"code": 200, "num_records_imported": 1, "status": "OK"},
+        {"num_records_imported": 3},
         {"code": 200, "status": "OK"},
         {"status": 1, "error": None},
         b"1",
@@ -68,7 +68,11 @@ FOREIGN: tuple[object, ...] = (
     {"status": "success"},
     {"message": "thank you"},
     {"code": 200},
-    {"num_records_imported": "3"},
+    {"num_records_imported": True},
+    {"num_records_imported": 4},
+    {"num_records_imported": -1},
+    {"num_records_imported": "three"},
+    {"num_good_events": None},
 )
 
 
@@ -158,6 +162,42 @@ def test_the_number_of_good_records_counts(
     endpoint: str, answer: object, records: int, expected: Outcome
 ) -> None:
     assert read(200, answer, endpoint=endpoint, records=records) == expected
+
+
+COUNTS = (("num_records_imported", "imported"), ("num_good_events", "good"))
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(("member", "word"), COUNTS)
+@pytest.mark.parametrize("rest", [{"code": 200, "status": "OK"}, {"status": 1}, {}])
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(0, 0), (1, 1), (2.0, 2), ("2", 2), (" 0 ", 0), ("1.0", 1), (3, 3), (3.0, 3), ("3", 3)],
+)
+def test_a_count_is_read_however_it_is_written(
+    endpoint: str, member: str, word: str, rest: dict[str, object], value: object, count: int
+) -> None:
+    refused = Split("refused", f"{count} of 3 records were {word}")
+    expected = Delivered() if count == 3 else refused
+    assert read(200, {**rest, member: value}, endpoint=endpoint) == expected
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(("member", "_"), COUNTS)
+@pytest.mark.parametrize(
+    "value",
+    [-1, 4, True, False, None, 1.5, 1e300, "", "-1", "4", "true", "1 2", "9" * 5000, "\u0663", [1]],
+)
+def test_what_cannot_be_a_count_says_nothing(
+    endpoint: str, member: str, _: str, value: object
+) -> None:
+    assert read(200, {"code": 200, "status": "OK", member: value}, endpoint=endpoint) == Delivered()
+    assert isinstance(read(200, {member: value}, endpoint=endpoint), Paused)
+
+
+def test_the_lesser_of_two_counts_is_believed() -> None:
+    both = {"code": 200, "status": "OK", "num_records_imported": 3, "num_good_events": "2"}
+    assert read(200, both) == Split("refused", "2 of 3 records were good")
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -284,6 +324,17 @@ def test_400_without_usable_failed_records_splits_the_batch(endpoint: str, body:
     outcome = read(400, body, endpoint=endpoint)
     assert isinstance(outcome, Split)
     assert outcome.reason == "refused"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("imported", [0, 1, 1.0, "1"])
+def test_a_record_that_neither_failed_nor_was_imported_splits_the_batch(
+    status: int, imported: object
+) -> None:
+    body = failure({"index": 0, "message": "bad"}) | {"num_records_imported": imported}
+    assert isinstance(read(status, body), Split)
+    assert isinstance(read(status, body | {"num_records_imported": 2}), Partial)
+    assert isinstance(read(status, body | {"num_records_imported": -1}), Partial)
 
 
 def test_nothing_imported_is_believed_when_all_failed() -> None:

@@ -319,6 +319,19 @@ async def test_a_refusal_without_failed_records_isolates_the_bad_record(
         assert counts.requests <= 15
 
 
+@pytest.mark.parametrize("member", ["num_records_imported", "num_good_events"])
+async def test_a_count_below_what_was_sent_has_the_records_sent_again(
+    tmp_path: Path, sandbox: Sandbox, member: str
+) -> None:
+    body = f'{{"code": 200, "{member}": "0", "status": "OK"}}'
+    sandbox.faults.replace([Fault(action="status", status=200, body=body, count=1)])
+    async with delivering(tmp_path, destination(sandbox)) as rig:
+        await rig.append("import", event(0), event(1), event(2))
+        await rig.delivered()
+        assert rig.counts() == (3, 0, 0)
+    assert sandbox.store.counts["/import"].unique == 3
+
+
 async def test_413_splits_until_the_record_that_is_too_large_is_alone(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:

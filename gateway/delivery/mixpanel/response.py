@@ -30,7 +30,10 @@ _TEMPORARY_4XX = frozenset({408, 425, 429})
 _BLOCKING_4XX = frozenset({403, 406, 418, 422, 451})
 """What firewalls answer to a request that holds something they do not like."""
 
-_MEMBERS = frozenset({"error", "status", "code", "failed_records", "num_good_events"})
+_COUNTS = {"num_records_imported": "imported", "num_good_events": "good"}
+"""What says how many records were taken, and the word for it."""
+
+_MEMBERS = frozenset({"error", "status", "code", "failed_records", *_COUNTS})
 """Mixpanel's answers have at least one of them."""
 
 _CHECK = "check base_url and apiRegion"
@@ -99,15 +102,14 @@ def _accepted(endpoint: str, answer: object, body: bytes, records: int) -> Outco
             return Split("refused", _text(error))
         case {"status": 0 | "0" | "error"}:
             return Split("refused", "status 0 without a reason")
-        case {"num_good_events": int(good)} if good < records:
-            # Which ones were not good is not said.  The others are applied again when halves show.
-            return Split("refused", f"{good} of {records} records were good")
-        case _ if _is_success(endpoint, answer):
+        case _ if (taken := _taken(answer, records)) is not None and taken[0] < records:
+            # Which ones were not is not said.  The others are applied again when halves show.
+            return Split("refused", f"{taken[0]} of {records} records were {taken[1]}")
+        case _ if taken or _is_success(endpoint, answer):
             # For /track, /engage and /groups one page says that 1 means all records were valid,
             # another that at least one was, and nothing says which were not.  Sending each alone
             # would tell, at 2000 times the requests; so 1 counts as all, and a record that Mixpanel
             # dropped without a word among good ones counts as delivered.
-            # num_records_imported may be below what was sent; 200 still means all were taken.
             return Delivered()
         case _:
             pass
@@ -126,7 +128,7 @@ def _is_success(endpoint: str, answer: object) -> bool:
     not documented; what its other forms have in common is asked for.
     """
     match answer:
-        case {"code": 200, "status": "OK"} | {"num_records_imported": int()}:
+        case {"code": 200, "status": "OK"}:
             return True
         case {"status": "OK"}:
             return endpoint != "import"
@@ -136,15 +138,36 @@ def _is_success(endpoint: str, answer: object) -> bool:
             return False
 
 
+def _taken(answer: object, records: int) -> tuple[int, str] | None:
+    """Return how many records were taken as the answer says, and its word for that.
+
+    Where it says two things, the lesser is believed: too few costs requests, too many a record.
+    """
+    if not isinstance(answer, dict):
+        return None
+    said = ((_count(answer.get(member), records), word) for member, word in _COUNTS.items())
+    return min(((count, word) for count, word in said if count is not None), default=None)
+
+
+def _count(value: object, most: int) -> int | None:
+    """Read a number of records: 3, 3.0 or "3".  None for what cannot be one, such as true or -1."""
+    if isinstance(value, str):
+        value = _json(value.encode(errors="replace"))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        return None
+    return int(value) if value == int(value) else None
+
+
 def _refused(answer: object, records: int, *, is_foreign: bool = False) -> Outcome:
     reason, items = _error_of(answer), None
     if isinstance(answer, dict):
         items = answer.get("failed_records")
         failed = _failed_records(items, records)
-        # "Nothing imported, one record failed" contradicts itself: then nothing is believed, and
-        # halves of the batch show which records are to blame.
-        contradicted = answer.get("num_records_imported") == 0 and len(failed) < records
-        if failed and not contradicted:
+        # "One record of three failed, one was imported" says nothing of the third: then nothing is
+        # believed, and halves of the batch show which records are to blame.
+        taken = _taken(answer, records)
+        is_short = taken is not None and taken[0] + len(failed) < records
+        if failed and not is_short:
             return Partial(failed)
     messages = _messages_of(items)
     detail = ": ".join(part for part in (reason, messages) if part) or "refused without a reason"
