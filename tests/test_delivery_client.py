@@ -6,14 +6,22 @@ import gzip
 import socket
 import sys
 import threading
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from gateway import __version__
-from gateway.config import DeliveryConfig, DestinationConfig, DestinationSettings
+from gateway.config import (
+    DeliveryConfig,
+    DestinationConfig,
+    DestinationSettings,
+    Secret,
+    ServiceAccount,
+)
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel import MixpanelEndpoint
 from gateway.delivery.outcome import Delivered, Outcome, Paused, RetryLater, Split
@@ -77,6 +85,48 @@ async def test_a_redirect_is_not_followed() -> None:
     assert isinstance(outcome, Paused)
     assert "status 307 from /import, which redirects to http://h.example" in outcome.reason
     assert paths == ["/import"]
+
+
+SECRETS = (
+    {"projectToken": "token-canary"},
+    {"projectToken": "token-canary", "apiSecret": Secret("secret-canary")},
+    {
+        "projectToken": "token-canary",
+        "serviceAccount": ServiceAccount(
+            username="robot-canary", secret=Secret("secret-canary"), projectId="42"
+        ),
+    },
+)
+
+REPEATS = ("<html><title>{}</title>", '{{"error": "{}"}}', '{{"a": "{}"}}', "{}")
+
+
+@pytest.mark.parametrize("settings", SECRETS)
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 413])
+@pytest.mark.parametrize(
+    "form", ["<html><title>{}</title>", '{{"error": "{}"}}', '{{"a": "{}"}}', "{}"]
+)
+async def test_a_page_that_repeats_the_request_shows_no_secret(
+    settings: dict[str, Any], status: int, form: str
+) -> None:
+    sent: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        basic = request.headers["Authorization"].removeprefix("Basic ")
+        user, _, password = b64decode(basic).decode().partition(":")
+        sent.extend((basic, user, password))
+        said = f"no: {basic}, {user}, {password}, token-canary"
+        return web.Response(status=status, text=form.format(said))
+
+    async with serving(answer) as url:
+        destination = DestinationConfig(
+            name="main", settings=DestinationSettings(**settings), base_url=url
+        )
+        async with MixpanelEndpoint("import", destination) as client:
+            outcome = repr(await client.send(client.prepare(BODY)))
+    assert "no: ***" in outcome
+    assert "canary" not in outcome
+    assert not [each for each in sent if each and each in outcome]
 
 
 async def test_an_answer_without_end_is_read_up_to_a_limit() -> None:

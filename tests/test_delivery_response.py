@@ -1,6 +1,7 @@
 """Mixpanel's answers, as documented and otherwise."""
 
 import json
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -344,7 +345,9 @@ def test_nothing_imported_is_believed_when_all_failed() -> None:
 def test_413_splits_as_too_large() -> None:
     body = {"code": 413, "error": "request exceeds max limit of 2097152 bytes"}
     assert read(413, body) == Split("too_large", "request exceeds max limit of 2097152 bytes")
-    assert read(413, b"<html>") == Split("too_large", "request too large (413)")
+    page = b"<html><title>413 Request Entity Too Large</title><center>nginx</center>"
+    told = 'with a page ("413 Request Entity Too Large") that is not Mixpanel\'s'
+    assert read(413, page) == Split("too_large", f"request too large (413), {told}")
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -394,6 +397,58 @@ def test_a_400_of_somebody_else_is_told_from_mixpanels(body: object, is_foreign:
     outcome = read(400, body)
     assert isinstance(outcome, Split)
     assert outcome.is_foreign is is_foreign
+
+
+FOREIGN_WORDS = (
+    (b"<html><head><TITLE lang=en>\n 400 Bad\n Request </TITLE>", 'a page ("400 Bad Request")'),
+    (b"\xef\xbb\xbf <!doctype html><title>A &amp; B</title>", 'a page ("A & B")'),
+    (
+        b"<!-- <p>x --><style>p {}</style><script>if (a < b) {}</script><h1>No</h1><p>why</p>",
+        'a page ("No why")',
+    ),
+    (b"<title></title><p>Blocked\x1b[31m\r\nby squid<br", 'a page ("Blocked [31m by squid")'),
+    (b"<html><title>never closed", 'a page ("never closed")'),
+    (b"<html>" + b"<!--" * 9000, "a page"),
+    (b"upstream refused\r\n\tit", 'an answer ("upstream refused it")'),
+    (b"x" * 100_000, 'an answer ("' + "x" * 199 + '…")'),
+    ("€".encode() * 100_000, 'an answer ("' + "€" * 199 + '…")'),
+    (b'{"message": "no",\n "id": 7}', 'JSON ("{"message": "no", "id": 7}")'),
+    (b'["too much"]', 'JSON ("["too much"]")'),
+    (b"\x1f\x8b\x08\xff\xfe\xfd", "an answer"),
+    (b"", "an empty answer"),
+)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(("body", "told"), FOREIGN_WORDS)
+def test_what_is_not_mixpanels_is_quoted(endpoint: str, body: bytes, told: str) -> None:
+    words = f"with {told} that is not Mixpanel's"
+    assert read(400, body, endpoint=endpoint) == Split(
+        "refused", f"refused without a reason, {words}", is_foreign=True
+    )
+    for status in (200, 401 if body else 402, 403, 404):
+        outcome = read(status, body, endpoint=endpoint)
+        assert isinstance(outcome, Split | Paused)
+        assert words in (outcome.detail if isinstance(outcome, Split) else outcome.reason)
+
+
+def test_mixpanels_own_answer_is_quoted_where_it_gives_no_reason() -> None:
+    outcome = read(400, {"code": 400, "status": "Bad Request"})
+    words = 'JSON ("{"code": 400, "status": "Bad Request"}")'
+    assert outcome == Split("refused", f"refused without a reason, with {words}")
+
+
+@pytest.mark.parametrize(
+    "part", [b"<title", b"<title>", b"<", b"<!--", b"<script>", b"</script", b"&"]
+)
+def test_a_page_without_end_is_quoted_in_no_time(part: bytes) -> None:
+    started = time.process_time()
+    read(400, b"<html>" + part * 200_000)
+    assert time.process_time() - started < 0.05
+
+
+def test_nothing_of_an_answer_moves_the_cursor_of_a_terminal() -> None:
+    assert read(200, {"error": "a\x1b[2J\nb"}) == Split("refused", "a [2J b")
 
 
 @pytest.mark.parametrize("status", [402, 404, 405, 407, 410, 411, 414, 415, 421, 431])

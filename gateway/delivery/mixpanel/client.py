@@ -8,8 +8,9 @@ from typing import Self
 import aiohttp
 
 from gateway import __version__
-from gateway.config import DestinationConfig
+from gateway.config import DestinationConfig, DestinationSettings
 from gateway.delivery.batch import Body
+from gateway.delivery.mixpanel.quote import without
 from gateway.delivery.mixpanel.request import ORDERED, Request, build, is_quick
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.mixpanel.route import proxy_of
@@ -101,8 +102,14 @@ class MixpanelEndpoint:
             allow_redirects=False,
             proxy=self._proxy,
         ) as response:
-            answer = await _read(response)
+            answer = without(_secrets(self._settings, request), await _read(response))
             return interpret(self.name, response.status, response.headers, answer, request.records)
+
+
+def _secrets(settings: DestinationSettings, request: Request) -> list[str]:
+    """Return what no log and no dead letter may show, though a page repeats the request."""
+    _, _, basic = request.headers.get("Authorization", "").partition(" ")
+    return [*settings.credentials()[:2], settings.projectToken, basic]
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

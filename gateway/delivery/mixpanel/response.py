@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.delivery.mixpanel.quote import cleaned, quoted
 from gateway.delivery.outcome import (
     Delivered,
     FailedRecord,
@@ -59,25 +60,26 @@ def interpret(
     if status == 200:
         return _accepted(endpoint, answer, body, records)
     if 200 <= status < 300:
-        return _wrong_address(f"status {status} from /{endpoint}, which Mixpanel never answers")
+        said = f"with {_described(body)}, which Mixpanel never answers"
+        return _wrong_address(f"status {status} from /{endpoint} {said}")
     if 300 <= status < 400:
         return _wrong_address(f"status {status} from /{endpoint}, which {_target_of(headers)}")
     if status == 400:
-        return _refused(answer, records, is_foreign=not is_own)
+        return _refused(answer, body, records, is_foreign=not is_own)
     if status == 413:
-        return Split("too_large", error or "request too large (413)")
+        return Split("too_large", error or f"request too large (413), {_with(body)}")
     if status in (401, 403) and (error or (status == 401 and not body)):
         said = error or "no reason given"
         return Paused(f"credentials refused ({status}): {said}; {_CHECK_CREDENTIALS}")
     if status == 407:
         return _wrong_address("the proxy on the way asks for credentials (407)")
     if status in _BLOCKING_4XX:
-        seen = f"status {status} from /{endpoint} with {_kind_of(body)} that is not Mixpanel's"
+        seen = f"status {status} from /{endpoint} {_with(body)}"
         detail = f"{seen}: blocked by a firewall or proxy on the way, or {_CHECK}"
         return Split("refused", detail, is_foreign=True)
     if 400 <= status < 500 and status not in _TEMPORARY_4XX:
         # Not about the records but about where and how they are sent.
-        return _wrong_address(f"unexpected status {status} from /{endpoint}")
+        return _wrong_address(f"unexpected status {status} from /{endpoint} {_with(body)}")
     return RetryLater(_retry_after_s(headers), f"status {status}", throttled=status == 429)
 
 
@@ -97,7 +99,7 @@ def _accepted(endpoint: str, answer: object, body: bytes, records: int) -> Outco
         return Split("refused", "answered 0")
     match answer:
         case {"failed_records": [_, *_]}:
-            return _refused(answer, records)
+            return _refused(answer, body, records)
         case {"error": error} if error:
             return Split("refused", _text(error))
         case {"status": 0 | "0" | "error"}:
@@ -116,8 +118,7 @@ def _accepted(endpoint: str, answer: object, body: bytes, records: int) -> Outco
     if answer is None and body.lstrip().startswith(b"{"):
         return RetryLater(None, "status 200 with an answer that is cut off")
     return _wrong_address(
-        f"status 200 from /{endpoint} with {_kind_of(body)} that is not Mixpanel's: nothing says "
-        "that the records were taken"
+        f"status 200 from /{endpoint} {_with(body)}: nothing says that the records were taken"
     )
 
 
@@ -158,7 +159,7 @@ def _count(value: object, most: int) -> int | None:
     return int(value) if value == int(value) else None
 
 
-def _refused(answer: object, records: int, *, is_foreign: bool = False) -> Outcome:
+def _refused(answer: object, body: bytes, records: int, *, is_foreign: bool = False) -> Outcome:
     reason, items = _error_of(answer), None
     if isinstance(answer, dict):
         items = answer.get("failed_records")
@@ -170,7 +171,10 @@ def _refused(answer: object, records: int, *, is_foreign: bool = False) -> Outco
         if failed and not is_short:
             return Partial(failed)
     messages = _messages_of(items)
-    detail = ": ".join(part for part in (reason, messages) if part) or "refused without a reason"
+    detail = ": ".join(part for part in (reason, messages) if part)
+    if not detail:
+        seen = _with(body) if is_foreign else f"with {_described(body)}"
+        detail = f"refused without a reason, {seen}"
     return Split("refused", detail[:_MAX_DETAIL], is_foreign)
 
 
@@ -220,10 +224,15 @@ def _target_of(headers: Mapping[str, str]) -> str:
     return f"redirects to {scheme or 'http'}://{named[:255]}{f':{port}' if port else ''}"
 
 
-def _kind_of(body: bytes) -> str:
-    start = body.lstrip()[:1]
+def _with(body: bytes) -> str:
+    return f"with {_described(body)} that is not Mixpanel's"
+
+
+def _described(body: bytes) -> str:
+    start = body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     kinds = {b"": "an empty answer", b"<": "a page", b"{": "JSON", b"[": "JSON"}
-    return kinds.get(start, "an answer")
+    kind, said = kinds.get(start, "an answer"), quoted(body)
+    return f'{kind} ("{said}")' if said else kind
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -251,4 +260,4 @@ def _json(body: bytes) -> object:
 
 
 def _text(value: object) -> str:
-    return (value if isinstance(value, str) else repr(value))[:_MAX_DETAIL]
+    return cleaned((value if isinstance(value, str) else repr(value))[:_MAX_DETAIL])
