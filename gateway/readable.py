@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-__all__ = ["readable_json"]
+__all__ = ["PRETTY", "readable_json"]
+
+PRETTY = "pretty"
+"""In a query, whatever else a page is asked for, and with any value."""
 
 
 @web.middleware
@@ -17,7 +20,7 @@ async def readable_json(
     Programs get what they always got: one line.
     """
     response = await handler(request)
-    asked = "pretty" in request.query or "text/html" in request.headers.get("Accept", "")
+    asked = PRETTY in request.query or "text/html" in request.headers.get("Accept", "")
     if (
         request.method == "GET"
         and asked

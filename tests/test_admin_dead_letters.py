@@ -208,6 +208,31 @@ async def test_what_cannot_be_read_is_answered_400_and_does_nothing(
     assert len(await stored(port.spool)) == 1
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "/dead-letters?",
+        "/dead-letters?limit=1&reason=x&",
+        "/dead-letters/summary?",
+        "/dead-letters/1?",
+        "/pending?",
+        "/pending?endpoint=import&after=1&",
+        "/pending/summary?",
+    ],
+)
+async def test_every_page_is_readable_on_request(port: Port, page: str) -> None:
+    await port.spool.append([], [record_letter()])
+    status, plain = await port.ask("GET", page)
+    assert (status, port.headers["Content-Length"]) == (200, str(len(compact(plain))))
+    for query in ("pretty", "pretty=", "pretty=1", "pretty=false&pretty"):
+        assert await port.ask("GET", page + query) == (200, plain)
+        assert int(port.headers["Content-Length"]) > len(compact(plain))
+
+
+def compact(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 async def test_body_beyond_the_bound_is_answered_413(port: Port) -> None:
     status, _ = await port.ask("POST", "/dead-letters/replay", b" " * (16 * 1024 * 1024 + 1))
     assert status == 413

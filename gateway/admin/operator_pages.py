@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.config import AdminConfig
 from gateway.errors import SpoolUnavailable
+from gateway.readable import PRETTY
 
 __all__ = ["MAX_BODY_BYTES", "OperatorPages", "Refused", "body_of", "query_of", "split_listing"]
 
@@ -87,8 +88,11 @@ class OperatorPages:
 
 
 def query_of(request: web.Request) -> dict[str, Any]:
-    """Return what stands in the query; ids as a list."""
-    query: dict[str, Any] = {name: value for name, value in request.query.items() if name != "ids"}
+    """Return what stands in the query; ids as a list, and not how it is to be shown."""
+    others = ("ids", PRETTY)
+    query: dict[str, Any] = {
+        name: value for name, value in request.query.items() if name not in others
+    }
     if "ids" in request.query:
         query["ids"] = ",".join(request.query.getall("ids")).split(",")
     return query
