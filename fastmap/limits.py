@@ -1,11 +1,13 @@
 """Whether a record is more than its receiver takes: the exact answer, for records that may be."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fastmap.spec import Limits
 
 __all__ = ["TOO_DEEP", "TOO_LARGE", "TOO_MANY_MEMBERS", "excess_of", "excess_of_text"]
+
+_SCALARS = (str, int, float, type(None))
 
 TOO_LARGE = "too_large"
 TOO_MANY_MEMBERS = "too_many_members"
@@ -29,12 +31,16 @@ def excess_of(record: object, limits: Limits) -> str | None:
     waiting = [(record, 1)]
     while waiting:
         value, depth = waiting.pop()
-        if isinstance(value, Mapping):
+        if isinstance(value, (dict, Mapping)):  # a dictionary is known at once
             if depth > limits.depth:
                 return TOO_DEEP
             if depth > 1 and len(value) > limits.members:
                 return TOO_MANY_MEMBERS
-            waiting.extend((member, depth + 1) for member in value.values())
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            waiting.extend((item, depth) for item in value)
+            members: Iterable[object] = value.values()
+            depth += 1
+        elif isinstance(value, (list, Sequence)) and not isinstance(value, _SCALARS):
+            members = value
+        else:
+            continue
+        waiting += [(each, depth) for each in members if not isinstance(each, _SCALARS)]
     return None

@@ -6,6 +6,7 @@ Nor does one that is damaged: see ``gateway.recovery``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -169,12 +170,13 @@ def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) ->
         if mended is not body:
             return _decode_tolerantly(mended, reshape)
         saved = save(body, EVENTS)
-        if saved is None:
-            raise
-        received = _decode_saved(saved, reshape)
-        if not saved.is_withheld and (not received.events or received.is_nothing):
-            raise
-        return received
+        if saved is not None:
+            received = _decode_saved(saved, reshape)
+            if saved.is_withheld or (received.events and not received.is_nothing):
+                return received
+        with suppress(RecursionError):
+            _decode_raw(body)  # says where the fault is in the body itself
+        raise
 
 
 def _decode_sound(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
@@ -393,13 +395,14 @@ def _says_something(event: Event) -> bool:
 def _payload_of(body: bytes) -> _Payload:
     """Decode a body, its repeated contexts once: they are half of what SDKs send.
 
-    Whatever is odd about the folded body, the body itself says what it is.
+    Whatever is odd about the folded body, the body itself says what it is; only what is no JSON
+    stays none.
     """
     folded = fold(body, b"context")
     if folded is not None:
         try:
             payload = _decode_payload(folded.text)
-        except msgspec.DecodeError:
+        except msgspec.ValidationError:
             return _decode_payload(body)
         if folded.unfold(payload.batch or (), "context", payload.context):
             return payload
@@ -429,7 +432,7 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
     received = Received([], shared, is_batch=True, misfits=[], body=body)
     for item in items:
         try:
-            received.events.append(_event_of(_decode_members(item)))
+            received.events.append(decode_event(item))
         except msgspec.ValidationError:
             received.misfits.append(bytes(item))
     return received

@@ -41,6 +41,7 @@ _MEMBERS = ("event", "properties", "traits", "context", "timestamp", "originalTi
 _WHOSE = ("$distinct_id", "$group_id")
 _OPERATIONS = ("$set", "$set_once", "$add", "$append", "$union", "$remove", "$unset", "$delete")
 
+_MESSAGE_ID = b'"messageId"'
 _WRITE_KEY = re.compile(rb'("write_?key"\s*:\s*")[^"]*', re.IGNORECASE)
 
 
@@ -95,11 +96,16 @@ def save(body: bytes, shapes: Shapes) -> Saved | None:
     """
     groups, nulls = recover(body, shapes, MAX_EVENTS + 1)
     check_count(sum(1 + len(group.items) for group in groups) - 1)
-    items = [item for group in groups for item in group.items]
-    if not any(is_whole and text[:1] == b"{" for text, is_whole in items):
+    whole = [text for group in groups for text, is_whole in group.items if is_whole]
+    if not any(text[:1] == b"{" for text in whole):
         return None
+    lost = [text for group in groups for text, is_whole in group.items if not is_whole]
     is_withheld = any(map(_must_withhold, groups))
-    return Saved([_without_secrets(group) for group in groups], nulls, is_withheld)
+    if len(groups) > 1 or lost:
+        groups = _without_strays(groups, whole)
+    if is_withheld or lost or len(groups) > 1:
+        groups = [_without_secrets(group) for group in groups]
+    return Saved(groups, nulls, is_withheld)
 
 
 def check_count(count: int) -> None:
@@ -138,16 +144,39 @@ def _must_withhold(group: Group) -> bool:
     They say which destinations the events must not go to.
     """
     return b"integrations" not in group.members and any(
-        b'"integrations"' in gap and b'"messageId"' not in gap and b'"type"' not in gap
+        b'"integrations"' in gap and _MESSAGE_ID not in gap and b'"type"' not in gap
         for gap in group.gaps
     )
+
+
+def _without_strays(groups: list[Group], whole: list[bytes]) -> list[Group]:
+    """Return groups in which events without an id are lost where most have one.
+
+    One SDK wrote them all.  What has none lay inside of an event that is damaged, and looks like
+    one itself: a product with a type and a user.
+    """
+    strays = {text for text in whole if _MESSAGE_ID not in text}
+    if not strays or 2 * sum(text in strays for text in whole) >= len(whole):
+        return groups
+    return [
+        group._replace(
+            items=[(text, is_whole and text not in strays) for text, is_whole in group.items]
+        )
+        for group in groups
+    ]
 
 
 def _without_secrets(group: Group) -> Group:
     """Return a group without write keys in what is lost."""
     is_withheld = _must_withhold(group)
     items = [
-        (text, True) if is_whole and not is_withheld else (_WRITE_KEY.sub(rb"\1***", text), False)
+        (text, True) if is_whole and not is_withheld else (_without_write_keys(text), False)
         for text, is_whole in group.items
     ]
     return group._replace(items=items)
+
+
+def _without_write_keys(text: bytes) -> bytes:
+    if b'key"' not in text.lower():  # far quicker than the pattern, which few need
+        return text
+    return _WRITE_KEY.sub(rb"\1***", text)

@@ -274,6 +274,28 @@ class TestElements:
         with pytest.raises(RequestError):
             decode(damaged.encode())
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b'[%b,%b]}},%b,%b,%b],"sentAt":"s"}',
+            b'{"batch":[%b,{"type":"track","messageId":"x","t":"2},%b]}},%b,%b],"sentAt":"s"}',
+        ],
+    )
+    def test_what_looks_like_an_event_and_has_no_id_among_those_that_have_one(
+        self, text: bytes
+    ) -> None:
+        product = b'{"type":"page","name":"n","userId":"u"}'
+        texts = [product, product, A, B, C] if text[:1] == b"[" else [A, product, B, C]
+        received = decode(text % tuple(texts))
+
+        assert ids(received) == ["a", "b", "c"]
+        assert any(product in lost for lost in received.misfits)
+
+    def test_events_without_an_id_are_taken_where_no_event_is_damaged(self) -> None:
+        one = b'{"type":"track","event":"E","properties":{"n":NaN}}'
+
+        assert ids(decode(b'{"batch":[%b,,%b,%b]}' % (A, one, B))) == ["a", None, "b"]
+
     def test_event_cut_off_gives_none_of_what_lies_in_it(self) -> None:
         text = b'{"batch":[%b,{"type":"track","messageId":"x","p":{"h":[%b,%b],"q":[1' % (
             A,
