@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from gateway.output import checked_output
+
 __all__ = ["main"]
 
 _SERVE = ("run", "sandbox")
@@ -23,9 +25,10 @@ def main() -> None:
         for number in _EARLY_STOPS:
             # Nothing is under way yet; ``gateway.signals.Told`` takes over before anything is.
             signal.signal(number, lambda *_: os._exit(0))
-    from gateway.cli import main as run  # noqa: PLC0415 - takes its time
+    with checked_output():
+        from gateway.cli import main as run  # noqa: PLC0415 - takes its time
 
-    run()
+        run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What a process that serves says, on standard output and error: it decides about nothing.
 
 Whoever should take it may be gone, hang, or have no room.  None of this may end the process, hold
-it up, or let its memory grow: lines that nobody takes are lost, and counted.
+it up, or let its memory grow: lines that nobody takes are lost, and counted.  Of a command that
+ends by itself, standard output is what it was called for: without it, the command has failed.
 """
 
 import atexit
@@ -11,8 +12,15 @@ import select
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EPIPE
+from typing import TYPE_CHECKING
 
-__all__ = ["Output", "detach_output", "finish_output", "lost_lines"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["Output", "checked_output", "detach_output", "finish_output", "lost_lines"]
 
 _MOST_BYTES = 1024 * 1024
 """What may wait for a reader that is slow."""
@@ -21,6 +29,9 @@ _FINISH_S = 1.0
 """How long the end of the process waits for what has been said."""
 
 _POLL_MS = 1000
+
+_READER_GONE = 141
+"""What a shell reports of a program that SIGPIPE has ended."""
 
 
 class Output(io.TextIOBase):
@@ -132,6 +143,57 @@ class Output(io.TextIOBase):
     def _lose(self, line: bytes, why: str) -> None:
         self._lost += max(1, line.count(b"\n"))
         self._why = why
+
+
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """End with a plain word, in a block, where standard output cannot be written."""
+    _fill_gaps()
+    sys.stdout, sys.stderr = (
+        _stream(_Wanted(1, "w", closefd=False)),
+        _stream(_Said(2, "w", closefd=False)),
+    )
+    try:
+        yield
+    finally:
+        sys.stdout.flush()  # or what is left would be written when nobody can say so any more
+
+
+def _stream(raw: io.FileIO) -> io.TextIOWrapper:
+    before = sys.__stdout__ if raw.fileno() == 1 else sys.__stderr__
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding if before else "utf-8",
+        errors=before.errors if before else "backslashreplace",
+        line_buffering=raw.fileno() == 2 or raw.isatty(),
+    )
+
+
+class _Wanted(io.FileIO):
+    """Ends the program when it cannot be written: quietly when its reader has seen enough."""
+
+    def write(self, data: "ReadableBuffer") -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            # What is left is still to be written when the program ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if error.errno == EPIPE:
+                raise SystemExit(_READER_GONE) from None
+            print(f"gateway: cannot write to standard output: {error.strerror}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+class _Said(io.FileIO):
+    """Takes what cannot be written: the exit code tells as well."""
+
+    def write(self, data: "ReadableBuffer") -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
 
 
 def detach_output() -> None:
