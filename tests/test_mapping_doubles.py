@@ -81,6 +81,61 @@ def test_two_of_ones_own_are_found_as_well() -> None:
     assert found(*apart, presets=False) == []
 
 
+APART = [
+    ('contains(event, "A")', 'not contains(event, "A")'),
+    ('contains(event, "AB")', '!contains(event, "A")'),
+    ('event = "B"', 'contains(event, "A")'),
+    ('contains(event, "A") and contains(event, "B")', 'event = "A" or event = "B"'),
+    ('event = "Big"', 'match(event, "S*")'),
+    ('match(event, "S*")', 'not match(event, "S*")'),
+    ('match(event, "a\\\\*b")', 'event = "a*b!"'),
+    ("properties.total >= 5", "properties.total < 5"),
+    ("properties.total > 5", "not properties.total >= 5"),
+    ("properties.total > 5 and properties.total <= 7", "properties.total > 7"),
+    ("properties.test = true", "properties.test != true"),
+    ("properties.test = true", "properties.test = 1"),
+    ('properties.plan = "a"', 'properties.plan = "b"'),
+    ('properties.plan = "a"', 'contains(properties.plan, "b")'),
+    ("properties.plan = null", 'properties.plan = "b"'),
+    ("properties.plan = null", "properties.plan > 1"),
+    ('contains(properties.plan, "b")', 'not contains(properties.plan, "b")'),
+    ("userId != null", "userId = null"),
+    ("userId != null and properties.a = 1", '(userId = null and event = "A") or properties.a = 2'),
+]
+
+MEETING = [
+    ('contains(event, "A")', 'contains(event, "B")'),
+    ('contains(event, "A")', 'not contains(event, "AB")'),
+    ('contains(event, "A")', 'event = "AB"'),
+    ('match(event, "S*")', 'match(event, "*S")'),
+    ('match(event, "a?")', 'event = "ab"'),
+    ("properties.total >= 5", "properties.total <= 5"),
+    ("properties.total >= 5", "not properties.total > 7"),
+    ("not properties.total >= 5", "not properties.total < 5"),
+    ("properties.test != true", "properties.test != false"),
+    ('properties.plan = "a"', 'properties.other = "b"'),
+    ('properties.plan = "5"', "properties.plan > 4"),
+    ('contains(properties.plan, "ab")', 'not contains(properties.plan, "a")'),
+    ("userId != null and properties.a = 1", "userId = null or properties.a = 1"),
+    (
+        " or ".join(f"properties.p{n} = {n}" for n in range(300)),
+        " and ".join(f"properties.q{n} > {n}" for n in range(300)),
+    ),
+]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "is_found"),
+    [(*pair, False) for pair in APART] + [(*pair, True) for pair in MEETING],
+)
+def test_conditions_that_exclude_each_other_never_make_two(
+    one: str, other: str, is_found: bool, turned: bool
+) -> None:
+    pair = [own(f'type = "track" and ({each})') for each in (one, other)]
+    assert bool(found(*(pair[::-1] if turned else pair), presets=False)) == is_found
+
+
 CONFIG = """
 [[sources]]
 name = "s"

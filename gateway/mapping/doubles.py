@@ -11,7 +11,8 @@ from typing import Any
 
 from fastmap import spec
 from gateway.config import Config, DestinationConfig
-from gateway.mapping.fql import EVENT, named, parse, simplify, types_named
+from gateway.mapping.fql import EVENT, TYPE, named, parse, simplify, types_named
+from gateway.mapping.overlap import may_hold
 from gateway.mapping.profile import Source, load_profile
 from gateway.mapping.subscriptions import defaults_of, wanted
 
@@ -84,17 +85,15 @@ def _senders(destination: DestinationConfig, source: str) -> list[_Sender]:
 
 def _meeting(one: _Sender, other: _Sender) -> str | None:
     """Return for which events both may run and give the same name, None for none."""
-    conditions = (one.condition, other.condition)
-    kinds = sorted(set().union(*map(types_named, conditions)))
-    events = sorted(set().union(*(named(EVENT, each) for each in conditions)))
+    both = spec.Every((one.condition, other.condition))
+    kinds, events = sorted(types_named(both)), sorted(named(EVENT, both))
     for kind in (*kinds, None):
-        left = [simplify(each, kind) for each in conditions]
+        of_kind = simplify(both, kind)
         for event in (*events, None):
-            may_run = all(
-                each is True or (each is not False and simplify(each, event, EVENT) is not False)
-                for each in left
-            )
-            if may_run and one.name_of(event) == other.name_of(event):
+            left = of_kind if isinstance(of_kind, bool) else simplify(of_kind, event, EVENT)
+            texts = {TYPE: kind, EVENT: event}
+            known = {field: text for field, text in texts.items() if text is not None}
+            if one.name_of(event) == other.name_of(event) and may_hold(left, known):
                 what = f"type {kind!r}" if kind else "any other type"
                 return what + (f" and event {event!r}" if event else "")
     return None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fastmap import spec
 from gateway.mapping.paths import PathError, event_path, read_steps, unquoted
 
-__all__ = ["EVENT", "FqlError", "named", "parse", "simplify", "types_named"]
+__all__ = ["EVENT", "TYPE", "FqlError", "decided", "named", "parse", "simplify", "types_named"]
 
 MAX_DEPTH = 50
 """Parentheses and negations inside one another."""
@@ -268,22 +268,39 @@ def simplify(
     :param text: the type; None for one that the condition does not name.
     :param field: where the text is.
     """
+
+    def decide(one: spec.Condition) -> bool | None:
+        match one:
+            case spec.Equals(of, str(value)) if of == field:
+                return text == value
+            case spec.Exists(of) if of == field and text is not None:
+                return True
+            case _:
+                return None
+
+    return decided(condition, decide)
+
+
+def decided(
+    condition: spec.Condition, decide: Callable[[spec.Condition], bool | None]
+) -> spec.Condition | bool:
+    """Return what is left of a condition.
+
+    :param decide: tells whether a comparison holds, or None where that stays open.
+    """
     match condition:
-        case spec.Equals(of, str(value)) if of == field:
-            return text == value
-        case spec.Exists(of) if of == field and text is not None:
-            return True
         case spec.Not(of):
-            left = simplify(of, text, field)
+            left = decided(of, decide)
             return not left if isinstance(left, bool) else _negation(left)
         case spec.Every(conditions):
-            parts = (simplify(one, text, field) for one in conditions)
+            parts = (decided(one, decide) for one in conditions)
             return _joined(parts, spec.Every, neutral=True)
         case spec.Some(conditions):
-            parts = (simplify(one, text, field) for one in conditions)
+            parts = (decided(one, decide) for one in conditions)
             return _joined(parts, spec.Some, neutral=False)
         case _:
-            return condition
+            known = decide(condition)
+            return condition if known is None else known
 
 
 def _negation(condition: spec.Condition) -> spec.Condition:
