@@ -62,9 +62,9 @@ from setuptools.command.build_ext import build_ext  # noqa: E402
 from setuptools.modified import newer_group  # noqa: E402
 
 MODULES = (
-    *("_attributes", "_buffer", "_scan", "_fold", "_convert", "_times", "_code", "_compare"),
-    *("_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_recover", "_values"),
-    *("_objects", "_plan", "_dispatch"),
+    *("_attributes", "_buffer", "_scan", "_fold", "_beside", "_convert", "_times", "_code"),
+    *("_compare", "_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_recover"),
+    *("_values", "_objects", "_plan", "_dispatch"),
 )
 
 CFLAGS = {

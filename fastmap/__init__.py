@@ -12,6 +12,7 @@
 from collections.abc import Collection
 
 from fastmap import spec
+from fastmap._beside import has_list_beside
 from fastmap._buffer import Buffer
 from fastmap._dispatch import Dispatch, Reasons
 from fastmap._fold import Folded, fold
@@ -36,6 +37,7 @@ __all__ = [
     "SpecError",
     "compile",
     "fold",
+    "has_list_beside",
     "is_utf8",
     "parse_time",
     "parts",

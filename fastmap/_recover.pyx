@@ -797,6 +797,13 @@ cdef class _Recovery:
             )
         return 0
 
+    cdef int go_on(self) except -1:
+        """Have the list that begins next share what lies beside both with the one before."""
+        self.group.members.update(self.pending)
+        self.pending = self.group.members
+        self.gaps = self.group.gaps
+        return 0
+
     cdef const char* open(self, const char* p, name) except? NULL:
         """Begin a group with the list at p."""
         self.group = None
@@ -886,6 +893,7 @@ cdef class _Recovery:
     cdef const char* list_at(self, const char* p) except? NULL:
         cdef int number
         cdef const char* past
+        cdef bint is_beside
         if self.lost == NULL and not self.is_open:
             self.is_doubtful = False
             return self.open(p, None)
@@ -899,8 +907,11 @@ cdef class _Recovery:
                 or (number >= 0 or self.is_gap) and self.is_wanted_at(past)
             )
         ):
+            is_beside = self.is_gap and self.group is not None
             self.flush(p)
             self.is_doubtful = True
+            if is_beside:
+                self.go_on()
             return self.open(p, self.shapes.spelled[number] if number >= 0 else None)
         self.mend_count = 0
         self.quote = self.unquote = NULL
@@ -942,6 +953,7 @@ cdef class _Recovery:
         cdef const char* name = p + 1
         cdef const char* end
         cdef Outcome outcome
+        cdef bint is_beside
         if self.lost == NULL:
             if self.is_open:
                 return self.element_at(p)
@@ -954,9 +966,12 @@ cdef class _Recovery:
         self.mend_count = 0
         outcome = self.read(p, True)
         if outcome == OPENED:
+            is_beside = self.is_gap and self.group is not None
             self.flush(p)
             self.take_members(self.pending)
             self.is_doubtful = True
+            if is_beside:
+                self.go_on()
             return self.open(self.at, self.shapes.spelled[self.opening])
         if outcome == DONE:
             end = self.at
@@ -994,7 +1009,9 @@ cdef class _Recovery:
         elif past < self.end and past[0] == c",":
             past = skip_separators(past, self.end)
             if past < self.end and past[0] == c'"':
-                outcome = self.read(past, False)
+                outcome = self.read(past, True)
+        if outcome == OPENED:
+            return self.list_beside(p)
         if (not is_certain or self.is_doubtful) and (
             outcome == FAILED or not self.is_end(self.at) or self.bits & self.shapes.own
             or (self.at - 1)[0] != c"}" and self.at < self.end
@@ -1011,6 +1028,24 @@ cdef class _Recovery:
             return self.again(p)
         self.group = None
         return self.at
+
+    cdef const char* list_beside(self, const char* p) except? NULL:
+        """Begin with another list of the same object, behind the bracket at p."""
+        cdef const char* at = self.at
+        cdef int number = self.opening
+        cdef bint is_certain = self.lost == NULL
+        cdef dict members = {}
+        self.take_members(members)
+        if (not is_certain or self.is_doubtful) and not self.is_wanted_at(
+            skip_blanks(at + 1, self.end)
+        ):
+            if is_certain:
+                self.lost = p
+            return at
+        self.flush(p)
+        self.pending = members
+        self.go_on()
+        return self.open(at, self.shapes.spelled[number])
 
 
 def recover(bytes text not None, Shapes shapes not None, Py_ssize_t limit):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fastmap import MalformedInput, fold, parts, without_lone_surrogates
+from fastmap import MalformedInput, fold, has_list_beside, parts, without_lone_surrogates
 from fastmap.texts import plain_number
 from gateway.encodings import as_utf8
 from gateway.errors import RequestError
@@ -43,6 +43,7 @@ __all__ = [
     "merge_objects",
     "plain_text",
     "share",
+    "with_one_batch",
 ]
 
 MAX_SHARED_BYTES = 32 * 1024 * 1024
@@ -339,46 +340,86 @@ def _decode(body: bytes) -> Received:
     try:
         if body.lstrip()[:1] == b"[":
             return _decode_loosely(body, is_list=True)
-        payload = _payload_of(body)
+        payload, text = _payload_of(body)
     except msgspec.ValidationError:
         return _decode_loosely(body, is_list=False)
-    if payload.batch is None:
+    batch = payload.batch
+    if batch is None:
         received = Received([payload], payload, is_batch=False, misfits=[], body=body)
-        return _unwrapped(received) if payload.type is None else received
-    check_count(len(payload.batch))
-    received = Received(payload.batch, payload, is_batch=True, misfits=[], body=body)
-    return received if payload.batch else _unwrapped(received)
+        if payload.type is not None or not received.is_nothing:
+            return received
+    else:
+        check_count(len(batch))
+        received = Received(batch, payload, is_batch=True, misfits=[], body=body)
+        if batch and payload.type is None and not _has_more(text, batch):
+            return received
+    whole = with_one_batch(body)
+    return received if whole is body else _decode(whole)
 
 
-def _unwrapped(received: Received) -> Received:
-    """Return what a body holds; where it is no event, its list may have another name.
+def _has_more(text: bytes, batch: list[Event]) -> bool:
+    """Return whether a body may hold more events than those of the batch that was decoded."""
+    first, last = batch[0], batch[-1]
+    return has_list_beside(
+        text,
+        b"batch",
+        (first.context, first.properties, first.traits),
+        (last.context, last.properties, last.traits),
+    )
 
-    So it is where ``batch`` is empty, which says nothing.
+
+def with_one_batch(body: bytes) -> bytes:
+    """Return an object that holds all its events as its ``batch``; the same one where it does.
+
+    They may be in a list of another name, in several, of one name even, of which JSON's readers see
+    one alone, or around the list.  The same list twice is one that was written twice.
+
+    :raises msgspec.DecodeError, MalformedInput: it is no JSON object.
+    :raises RecursionError: what lies beside the lists is nested too deep.
     """
-    if not received.is_batch and not received.is_nothing:
-        return received
-    members = _decode_members(received.body)
-    members.pop("batch", None)
-    lists = [name for name, value in members.items() if bytes(value)[:2] in (b"[{", b"[ ", b"[\n")]
-    lists = [name for name in lists if name.lower() in LISTS] or [
-        name for name in lists if _holds_events(members[name])
-    ]
-    if len(lists) != 1:
-        return received
-    members["batch"] = members.pop(lists[0])
-    return _decode(_encode(members))
+    lists: dict[bytes, None] = {}
+    others: dict[str, msgspec.Raw] = {}
+    strays: dict[bytes, None] = {}
+    found: list[str] = []  # their names
+    items = iter(parts(body))
+    for quoted, text in zip(items, items, strict=True):
+        name = _decode_any(quoted, type=str)
+        if (name == "batch" and text[:1] == b"[") or _is_list_of_events(name, text):
+            lists[text] = None
+        elif name != "batch":
+            others[name] = msgspec.Raw(text)
+            continue
+        elif text != b"null":
+            strays[b"[%b]" % text] = None
+        found.append(name)
+    around = _event_of(others)
+    is_event = _is_event(around) and any(getattr(around, name) for name in _HAPPENED)
+    if not lists or (found == ["batch"] and not is_event):
+        return body
+    lists |= strays
+    if is_event:
+        lists[b"[%b]" % _encode(others)] = None
+        del others["type"]
+    elements = [text[1:-1] for text in lists if text[1:-1].strip()]
+    others["batch"] = msgspec.Raw(b"[%b]" % b",".join(elements))
+    return _encode(others)
 
 
-def _holds_events(elements: msgspec.Raw) -> bool:
-    """Return whether a list can only be one of events, whatever it is called."""
-    for first in _decode_list(elements)[:1]:
-        try:
-            event = decode_event(first)
-        except (msgspec.ValidationError, RecursionError):
-            return False
-        is_somebodys = event.message_id or event.user_id or event.anonymous_id
-        return bool(is_somebodys) and kind_of(event) in TYPES
-    return False
+def _is_list_of_events(name: str, text: bytes) -> bool:
+    """Return whether a list can only be one of events, by its name or whatever that is."""
+    if text[:1] != b"[" or text[1:].lstrip()[:1] != b"{":
+        return False
+    if name.lower() in LISTS:
+        return True
+    try:
+        return _is_event(decode_event(parts(text)[0]))
+    except (msgspec.ValidationError, RecursionError):
+        return False
+
+
+def _is_event(event: Event) -> bool:
+    is_somebodys = event.message_id or event.user_id or event.anonymous_id
+    return bool(is_somebodys) and kind_of(event) in TYPES
 
 
 def kind_of(event: Event) -> str | None:
@@ -392,21 +433,23 @@ def _says_something(event: Event) -> bool:
     return any(getattr(event, name) not in (None, NOTHING) for name in _EVENTS_OWN)
 
 
-def _payload_of(body: bytes) -> _Payload:
+def _payload_of(body: bytes) -> tuple[_Payload, bytes]:
     """Decode a body, its repeated contexts once: they are half of what SDKs send.
 
     Whatever is odd about the folded body, the body itself says what it is; only what is no JSON
     stays none.
+
+    :returns: what it is, and the text in which its values lie.
     """
     folded = fold(body, b"context")
     if folded is not None:
         try:
             payload = _decode_payload(folded.text)
         except msgspec.ValidationError:
-            return _decode_payload(body)
+            return _decode_payload(body), body
         if folded.unfold(payload.batch or (), "context", payload.context):
-            return payload
-    return _decode_payload(body)
+            return payload, folded.text
+    return _decode_payload(body), body
 
 
 def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
@@ -422,8 +465,15 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
             raise RequestError(
                 400, "invalid_body", "the body must be a JSON object or a list of objects"
             ) from None
-        if bytes(batch) in (b"", b"null"):
-            return _unwrapped(Received([shared], shared, is_batch=False, misfits=[], body=body))
+        received = Received([shared], shared, is_batch=False, misfits=[], body=body)
+        is_absent = bytes(batch) in (b"", b"null")
+        if is_absent and not received.is_nothing:
+            return received
+        whole = with_one_batch(body)
+        if whole is not body:
+            return _decode(whole)
+        if is_absent:
+            return received
         try:
             items = _decode_list(batch)
         except msgspec.ValidationError:
@@ -443,6 +493,8 @@ def _decode_around_depth(body: bytes) -> Received:
 
     :raises RecursionError: it is something else that is nested too deep.
     """
+    if body.lstrip()[:1] == b"{":
+        body = with_one_batch(body)
     shared, items = Event(), parts(body)
     if body.lstrip()[:1] == b"{":
         names = [_decode_any(name, type=str) for name in items[::2]]
@@ -487,4 +539,5 @@ MEMBERS = tuple(_members())
 """Names in JSON, names here and types of the members of an event."""
 
 _SHARED = {"type", "context", "integrations", "sent_at", "write_key", "client_ip", "skew_ms"}
+_HAPPENED = ("event", "name", "properties", "traits", "group_id", "previous_id")
 _EVENTS_OWN = tuple(name for _, name, _ in MEMBERS if name not in _SHARED)

@@ -1,6 +1,7 @@
 """Reading bodies: whatever shape they have, as many events as possible come out of them."""
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -115,6 +116,119 @@ class TestShapes:
 
     def test_last_of_repeated_members_wins(self) -> None:
         assert ids(decode(b'{"messageId":"1","messageId":"2"}')) == ["2"]
+
+
+SHARED = json.dumps({"library": {"name": "l", "version": "long enough to be folded"}})
+
+
+def numbered(*numbers: int, context: str = "") -> str:
+    """Return events as the elements of a list."""
+    more = f',"context":{context}' if context else ""
+    return ",".join(
+        f'{{"type":"track","event":"E","userId":"u","messageId":"{n}"{more},"properties":{{"a":[]}}}}'
+        for n in numbers
+    )
+
+
+class TestSeveralLists:
+    """JSON's readers see the last of members with one name; no event may be lost by that."""
+
+    @pytest.mark.parametrize("context", ["", SHARED])
+    @pytest.mark.parametrize("around", ["", ',"sentAt":"s"', f',"context":{SHARED}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"batch":[%s],"batch":[%s]}',
+            '{"batch":[%s] , "batch" : [ %s ]}',
+            '{"batch":[%s],"events":[%s]}',
+            '{"events":[%s],"batch":[%s]}',
+            '{"events":[%s],"events":[%s]}',
+            '{"messages":[%s],"Batch":[%s]}',
+            '{"batch":[%s],"items":[%s]}',
+            '{"items":[%s],"others":[%s]}',
+            '{"batch":[%s],"b\\u0061tch":[%s]}',
+            '{"batch":[%s],"x":"\\"","batch":[%s]}',
+            '{"batch":[%s],"batch":[],"EVENTS":[%s],"batch":null}',
+            '{"batch":null,"events":[%s],"batch":[%s]}',
+        ],
+    )
+    def test_all_are_taken(self, text: str, around: str, context: str) -> None:
+        text %= (numbered(1, 2, context=context), numbered(3, 4, context=context))
+        for body in (text[:-1] + around + "}", "{" + (around + ",").lstrip(",") + text[1:]):
+            received = check_folding(body.encode())
+
+            assert received is not None
+            assert (ids(received), received.misfits) == (["1", "2", "3", "4"], [])
+            assert received.is_batch
+            assert len(json.loads(received.body)["batch"]) == 4
+            if "sentAt" in around:
+                assert received.shared.sent_at == "s"
+
+    @pytest.mark.parametrize(
+        ("text", "found", "misfits"),
+        [
+            ('{"batch":[%(1)s],"batch":null}', ["1"], []),
+            ('{"batch":[%(1)s],"batch":[]}', ["1"], []),
+            ('{"batch":[],"batch":[%(1)s]}', ["1"], []),
+            ('{"batch":[%(1)s],"batch":5}', ["1"], [b"5"]),
+            ('{"batch":5,"batch":[%(1)s,6]}', ["1"], [b"6", b"5"]),
+            ('{"batch":[%(1)s],"batch":%(2)s}', ["1", "2"], []),
+            ('{"batch":{"userId":5},"events":[%(1)s]}', ["1", None], []),
+            ('{"batch":[{"messageId":"1","userId":5}],"batch":[%(2)s]}', ["1", "2"], []),
+            ('{"batch":[%(2)s],"batch":[7,{"messageId":"1","userId":5}]}', ["2", "1"], [b"7"]),
+            # Written twice, as by a class with a field and a getter.
+            ('{"batch":[%(1)s],"batch":[%(1)s]}', ["1"], []),
+            ('{"batch":[%(1)s],"events":[%(1)s]}', ["1"], []),
+            # Not lists of events.
+            ('{"batch":[%(1)s],"plugins":[{"name":"n"}],"n":[1]}', ["1"], []),
+            ('{"batch":[%(1)s],"events":7,"messages":["a"]}', ["1"], []),
+        ],
+    )
+    def test_odd_ones(self, text: str, found: list[str | None], misfits: list[bytes]) -> None:
+        received = decode((text % {"1": numbered(1), "2": numbered(2)}).encode())
+
+        assert (ids(received), received.misfits) == (found, misfits)
+
+    @pytest.mark.parametrize("batch", ["", numbered(1), '{"messageId":"1","userId":5}'])
+    @pytest.mark.parametrize("is_last", [False, True])
+    def test_event_around_a_batch_is_one(self, batch: str, is_last: bool) -> None:
+        own = numbered(2)[1:-1]
+        members = [f'"batch":[{batch}]', own, '"sentAt":"s","writeKey":"k"']
+        received = decode(f"{{{','.join(members if is_last else members[::-1])}}}".encode())
+
+        assert ids(received) == (["1", "2"] if batch else ["2"])
+        assert (received.events[-1].type, received.events[-1].event) == ("track", "E")
+        assert (received.shared.sent_at, received.shared.write_key) == ("s", "k")
+
+    @pytest.mark.parametrize("more", ['"type":"batch"', '"type":"track"', '"messageId":"m"',
+                                      '"type":"track","userId":"u"', '"event":"E"'])  # fmt: skip
+    def test_what_a_batch_says_of_itself_is_no_event(self, more: str) -> None:
+        assert ids(decode(f'{{"batch":[{numbered(1)}],{more}}}'.encode())) == ["1"]
+
+    def test_event_that_is_nested_too_deep_costs_none_of_another_list(self) -> None:
+        deep = '{"type":"track","properties":' + "[" * 2000 + "]" * 2000 + "}"
+        received = decode(f'{{"batch":[{deep},{numbered(1)}],"events":[{numbered(2)}]}}'.encode())
+
+        assert (ids(received), len(received.misfits)) == (["1", "2"], 1)
+
+    def test_count_is_that_of_all_lists(self) -> None:
+        half = ",".join(["{}"] * (MAX_EVENTS // 2))
+        text = '{"batch":[%s],"batch":[%s]}'
+        assert len(decode((text % (half + " ", half)).encode()).events) == MAX_EVENTS
+        assert refusal((text % (half, half + ",{}")).encode()) == (400, "too_many_events")
+
+    @pytest.mark.parametrize(
+        "pattern", ['"batch":[1],', '"events":[{}],', '"a":[{}],', '"b":1,', '"batch":5,']
+    )
+    def test_time_is_bounded_whatever_the_body_holds(self, pattern: str) -> None:
+        each = [pattern.replace("1", str(n)) for n in range(180_000)]
+        text = f'{{{"".join(each)}"batch":[{{}}]}}'.encode()
+        began = time.process_time()
+        try:
+            decode(text)
+        except RequestError:
+            pass
+        assert time.process_time() - began < 5
 
 
 class TestOddEvents:

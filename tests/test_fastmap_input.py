@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -75,6 +76,54 @@ def check_parts(text: bytes) -> None:
     elif isinstance(document, dict):
         keys, values = map(json.loads, found[::2]), map(json.loads, found[1::2])
         assert dict(zip(keys, values, strict=True)) == document
+
+
+class Element(msgspec.Struct):
+    a: msgspec.Raw = msgspec.Raw(b"")
+    b: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Holder(msgspec.Struct):
+    items: list[Element] = []
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text('{}[]",:\\ab'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner),
+)
+ELEMENTS = st.lists(st.dictionaries(st.sampled_from("abc"), JSON), max_size=3)
+MEMBERS = st.lists(
+    st.tuples(st.just("items"), ELEMENTS)
+    | st.tuples(st.sampled_from(["x", "item", 'items"', "b"]), JSON | ELEMENTS),
+    max_size=5,
+)
+
+
+class TestListBeside:
+    @settings(max_examples=500)
+    @given(MEMBERS, st.sampled_from(["", " "]), st.booleans())
+    def test_is_found_wherever_it_is(
+        self, members: list[tuple[str, Any]], space: str, is_told: bool
+    ) -> None:
+        pairs = (f"{json.dumps(name)}{space}:{json.dumps(value)}" for name, value in members)
+        text = f"{space}{{{space}{f'{space},'.join(pairs)}}}".encode()
+        items = msgspec.json.decode(text, type=Holder).items
+        ends = [(one.a, one.b) for one in items[:1] + items[-1:]] if is_told else []
+
+        found = fastmap.has_list_beside(text, b"items", *(ends or ((), ())))
+
+        others = [value for name, value in members if name != "items"]
+        is_there = len(members) - len(others) > 1 or any(
+            isinstance(value, list) and value and isinstance(value[0], dict) for value in others
+        )
+        assert found == is_there or any("\\" in json.dumps(name) for name, _ in members)
+
+    @given(st.text('{}[]",:\\ ix').map(str.encode))
+    def test_of_anything(self, text: bytes) -> None:
+        fastmap.has_list_beside(text, b"i", (), ())
+        for at in range(len(text)):
+            each = memoryview(text)[at:]
+            fastmap.has_list_beside(text, b"i", (each,), (each,))
 
 
 def everything() -> fastmap.Plan:

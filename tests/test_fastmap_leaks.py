@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import fastmap
-from fastmap import Folded, SpecError, fold, spec
+from fastmap import Folded, SpecError, fold, has_list_beside, spec
 from fastmap._scan import KeyTable
 from fastmap.compiler import compile_mapping
 from tests.support.plans import item, record, value
@@ -129,6 +129,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "parse_time": lambda: fastmap.parse_time("2021-08-17T15:21:15Z"),
     "parse_time, mail": lambda: fastmap.parse_time("Tue, 17 Aug 2021 15:21:15 GMT"),
     "parse_time, unreadable": lambda: fastmap.parse_time("not a time"),
+    "list beside": lambda: has_list_beside(TWICE, b"k", (TWICE,), (TWICE,)),
     "fold": folded,
     "fold, nothing": lambda: fold(LONG, b"k"),
     "unfold": lambda: unfold(is_whole=True),

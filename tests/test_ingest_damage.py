@@ -121,6 +121,40 @@ async def test_list_of_events_may_have_another_name(served: Serving, name: str, 
     assert await served.names() == ["A", "B"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/batch", "/v1/b", "/v1/import", "/v1/track", "/beacon/v1/batch", "/api/s/s2s/batch",
+     "/api/s/event", "/api/syft", f"/api/syft/{KEY}"],
+)  # fmt: skip
+@pytest.mark.parametrize("first", ["batch", "events"])
+@pytest.mark.parametrize("second", ["batch", "events", "Messages"])
+@pytest.mark.parametrize("rest", ["", ',"userAgentData":"M","version":"1"', ',"x":tru'])
+async def test_events_of_every_list_are_accepted(
+    served: Serving, path: str, first: str, second: str, rest: str
+) -> None:
+    events = (track("A"), track("B"))
+    body = f'{{"{first}":[{events[0]}],"{second}":[{events[1]}]{rest}}}'
+    assert (await served.post(path, body.encode(), AUTH)).status == 200
+
+    assert await served.names() == ["A", "B"]
+    ledger = served.spool.ledger()["mp"]
+    assert (ledger.accepted, ledger.gap) == (2, 0)
+
+
+async def test_event_of_a_second_list_that_cannot_be_mapped_is_kept_as_it_came(
+    served: Serving,
+) -> None:
+    lost = track("", properties={"a": 1}, unknown="u")
+    body = f'{{"batch":[{track("A")}],"batch":[{lost},7]}}'
+    assert (await served.post("/v1/batch", body.encode(), AUTH)).status == 200
+
+    assert await served.names() == ["A"]
+    first, second = await served.letters()
+    assert {first.reason, second.reason} == {"missing_event_name", "not_an_object"}
+    letter = first if first.reason == "missing_event_name" else second
+    assert json.loads(letter.payload) == json.loads(lost)
+
+
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/b", "/v1/track", "/api/s/s2s/batch"])
 @pytest.mark.parametrize("empty", ["[]", "null", "[ ]"])
 async def test_empty_batch_hides_no_other_list(served: Serving, path: str, empty: str) -> None:

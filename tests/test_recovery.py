@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastmap import Shapes, recover
 from gateway.errors import RequestError
-from gateway.events import Received, decode, fault_of, plain_text
+from gateway.events import Received, decode, fault_of, plain_text, share
 from gateway.recovery import EVENTS, MAX_EVENTS, save
 from tests.support.damage_bodies import DAMAGES, run
 
@@ -373,6 +373,28 @@ class TestEnvelope:
         assert (received.events, received.misfits) == ([], [A])
         assert received.is_batch
 
+    @pytest.mark.parametrize("second", ["batch", "events", "Messages", "BATCH"])
+    @pytest.mark.parametrize(
+        ("text", "lost"),
+        [
+            (b'{"batch":[%(a)b],"%(name)b":[%(b)b],"integrations":{"All":false},"x":tru}', []),
+            (b'{"integrations":{"All":false},"batch":[%(a)b],"%(name)b":[%(b)b', []),
+            (b'{"x":tru,"batch":[%(a)b],"%(name)b":[%(b)b],"integrations":{"All":false}}', []),
+            (b'{"batch":[%(a)b],"x":tru,"%(name)b":[%(b)b],"integrations":{"All":false}}', []),
+            (b'{"batch":[%(a)b,7u],"%(name)b":[%(b)b],"integrations":{"All":false}}', [b"7u"]),
+            (b'{"integrations":{"All":false},"batch":[%(a)b],"%(name)b":[%(b)b,7u', [b"7u"]),
+        ],
+    )
+    def test_second_list_beside_damage_is_not_lost(
+        self, second: str, text: bytes, lost: list[bytes]
+    ) -> None:
+        received = decode(text % {b"a": A, b"b": B, b"name": second.encode()})
+
+        assert (ids(received), received.misfits) == (["a", "b"], lost)
+        # They say what no event of this body may be sent to.
+        share(received)
+        assert [bytes(each.integrations) for each in received.events] == [b'{"All":false}'] * 2
+
     def test_what_is_lost_holds_no_write_key(self) -> None:
         lost = b'{"type":"track","write_key":"s3","writeKey" : "s3cret-key","a":tru'
         received = decode(b'{"writeKey":"s3cret-key","batch":[%b,%b]' % (A, lost))
@@ -394,7 +416,7 @@ class TestEnvelope:
             b"{}",
             b'{"batch":null}',
             b'{"data":[{"id":1}]}',
-            b'{"a":[%b],"b":[%b]}',
+            b'{"a":{"b":[%b]}}',
             b'{"sentAt":"s","context":{}}',
             b'{"Batch":null}',
             b'{"data":[1,2]}',
@@ -457,6 +479,10 @@ PATTERNS = [
     b"]}",
     b'[{"type":"track","messageId":"1","properties":{"b":[',
     b'{"sentAt":"x",',
+    b'],"batch":[{"a":1}',
+    b'],"a":[1],"batch":[{"a":',
+    b'],"batch":[{"type":"track","messageId":"1"}',
+    b'"a":[1],',
 ]
 
 

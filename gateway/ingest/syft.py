@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.events import MAX_EVENTS, Received, decode
+from gateway.events import MAX_EVENTS, Received, decode, with_one_batch
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route
@@ -30,6 +30,7 @@ class _Upload(msgspec.Struct, rename="camel", omit_defaults=True):
     user_agent_data: Raw = _NOTHING
     sent_at: Raw = _NOTHING
     write_key: Raw = _NOTHING
+    batch: Raw = _NOTHING  # where all events are once they have been looked for
 
 
 class _Batch(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -63,6 +64,9 @@ def _as_batch(body: bytes) -> bytes:
     upload = _read_upload(body)
     if not upload.events:
         return body
+    if upload.batch or len(_encode(upload)) != len(body):  # or other members, or one twice
+        upload = _read_upload(with_one_batch(body))
+        upload.events = upload.batch or upload.events
     # What Syft's own handler adds to the context of every event.
     library: dict[str, Any] = {"name": "syft"}
     if upload.version:

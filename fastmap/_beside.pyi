@@ -1,0 +1,3 @@
+def has_list_beside(
+    text: bytes, key: bytes, first: tuple[object, ...], last: tuple[object, ...]
+) -> bool: ...
