@@ -193,17 +193,18 @@ class TestDamage:
             ("gzip", b"not gzip"),
             ("deflate", b"x"),
             ("deflate", b"\x1f"),
-            ("gzip", packed(b"not gzip"[:3] + bytes(9))[:-3]),
-            ("deflate", raw_deflate(EVENT)[:-2]),
             ("deflate", zlib.compress(EVENT)[:-5] + bytes(5)),
-            ("", packed(EVENT)[:-1]),
-            ("", zlib.compress(EVENT)[:-1]),
-            ("gzip", packed(EVENT)[:-1]),
-            ("gzip", packed(EVENT)[:-9]),
-            ("gzip", packed(EVENT)[:12]),
+            ("gzip", packed(EVENT)[:10]),
             ("gzip", packed(EVENT)[:3]),
+            ("", packed(EVENT)[:3]),
+            ("gzip", packed(EVENT)[:20] + b"\xff" + packed(EVENT)[21:]),
+            ("gzip", packed(EVENT)[:20] + b"\xff" + packed(EVENT)[21:-8]),
             ("gzip", packed(EVENT)[:-5] + b"\x00\x00\x00\x00\x00"),
             ("gzip", packed(EVENT) + b"more"),
+            ("gzip", packed(EVENT) + b"m"),
+            ("deflate", zlib.compress(EVENT) + b"x"),
+            ("deflate", raw_deflate(EVENT) + b"more"),
+            ("deflate", raw_deflate(EVENT) + raw_deflate(EVENT)[:-9]),
             ("gzip", packed(b"") * 101),
         ],
     )
@@ -213,6 +214,50 @@ class TestDamage:
         answer = await served.post("/v1/t", body, AUTH | {"Content-Encoding": encoding})
 
         await assert_refused(served, answer, 400, "invalid_encoding")
+
+    @pytest.mark.parametrize(
+        ("encoding", "body"),
+        [
+            ("", packed(EVENT)[:-1]),
+            ("gzip", packed(EVENT)[:-8]),
+            ("gzip", packed(EVENT) + packed(b" ")[:15]),
+            ("", zlib.compress(EVENT)[:-4]),
+            ("deflate", zlib.compress(EVENT)[:-1]),
+            ("gzip", packed(packed(EVENT)[:-3])),
+            ("gzip", packed(packed(EVENT))[:-3]),
+        ],
+    )
+    async def test_body_that_lacks_nothing_but_its_checksum_is_read(
+        self, served: Serving, encoding: str, body: bytes
+    ) -> None:
+        headers = AUTH | {"Content-Encoding": encoding} if encoding else AUTH
+        assert (await served.post("/v1/t", body, headers)).status == 200
+        assert await served.names() == ["E"]
+
+    @pytest.mark.parametrize("level", [0, 1, 6, 9])
+    @pytest.mark.parametrize("pack", ["gzip", "zlib", "raw", "members"])
+    def test_what_is_read_of_a_body_that_ends_too_early_is_its_beginning(
+        self, level: int, pack: str
+    ) -> None:
+        text = b"".join(b'{"id":%d,"name":"%d"},' % (n, n * n) for n in range(400))
+        encoding = "deflate" if pack in ("zlib", "raw") else "gzip"
+        body = {
+            "gzip": lambda: packed(text, level),
+            "zlib": lambda: zlib.compress(text, level),
+            "raw": lambda: raw_deflate(text, level),
+            "members": lambda: packed(text[:900], level) + packed(text[900:], level),
+        }[pack]()
+        sizes = []
+        for end in range(len(body)):
+            try:
+                found = b"".join(inflated(body[:end], encoding, len(text)))
+            except RequestError:
+                found = b""
+            assert text.startswith(found)
+            assert found or end < 300
+            sizes.append(len(found))
+        assert sizes[-1] >= len(text) - 1
+        assert len(set(sizes)) > 100
 
     @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
     async def test_empty_body_is_no_json_in_any_encoding(

@@ -2,7 +2,9 @@
 
 import base64
 import gzip
+import hashlib
 import json
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from gateway.config import DestinationConfig, DestinationSettings
-from tests.support.serving import KEY, Serving, serving
+from gateway.ingest.body import inflated
+from tests.support.serving import KEY, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -56,6 +59,79 @@ async def test_batch_is_delivered_but_for_what_is_damaged(
     assert json.loads(letter.payload) == {"malformed": BROKEN}
     ledger = served.spool.ledger()["mp"]
     assert (ledger.accepted, ledger.dead_lettered, ledger.gap) == (3, 1, 0)
+
+
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/b", "/api/s/s2s/batch", "/api/syft"])
+@pytest.mark.parametrize("end", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+async def test_compressed_body_that_ends_too_early_is_what_is_there_of_it(
+    served: Serving, path: str, end: float, headers: dict[str, str]
+) -> None:
+    names = [f"E{n}" for n in range(60)]
+    events = [track(name, properties={"x": hashlib.sha256(name.encode()).hexdigest()})
+              for name in names]  # fmt: skip
+    body = gzip.compress(f'{{"batch":[{",".join(events)}]}}'.encode())
+    cut = body[: int(len(body) * end)]
+    answer = await served.post(path, cut, AUTH | headers)
+    assert (answer.status, answer.json()["success"]) == (200, True)
+
+    found = await served.names()
+    assert 0 < len(found) < 60
+    assert found == names[: len(found)]
+    letters = await served.letters()
+    ledger = served.spool.ledger()["mp"]
+    assert (ledger.accepted, ledger.gap) == (len(found) + len(letters), 0)
+    # The same text, cut off without being compressed, has the same end.
+    text = b"".join(inflated(cut, "gzip", 1 << 20))
+    assert zlib.decompressobj(31).decompress(cut).startswith(text)
+    assert (await served.post(path, text, AUTH)).status == 200
+    assert await served.names() == found * 2
+    assert [letter.reason for letter in letters] == ["malformed"]
+    one, other = await served.letters()
+    assert one.payload == other.payload
+
+
+async def test_compressed_body_whose_connection_breaks_is_not_taken(served: Serving) -> None:
+    body = gzip.compress(BATCH.encode())
+    for headers, sent in (
+        ({"Content-Length": str(len(body))}, body[:-1]),
+        ({"Transfer-Encoding": "chunked"}, b"%x\r\n%b\r\n" % (len(body) - 1, body[:-1])),
+        ({"Transfer-Encoding": "chunked"}, b"%x\r\n%b" % (len(body), body[:-1])),
+    ):
+        async with served.connection() as connection:
+            head = message("/v1/b", headers=AUTH | headers, has_length=False)
+            await connection.send(head + sent)
+            connection._writer.write_eof()
+            answer = await connection.answer()
+        assert (answer.status, answer.code) == (400, "incomplete_body")
+    assert await served.names() == []
+    assert await served.letters() == []
+
+
+@pytest.mark.parametrize("where", [0.5, 0.99])
+async def test_compressed_body_that_was_changed_is_not_taken(served: Serving, where: float) -> None:
+    body = bytearray(gzip.compress(BATCH.encode(), 0 if where == 0.5 else 9))
+    body[int(len(body) * where)] ^= 1
+    answer = await served.post("/v1/b", bytes(body), AUTH)
+
+    assert (answer.status, answer.code) == (400, "invalid_encoding")
+    assert await served.names() == []
+
+
+@pytest.mark.parametrize("end", [0.5, 0.95])
+async def test_compressed_body_of_mixpanels_that_ends_too_early(
+    served: Serving, end: float
+) -> None:
+    names = [f"E{n}" for n in range(60)]
+    body = gzip.compress(f"[{','.join(map(native, names))}]".encode())
+    answer = await served.post("/track", body[: int(len(body) * end)], {})
+
+    assert answer.body == b"1"
+    found = await served.names()
+    assert found == names[: len(found)]
+    assert 0 < len(found) < 60
+    ledger = served.spool.ledger()["mp"]
+    assert (ledger.accepted, ledger.gap) == (len(found) + len(await served.letters()), 0)
 
 
 async def test_numbers_that_are_none_are_null_and_counted(served: Serving) -> None:

@@ -241,8 +241,11 @@ def _has_more(body: bytes, byte: bytes, limit: int) -> bool:
 def inflated(body: bytes, encoding: str, max_bytes: int) -> Iterator[bytes]:
     """Inflate a compressed body, part by part; several gzip members count as one.
 
+    One that ends too early gives what there is of it.  Where something in it is wrong, nobody knows
+    since where, and nothing of it may be believed.
+
     :param encoding: gzip, or deflate with or without the header that it should have.
-    :raises RequestError: (400) it is damaged, or larger than ``max_bytes``.
+    :raises RequestError: (400) it is damaged, has nothing in it, or is larger than ``max_bytes``.
     """
     bits = _GZIP if encoding == "gzip" else _ZLIB if _is_zlib(body) else _RAW
     parts = _inflated(body, bits, max_bytes)
@@ -277,6 +280,7 @@ def _inflated(body: bytes, bits: int, max_bytes: int) -> Iterator[bytes]:
                 400, "invalid_encoding", f"the body has more than {_MAX_MEMBERS} gzip members"
             )
         members += 1
+        start = body[:2]
         stream = isal_zlib.decompressobj(bits)
         while not stream.eof:
             # One byte more than allowed tells too large from just large enough.
@@ -288,6 +292,9 @@ def _inflated(body: bytes, bits: int, max_bytes: int) -> Iterator[bytes]:
             if part:
                 yield part
             elif not (body or stream.eof):
+                is_begun = members == 1 or _GZIP_MAGIC.startswith(start)
+                if left < max_bytes and is_begun:
+                    return  # what came before the cut is right: it is decoded in order
                 raise RequestError(400, "invalid_encoding", "the compressed body is cut off")
         body = stream.unused_data
         if body[:1] in _PADDING:
