@@ -94,12 +94,53 @@ async def test_busy_port_is_answered_with_the_remedy_that_helps(tmp_path: Path) 
         sandbox = ("run", "--sandbox", "--sandbox-port")
         by_variables = await gateway(*sandbox, "0", cwd=tmp_path, env=environ)
         stand_in = await gateway(*sandbox, str(port), cwd=tmp_path)
-    assert "server.port" in by_file.stderr
+    shown = f"(ss -ltnp sport = :{port} shows it)"
+    assert all(shown in each.stderr for each in (by_file, by_variables, stand_in))
+    assert f"server.port: cannot listen on 127.0.0.1, port {port}: " in by_file.stderr
     assert "GATEWAY_PORT" not in by_file.stderr
     assert "GATEWAY_PORT" in by_variables.stderr
     assert f"port {port}" in stand_in.stderr
     assert "--sandbox-port" in stand_in.stderr
     assert "server.port" not in stand_in.stderr
+
+
+async def test_busy_admin_port_is_named_with_the_setting_and_how_to_find_who_has_it(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        by_file = await gateway("run", "-c", str(_write(tmp_path, admin=port)))
+        environ = {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": str(port)}
+        options = ("run", "--sandbox", "--sandbox-port", "0")
+        by_variables = await gateway(*options, cwd=tmp_path, env=environ)
+        alone = await gateway("sandbox", "--port", str(port))
+    for ended, remedy in (
+        (by_file, "; choose another\n"),
+        (by_variables, "; choose another with GATEWAY_PORT or GATEWAY_ADMIN_PORT\n"),
+    ):
+        assert ended.code == 1
+        assert ended.stderr.endswith(
+            f"gateway: cannot start: admin.port: cannot listen on 127.0.0.1, port {port}: Address "
+            "already in use by another process, which may be a gateway that runs already (ss -ltnp "
+            f"sport = :{port} shows it){remedy}"
+        )
+    assert alone.code == 1
+    assert f"cannot start: cannot listen on 127.0.0.1, port {port}: Address" in alone.stderr
+    assert "choose another --port" in alone.stderr
+
+
+@pytest.mark.parametrize("key", ["port", "admin"])
+async def test_port_of_the_stand_in_that_is_another_setting_blames_no_process(
+    tmp_path: Path, key: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    path = _write(tmp_path, **{key: port})
+    ended = await gateway("run", "-c", str(path), "--sandbox", "--sandbox-port", str(port))
+    assert ended.code == 1
+    name = "admin.port" if key == "admin" else "server.port"
+    assert f"{name} and --sandbox-port are both {port}: choose another" in ended.stderr
+    assert "another process" not in ended.stderr
 
 
 async def test_variables_that_nothing_reads_are_warned_of(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +87,9 @@ class FleetAdmin:
             max_body_bytes=MAX_BODY_BYTES,
         )
 
-    async def start(self) -> None:
-        """Listen.
-
-        :raises OSError: the address cannot be used.
-        """
-        await self._listener.start()
+    async def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve those who connect to these sockets."""
+        await self._listener.start(listeners=listeners)
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -1,6 +1,7 @@
 """The operators' port: who may ask, and what is said to questions that have no page."""
 
 import hmac
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -43,20 +44,24 @@ class AdminListener:
         self._app.router.add_routes(routes)
         self._runner: web.AppRunner | None = None
 
-    async def start(self, path: Path | None = None) -> None:
+    async def start(
+        self, path: Path | None = None, listeners: Sequence[socket.socket] = ()
+    ) -> None:
         """Listen.
 
         :param path: of a socket, in place of the configured address.
+        :param listeners: that listen already, likewise.
         :raises OSError: the address cannot be used.
         """
         self._runner = web.AppRunner(self._app, access_log=None)
         await self._runner.setup()
-        site: web.BaseSite
-        if path is None:
-            site = web.TCPSite(self._runner, self._config.host, self._config.port)
-        else:
-            site = web.UnixSite(self._runner, path)
-        await site.start()
+        sites: list[web.BaseSite] = [web.SockSite(self._runner, each) for each in listeners]
+        if path is not None:
+            sites = [web.UnixSite(self._runner, path)]
+        elif not sites:
+            sites = [web.TCPSite(self._runner, self._config.host, self._config.port)]
+        for site in sites:
+            await site.start()
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
 from gateway.ingest.bundle import check_bundle
+from gateway.ingest.sockets import unusable
 from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.output import detach_output, finish_output
 from gateway.process import (
@@ -35,8 +35,8 @@ _SANDBOX_PROJECT = "sandbox"
 _SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": _SANDBOX_PROJECT, "WRITE_KEY": _SANDBOX_KEY}
 """What --sandbox assumes where neither a file nor the environment says it."""
 
-_PORTS_OF_FILE = "choose others with server.port and admin.port"
-_PORTS_OF_VARIABLES = "choose others with GATEWAY_PORT and GATEWAY_ADMIN_PORT"
+_PORTS_OF_FILE = "choose another"
+_PORTS_OF_VARIABLES = "choose another with GATEWAY_PORT or GATEWAY_ADMIN_PORT"
 
 _ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
@@ -102,13 +102,17 @@ async def _serve(
             await sandbox.start("127.0.0.1", sandbox_port)
         except OSError as error:
             raise CannotStart(
-                f"cannot start: the stand-in cannot listen on 127.0.0.1, port {sandbox_port}: "
-                f"{os.strerror(error.errno or 0)}; choose another with --sandbox-port"
+                f"cannot start: the stand-in: {unusable('127.0.0.1', sandbox_port, error)}; choose "
+                "another with --sandbox-port"
             ) from None
         config = _towards(sandbox, config)
     try:
         supervisor = Supervisor(config, workers, children=children)
-        if not await told.has_started(supervisor.start()):
+        try:
+            has_started = await told.has_started(supervisor.start())
+        except OSError as error:
+            raise _shared(error, config, sandbox_port) or error from None
+        if not has_started:
             say("gateway: stopped before it had started")
             return
         collect_garbage_by_time()
@@ -129,6 +133,17 @@ async def _serve(
     finally:
         if sandbox is not None:
             await sandbox.stop()
+
+
+def _shared(error: OSError, config: Config, sandbox_port: int | None) -> CannotStart | None:
+    """Return what to say where the stand-in is the one that has taken a port."""
+    for name, port in (("server", config.server.port), ("admin", config.admin.port)):
+        if port == sandbox_port and (error.strerror or "").startswith(f"{name}.port: "):
+            return CannotStart(
+                f"cannot start: {name}.port and --sandbox-port are both {port}: choose another for "
+                "one of them"
+            )
+    return None
 
 
 async def _at_once(stop: Awaitable[None]) -> None:

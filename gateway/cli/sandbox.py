@@ -4,6 +4,7 @@ import msgspec
 import typer
 
 from gateway.cli.common import fail, say
+from gateway.ingest.sockets import unusable
 from gateway.output import detach_output
 from gateway.process import log_to_stderr, run_async
 from gateway.sandbox import Fault, Sandbox
@@ -54,7 +55,7 @@ def sandbox(
     try:
         run_async(_serve(stand_in, host, port))
     except OSError as error:
-        raise fail(f"cannot start: {error}") from None
+        raise fail(f"cannot start: {unusable(host, port, error)}; choose another --port") from None
 
 
 async def _serve(stand_in: Sandbox, host: str, port: int) -> None:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["BACKLOG", "listen", "listen_together"]
+__all__ = ["BACKLOG", "listen", "listen_together", "unusable"]
 
 BACKLOG = 512
 """Connections that may wait; more would be accepted in one go, and everybody waits meanwhile."""
@@ -49,12 +49,20 @@ def listen(hosts: str | Sequence[str], port: int, *, shared: bool = False) -> li
     except OSError as error:
         for each in sockets:
             each.close()
-        number = error.errno or 0  # negative where the host has no address
-        reason = os.strerror(number) if number > 0 else error.strerror
-        if number == errno.EADDRINUSE:
-            reason = f"{reason} by another process, which may be a gateway that runs already"
-        raise OSError(error.errno, f"cannot listen on {host}, port {port}: {reason}") from error
+        raise OSError(error.errno, unusable(host, port, error)) from error
     return sockets
+
+
+def unusable(host: str, port: int, error: OSError) -> str:
+    """Return why nothing can listen there, and how to find who does."""
+    number = error.errno or 0  # negative where the host has no address
+    reason = os.strerror(number) if number > 0 else error.strerror
+    if number == errno.EADDRINUSE:
+        reason = (
+            f"{reason} by another process, which may be a gateway that runs already "
+            f"(ss -ltnp sport = :{port} shows it)"
+        )
+    return f"cannot listen on {host}, port {port}: {reason}"
 
 
 def listen_together(hosts: str | Sequence[str], port: int, count: int) -> list[list[socket.socket]]:

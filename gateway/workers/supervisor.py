@@ -10,8 +10,8 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.admin.fleet import FleetAdmin, Member
@@ -233,8 +233,12 @@ class Supervisor:
         """
         server = self.config.server
         try:
-            await self.admin.start()
-            sets = listen_together(server.hosts, self.port, self._count)
+            admin = self.config.admin
+            with _naming("admin.port"):
+                operators = listen(admin.host, admin.port)
+            await self.admin.start(operators)
+            with _naming("server.port"):
+                sets = listen_together(server.hosts, self.port, self._count)
             self.port = int(sets[0][0].getsockname()[1])  # the configuration may say 0
             for number, listeners in enumerate(sets):
                 self._workers.append(_Worker(number, self._directory, listeners))
@@ -409,6 +413,15 @@ class Supervisor:
             worker.stop_listening()
         await self.admin.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+@contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Say which setting it is by which nothing can listen."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{setting}: {error.strerror}") from error
 
 
 def _how(code: int) -> str:
