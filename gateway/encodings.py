@@ -4,7 +4,7 @@ import codecs
 
 from fastmap import is_utf8
 
-__all__ = ["as_utf8"]
+__all__ = ["as_utf8", "is_blank"]
 
 _MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """The longer ones begin like the shorter ones."""
@@ -24,6 +24,11 @@ def as_utf8(body: bytes) -> bytes:
         if encoding:
             body = body.decode(encoding, "replace").removeprefix("\ufeff").encode()
     return body if is_utf8(body) else body.decode(errors="replace").encode()
+
+
+def is_blank(text: bytes) -> bool:
+    """Return whether there is nothing in a text but white space and zeros."""
+    return not text.removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n")
 
 
 def _wide_encoding(body: bytes) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from fastmap import MalformedInput, fold, has_list_beside, parts, without_lone_surrogates
 from fastmap.texts import plain_number
-from gateway.encodings import as_utf8
+from gateway.encodings import as_utf8, is_blank
 from gateway.errors import RequestError
 from gateway.recovery import (
     EVENTS,
@@ -157,7 +157,8 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
     try:
         return _decode_tolerantly(body, reshape)
     except (msgspec.DecodeError, MalformedInput) as error:
-        raise RequestError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
+        fault = "is empty; send JSON" if is_blank(body) else f"is not valid JSON: {error}"
+        raise RequestError(400, "invalid_json", f"the body {fault}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
 

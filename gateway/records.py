@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from fastmap import Group, MalformedInput, parts, without_lone_surrogates
-from gateway.encodings import as_utf8
+from gateway.encodings import as_utf8, is_blank
 from gateway.errors import RequestError
 from gateway.recovery import MAX_EVENTS, RECORDS, check_count, save
 
@@ -168,7 +168,8 @@ def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> Record
     try:
         return _decode_tolerantly(body, endpoint, is_lines=is_lines)
     except (msgspec.DecodeError, MalformedInput) as error:
-        raise RequestError(400, "invalid_json", f"the data is not valid JSON: {error}") from None
+        fault = "is empty; send JSON" if is_blank(body) else f"is not valid JSON: {error}"
+        raise RequestError(400, "invalid_json", f"the data {fault}") from None
     except RecursionError:
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
 

@@ -260,11 +260,23 @@ class TestDamage:
         assert len(set(sizes)) > 100
 
     @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
-    async def test_empty_body_is_no_json_in_any_encoding(
-        self, served: Serving, encoding: str
+    @pytest.mark.parametrize("body", [b"", b" \r\n\t", b"\0\0\0", b"\xef\xbb\xbf\n", packed(b" ")])
+    @pytest.mark.parametrize(
+        "path", ["/v1/t", "/v1/batch", "/v1/import", "/track", "/import", "/api/s/track",
+                 "/api/syft", "/beacon/v1/batch"],
+    )  # fmt: skip
+    async def test_empty_body_is_called_so(
+        self, served: Serving, path: str, encoding: str, body: bytes
     ) -> None:
-        answer = await served.post("/v1/t", b"", AUTH | {"Content-Encoding": encoding})
+        answer = await served.post(path, body, AUTH | {"Content-Encoding": encoding})
 
+        assert answer.json()["message"] == "the body is empty; send JSON"
+        await assert_refused(served, answer, 400, "invalid_json")
+
+    async def test_request_without_any_body_is_told_that_it_is_empty(self, served: Serving) -> None:
+        answer = await served.exchange(message("/v1/t", headers=AUTH, has_length=False))
+
+        assert answer.json()["message"] == "the body is empty; send JSON"
         await assert_refused(served, answer, 400, "invalid_json")
 
     async def test_client_that_leaves_is_no_error_of_ours(

@@ -8,6 +8,7 @@ from itertools import islice
 from aiohttp import web
 from isal import isal_zlib
 
+from gateway.encodings import is_blank
 from gateway.errors import RequestError
 from gateway.ingest.arrivals import Arrivals
 from gateway.ingest.budget import Lease
@@ -204,7 +205,7 @@ def _encoding_in_fact(body: bytes, encoding: str) -> str:
         return "gzip"
     if start in _ZLIB_MAGIC:
         return "deflate"
-    if not encoding or _TEXT.match(body):
+    if not encoding or is_blank(body) or _TEXT.match(body):
         return ""
     if encoding not in _COMPRESSIONS:
         raise RequestError(

@@ -12,6 +12,7 @@ from typing import cast
 import msgspec
 from aiohttp import web
 
+from gateway.encodings import is_blank
 from gateway.errors import RequestError
 from gateway.events import decode
 from gateway.ingest import replies, segment
@@ -68,7 +69,11 @@ class _Either:
         return self.refused(call, error)
 
     def _choose(self, call: Call, body: bytes) -> Awaitable[replies.Answer]:
-        if _may_be_json(body) and (_is_segments(body) or _has_write_key(call)):
+        if is_blank(body):
+            is_segments = "data" not in call.request.query and _has_write_key(call)
+        else:
+            is_segments = _may_be_json(body) and (_is_segments(body) or _has_write_key(call))
+        if is_segments:
             call.family = "segment"
             return self.segments(call, body)
         return self.mixpanels(call, body)
