@@ -13,7 +13,7 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.errors import SpoolError
 from gateway.spool import SqliteSpool
-from gateway.spool.files import numbers_in
+from gateway.spool.files import check_files, numbers_in
 from gateway.spool.place import explained, look_at
 from gateway.telemetry import Telemetry
 from tests.support.processes import gateway
@@ -116,12 +116,10 @@ def test_place_that_can_be_used_tells_its_room(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_of_somebody_else_is_named_with_the_user(tmp_path: Path) -> None:
-    """Root may write everywhere, so a child does this as nobody."""
+def as_nobody(folder: Path, call: Callable[[], None]) -> str:
+    """Return what a call says that it raises; root may write everywhere, so a child does it."""
     if os.geteuid() != 0:
         pytest.skip("only root can become nobody")
-    folder = tmp_path / "theirs"
-    folder.mkdir(mode=0o755)
     for each in (folder, *folder.parents):
         if each.is_relative_to("/tmp") and each != Path("/tmp"):
             each.chmod(0o755)
@@ -130,13 +128,28 @@ def test_folder_of_somebody_else_is_named_with_the_user(tmp_path: Path) -> None:
     if child == 0:
         os.setgroups([])
         os.setuid(65534)
-        os.write(writing, look_at(folder / "spool").problem.encode())
+        try:
+            call()
+        except SpoolError as error:
+            os.write(writing, str(error).encode())
+        except BaseException as error:
+            os.write(writing, repr(error).encode())
         os._exit(0)
     os.close(writing)
     os.waitpid(child, 0)
-    problem = os.read(reading, 10_000).decode()
+    said = os.read(reading, 10_000).decode()
     os.close(reading)
-    assert f"user 65534 may not write to {folder}" in problem
+    return said
+
+
+def test_folder_of_somebody_else_is_named_with_the_user(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o755)
+
+    def look() -> None:
+        raise SpoolError(look_at(folder / "spool").problem)
+
+    assert f"user 65534 may not write to {folder}" in as_nobody(folder, look)
 
 
 def test_file_system_that_is_only_to_be_read_is_named(tmp_path: Path) -> None:
@@ -153,10 +166,71 @@ def test_workers_that_cannot_be_counted_are_an_error_and_missing_ones_are_none(
         numbers_in(tmp_path / "taken")
 
 
-async def test_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "worker-0.lock").mkdir()
-    with pytest.raises(SpoolError, match=re.escape(f"spool.path: {tmp_path} cannot be used")):
+FILES = ("worker-0.db", "worker-0.lock", "worker-0.ledger", "worker-0.recovered")
+
+
+def a_folder_instead(path: Path) -> str:
+    path.mkdir()
+    return "is a folder and no file"
+
+
+def a_pipe_instead(path: Path) -> str:
+    os.mkfifo(path)
+    return "is no ordinary file"
+
+
+def a_link_astray(path: Path) -> str:
+    path.symlink_to(path.parent / "gone" / "far")
+    return f"is a link to {path.parent}/gone/far, in a folder that does not exist"
+
+
+IN_PLACE = (a_folder_instead, a_pipe_instead, a_link_astray)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("put", IN_PLACE, ids=lambda each: each.__name__)
+async def test_file_that_cannot_be_one_is_named(
+    tmp_path: Path, name: str, put: Callable[[Path], str]
+) -> None:
+    path = tmp_path / name
+    said = f"spool.path: {path} {put(path)}; move it away"
+    with pytest.raises(SpoolError, match=re.escape(said)):
         await spool_at(tmp_path).open()
+    with pytest.raises(SpoolError, match=re.escape(said)):
+        check_files(tmp_path)
+
+
+async def test_file_that_a_link_leads_to_is_made(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "spool", tmp_path / "disk"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "worker-0.db").symlink_to(elsewhere / "events.db")
+    check_files(folder)
+    spool = spool_at(folder)
+    await spool.open()
+    await spool.close()
+    assert (elsewhere / "events.db").is_file()
+    check_files(folder)
+
+
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o600, True), (0o644, True), (0o666, False)])
+def test_file_of_somebody_else_is_named_with_the_user(
+    tmp_path: Path, mode: int, is_refused: bool
+) -> None:
+    (tmp_path / "worker-2.db").touch()
+    (tmp_path / "worker-2.db").chmod(mode)
+    said = as_nobody(tmp_path, lambda: check_files(tmp_path))
+    path = tmp_path / "worker-2.db"
+    assert (f"user 65534 may not read and write {path}; move it away" in said) is is_refused
+    assert is_refused or said == ""
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    folder.chmod(0o733)
+    said = as_nobody(tmp_path, lambda: check_files(folder))
+    assert f"spool.path: {folder} cannot be used: user 65534 may not list {folder}" in said
 
 
 # The commands
@@ -205,6 +279,17 @@ async def test_command_says_which_path_and_what_is_in_the_way(
     assert f"spool.path: {path} cannot be used: " in done.stderr
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["worker-0.db", "worker-1.db", "worker-0.ledger"])
+async def test_check_says_of_a_file_what_a_start_would_say(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "spool" / name
+    path.mkdir(parents=True)
+    said = f"spool.path: {path} is a folder and no file; move it away or let this user have it"
+    config = written(tmp_path, tmp_path / "spool")
+    for command, code in (("check", 2), ("run", 1)):
+        done = await gateway(command, "--config", config)
+        assert (done.code, said in done.stderr) == (code, True), done
 
 
 async def test_check_tells_of_a_disk_that_is_nearly_full(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from gateway.cli.common import ConfigFile, counted, load_or_exit, say
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
 from gateway.config_file import Reader
+from gateway.errors import SpoolError
 from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import check_certificate, expiry_warning, load
+from gateway.spool.files import check_files
 from gateway.spool.place import look_at
 
 __all__ = ["check"]
@@ -50,7 +52,15 @@ def check(
 
 
 def _check_spool(config: Config, reader: Reader) -> None:
-    """Report a folder that cannot hold a spool."""
+    """Report a folder that cannot hold a spool, or holds one that cannot be opened."""
     folder: object = config.spool.path
-    if isinstance(folder, str) and (problem := look_at(Path(folder)).problem):
+    if not isinstance(folder, str):
+        return
+    problem = look_at(Path(folder)).problem
+    try:
+        if not problem:
+            check_files(Path(folder))
+    except SpoolError as error:
+        problem = str(error)
+    if problem:
         reader.report(("spool", "path"), problem.removeprefix("spool.path: "))

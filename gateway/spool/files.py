@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 from gateway.errors import SpoolError, SpoolLocked
-from gateway.spool.place import explained
+from gateway.spool.place import check_file, explained
 
 __all__ = [
     "Files",
     "Lock",
+    "check_files",
     "identity",
     "numbers_in",
     "read_through",
@@ -32,14 +33,27 @@ def numbers_in(directory: Path) -> list[int]:
 
     :raises SpoolError: it cannot be read; there are none where it is missing.
     """
+    found = (re.fullmatch(r"worker-(0|[1-9]\d{0,5})\.(db|recovered)", n) for n in _names(directory))
+    return sorted({int(match[1]) for match in found if match})
+
+
+def check_files(directory: Path) -> None:
+    """Find out whether what is in a directory lets all spools in it be opened, changing nothing.
+
+    :raises SpoolError: it does not; there is nothing in the way where the directory is missing.
+    """
+    for name in sorted(_names(directory)):
+        if re.fullmatch(r"worker-\d+\.(db|recovered|lock|ledger)", name):
+            check_file(directory / name)
+
+
+def _names(directory: Path) -> list[str]:
     try:
-        names = [path.name for path in directory.iterdir()]
+        return [path.name for path in directory.iterdir()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise SpoolError(explained(directory, error)) from error
-    found = (re.fullmatch(r"worker-(0|[1-9]\d{0,5})\.(db|recovered)", name) for name in names)
-    return sorted({int(match[1]) for match in found if match})
 
 
 class Files:

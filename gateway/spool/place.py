@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.errors import SpoolError
 
-__all__ = ["Place", "explained", "look_at", "prepare"]
+__all__ = ["Place", "check_file", "explained", "look_at", "prepare"]
 
 _REMEDY = "name another folder with spool.path, on a local disk that this user may write to"
 
@@ -49,6 +49,35 @@ def prepare(directory: Path) -> None:
         raise SpoolError(explained(directory, error)) from error
 
 
+def check_file(path: Path) -> None:
+    """Find out whether a file can be read and written, or made where it is missing.
+
+    :raises SpoolError: it cannot; the text says what to do.
+    """
+    if problem := _problem(path):
+        raise SpoolError(
+            f"spool.path: {problem}; move it away or let this user have it, or name another folder "
+            "with spool.path"
+        )
+
+
+def _problem(path: Path) -> str:
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except FileNotFoundError:
+        target = path.resolve()
+        is_astray = path.is_symlink() and not target.parent.is_dir()
+        return f"{path} is a link to {target}, in a folder that does not exist" * is_astray
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return f"{path} is a folder and no file"
+    if not stat.S_ISREG(mode):
+        return f"{path} is no ordinary file"
+    may = os.access(path, os.R_OK | os.W_OK)
+    return "" if may else f"user {os.geteuid()} may not read and write {path}"
+
+
 def explained(directory: Path, error: OSError) -> str:
     """Return why a folder cannot be used, for a person."""
     return f"spool.path: {directory} cannot be used: {_reason(directory, error)}; {_REMEDY}"
@@ -61,7 +90,8 @@ def _reason(directory: Path, error: OSError) -> str:
     except OSError as obstacle:
         return str(obstacle.strerror)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"user {os.geteuid()} may not write to {nearest} ({text})"
+        what = "list" if os.access(nearest, os.W_OK | os.X_OK) else "write to"
+        return f"user {os.geteuid()} may not {what} {nearest} ({text})"
     if error.errno == errno.EROFS:
         return f"{nearest} is on a file system that is only to be read"
     return f"{text}, in {nearest}"

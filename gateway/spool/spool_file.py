@@ -13,7 +13,7 @@ from gateway.spool.database import Database, is_damage
 from gateway.spool.files import Files, Lock, identity, sync, write_again
 from gateway.spool.format import create, is_cut, is_ours, upgrade
 from gateway.spool.memory import Memory
-from gateway.spool.place import explained, prepare
+from gateway.spool.place import check_file, explained, prepare
 from gateway.spool.repair import Repair
 from gateway.spool.reserve import Reserve
 from gateway.spool.room import LOG_BYTES
@@ -75,6 +75,8 @@ class SpoolFile(Database):
         :raises SpoolError: that is not possible.
         """
         prepare(self._files.directory)
+        for file in (self._files.db, self._files.recovered, self._files.lock, self._files.sidecar):
+            check_file(file)
         try:
             self._lock.take()
         except OSError as error:
