@@ -66,16 +66,18 @@ def public_scheme(call: Call, host: str) -> Scheme:
     return "http"
 
 
-_TELLING = {
-    "X-Forwarded-Proto": "https",
-    "X-Forwarded-Scheme": "https",
-    "X-Scheme": "https",
-    "CloudFront-Forwarded-Proto": "https",
-    "X-Forwarded-Ssl": "on",
-    "Front-End-Https": "on",
-    "CF-Visitor": '{"scheme":"https"}',
-}
-"""What proxies call the scheme that their client has used, and what they say where it is https."""
+_TELLING = (
+    *("X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Scheme"),
+    *("X-Url-Scheme", "CloudFront-Forwarded-Proto", "X-Forwarded-Ssl", "Front-End-Https"),
+    "CF-Visitor",
+)
+"""What proxies call the scheme that their client has used, or whether that is https."""
+
+_HTTPS = frozenset({"https", "ssl", "on", '{"scheme":"https"}'})
+"""What they say where it is."""
+
+_OF_HTTPS_ALONE = "X-ARR-SSL"
+"""What IIS adds where it is: the certificate."""
 
 
 def _is_https_before(request: web.BaseRequest) -> bool:
@@ -83,9 +85,11 @@ def _is_https_before(request: web.BaseRequest) -> bool:
     if any(each.get("proto", "").lower() == "https" for each in request.forwarded[:1]):
         return True
     headers = request.headers
+    if headers.get(_OF_HTTPS_ALONE, "").strip():
+        return True
     return any(
-        headers.get(name, "").partition(",")[0].replace(" ", "").lower() == text
-        for name, text in _TELLING.items()
+        headers.get(name, "").partition(",")[0].replace(" ", "").lower() in _HTTPS
+        for name in _TELLING
     )
 
 
