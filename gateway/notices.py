@@ -9,7 +9,7 @@ from collections.abc import Hashable
 
 from gateway.clock import Clock
 
-__all__ = ["Notices", "masked"]
+__all__ = ["Notices", "masked", "shown"]
 
 _EVERY_S = 60.0
 
@@ -41,7 +41,7 @@ class Notices:
         :param kind: of a closed set, never what a client sends.
         :param cause: which of the kind it is.
         :param text: what happened and what to do; ``values`` are put in as ``logging`` does.
-            Those that clients choose have to be ``masked``.
+            Those that clients choose have to be ``masked`` or ``shown``.
         """
         found = self._kinds.get(kind)
         if found is None:
@@ -86,3 +86,9 @@ def masked(key: str) -> str:
     """
     shown = key[: min(_SHOWN, len(key) // 4)]
     return f"{shown}…" if shown.isascii() and shown.isprintable() else "…"
+
+
+def shown(text: str) -> str:
+    """Return what a client has sent, which is no secret, as one short line, whatever it holds."""
+    short = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+    return "".join(each if each.isprintable() else "?" for each in short)

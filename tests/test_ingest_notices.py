@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import Secret, SourceConfig
 from tests.support.serving import EVENT, KEY, Serving, message, serving
 from tests.test_ingest_tls import made, tls_serving
 
@@ -67,6 +68,36 @@ async def test_missing_key_is_told(served: Serving, caplog: pytest.LogCaptureFix
     for _ in range(3):
         assert (await served.post("/v1/batch", EVENT, {})).status == 401
     assert "it has no write key" in one_line(caplog)
+
+
+@pytest.mark.parametrize(
+    ("origin", "shown"),
+    [
+        (b"https://evil.example", "https://evil.example"),
+        (b"https://evil.example:8443", "https://evil.example:8443"),
+        (b"null", "null"),
+        (b"https://\xc3\xa4.example", "https://ä.example"),
+        (b"https://\xff\xfe.example", "https://ÿþ.example"),
+        (b"https://a\xe2\x80\xa8.example\xc2\x85", "https://a?.example?"),
+        (b"https://" + b"x" * 500, "https://" + "x" * 71 + "…"),
+        (b"", "(empty)"),
+    ],
+)
+async def test_page_that_may_not_send_is_told_with_its_source(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, origin: bytes, shown: str
+) -> None:
+    source = SourceConfig(
+        name="shop", write_key=Secret(KEY), allowed_origins=("https://shop.example",)
+    )
+    head = b"POST /v1/t HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\nOrigin: %b\r\n%b\r\n%b"
+    keyed = EVENT[:-1] + f',"writeKey":"{KEY}"}}'.encode()
+    async with serving(tmp_path, sources=(source,)) as served:
+        for header, body in ((b"X-Write-Key: %b\r\n" % KEY.encode(), EVENT), (b"", keyed)):
+            answer = await served.exchange(head % (len(body), origin, header, body))
+            assert (answer.status, answer.code) == (400, "origin_not_allowed")
+    assert one_line(caplog) == (
+        f"a page was answered 400: its origin {shown} is not in allowed_origins of the source shop"
+    )
 
 
 async def test_what_only_asks_whether_a_key_is_known_tells_nothing(

@@ -17,10 +17,10 @@ from gateway.config import SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, plain_text
 from gateway.ingest.header_text import readable
-from gateway.notices import Notices, masked
+from gateway.notices import Notices, masked, shown
 from gateway.policy import is_origin_allowed
 
-__all__ = ["Sources", "check_origin", "key_in_body", "key_in_request"]
+__all__ = ["Sources", "key_in_body", "key_in_request"]
 
 
 _MAX_NAMES = 10
@@ -91,22 +91,6 @@ def _text_of(credentials: bytes) -> str:
         return user.decode()
 
 
-def check_origin(source: SourceConfig, origin: str | None) -> None:
-    """Refuse the requests of pages that may not send for a source.
-
-    The page can read the answer: a browser that hides it makes SDKs send again and again.
-
-    :param origin: what the browser says of the page; None of what is none.
-    :raises RequestError: (400) the page's origin is not listed.
-    """
-    if origin is not None and not is_origin_allowed(origin, source.allowed_origins):
-        raise RequestError(
-            400,
-            "origin_not_allowed",
-            "pages of this origin may not send; its source has a list, allowed_origins",
-        )
-
-
 class Sources:
     """The sources by their write keys.
 
@@ -142,18 +126,42 @@ class Sources:
             )
         source = self._look_up(key)
         if source is None:
-            shown = masked(key)
+            told = masked(key)
             self._notices.say(
                 "unknown_write_key",
-                shown,
+                told,
                 "a request was answered 401: no source has its write key %s (%d characters); "
                 "compare it with those of the sources (%s)",
-                shown,
+                told,
                 len(key),
                 self._names,
             )
             raise RequestError(401, "unknown_write_key", "no source has this write key")
         return source
+
+    def check_origin(self, source: SourceConfig, origin: str | None) -> None:
+        """Refuse the requests of pages that may not send for a source.
+
+        The page can read the answer: a browser that hides it makes SDKs send again and again.
+
+        :param origin: what the browser says of the page; None of what is none.
+        :raises RequestError: (400) the page's origin is not listed.
+        """
+        if origin is None or is_origin_allowed(origin, source.allowed_origins):
+            return
+        told = shown(readable(origin))
+        self._notices.say(
+            "origin_not_allowed",
+            (source.name, told),
+            "a page was answered 400: its origin %s is not in allowed_origins of the source %s",
+            told or "(empty)",
+            source.name,
+        )
+        raise RequestError(
+            400,
+            "origin_not_allowed",
+            "pages of this origin may not send; its source has a list, allowed_origins",
+        )
 
     def know(self, key: str | None) -> bool:
         """Tell whether a key is that of a source."""

@@ -8,7 +8,7 @@ from gateway.config import IpPolicy, SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, decode
 from gateway.ingest.attempts import is_retry, sender_of
-from gateway.ingest.auth import check_origin, key_in_body
+from gateway.ingest.auth import key_in_body
 from gateway.ingest.call import Call, Services
 from gateway.ingest.header_text import readable
 from gateway.ingest.rates import Rate, busy_status
@@ -122,7 +122,7 @@ class Intake:
         key = self.key(call)
         source = call.services.sources.find(key) if key is not None else None
         if source is not None:
-            check_origin(source, origin)
+            call.services.sources.check_origin(source, origin)
         is_device = origin is not None or agent.startswith(_DEVICES)
         return Told(
             source=source,
@@ -163,7 +163,7 @@ class Intake:
                 )
             source = services.sources.default if key is None and self.may_lack_key else None
             source = source or services.sources.find(key)
-            check_origin(source, told.origin)
+            services.sources.check_origin(source, told.origin)
             rate = services.rates.of_source.get(source.name)
             if rate is not None:
                 rate.admit(told.busy)

@@ -56,7 +56,6 @@ ROUTES = (
 _NOTED = {
     "invalid_credentials": "a request of Mixpanel's SDKs was answered 401: its token or credentials"
     " are those of no destination; compare them with destinations[].settings",
-    "origin_not_allowed": "a page was answered 400: its origin is not in sources[].allowed_origins",
 }
 """What operators are told of refusals, by their codes."""
 
