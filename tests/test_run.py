@@ -287,6 +287,21 @@ async def test_send_where_nothing_listens_exits_1_and_says_so() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:99999", "http://", "http://[::1"])
+async def test_send_to_no_address_exits_2_and_says_so(url: str) -> None:
+    ended = await gateway("send", "-k", "dev", "--url", url)
+    assert ended.code == 2
+    assert f"gateway: --url: not an address: {url}; expected e.g. http://" in ended.stderr
+
+
+@pytest.mark.parametrize("command", [("run", "--sandbox", "--sandbox-port"), ("sandbox", "--port")])
+@pytest.mark.parametrize("port", ["70000", "-1", "65536"])
+async def test_port_that_is_none_is_refused(command: tuple[str, ...], port: str) -> None:
+    ended = await gateway(*command, port)
+    assert ended.code == 2
+    assert f"Invalid value for '{command[-1]}'" in ended.stderr
+
+
 # The stand-in on its own
 
 

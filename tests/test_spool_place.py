@@ -166,7 +166,7 @@ def test_workers_that_cannot_be_counted_are_an_error_and_missing_ones_are_none(
         numbers_in(tmp_path / "taken")
 
 
-FILES = ("worker-0.db", "worker-0.lock", "worker-0.ledger", "worker-0.recovered")
+FILES = [f"worker-0.{end}" for end in ("db", "db-wal", "db-shm", "lock", "ledger", "recovered")]
 
 
 def a_folder_instead(path: Path) -> str:

@@ -63,7 +63,7 @@ def run(
         help="Deliver to a Mixpanel stand-in on this machine instead of Mixpanel, from a spool of "
         "its own. Needs no token.",
     ),
-    sandbox_port: int = typer.Option(8082, help="The port of the stand-in."),
+    sandbox_port: int = typer.Option(8082, min=0, max=65535, help="The port of the stand-in."),
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
     detach_output()

@@ -15,7 +15,7 @@ __all__ = ["sandbox"]
 
 def sandbox(
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
-    port: int = typer.Option(8082, help="Port to listen on; 0 takes a free one."),
+    port: int = typer.Option(8082, min=0, max=65535, help="Port to listen on; 0 takes a free one."),
     token: str | None = typer.Option(None, help="The only project token that is accepted."),
     keep: int = typer.Option(10_000, min=0, help="How many of the last records are kept."),
     max_records_per_second: float | None = typer.Option(

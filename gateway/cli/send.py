@@ -41,6 +41,9 @@ def send(
         body |= {"properties": given, "event": event, "name": event}
     try:
         status, answer = run_async(_post(f"{url.rstrip('/')}/v1/{kind}", write_key, body))
+    except aiohttp.InvalidURL:
+        text = f"--url: not an address: {url}; expected e.g. http://127.0.0.1:8080"
+        raise fail(text, code=2) from None
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise fail(

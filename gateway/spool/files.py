@@ -43,7 +43,7 @@ def check_files(directory: Path) -> None:
     :raises SpoolError: it does not; there is nothing in the way where the directory is missing.
     """
     for name in sorted(_names(directory)):
-        if re.fullmatch(r"worker-\d+\.(db|recovered|lock|ledger)", name):
+        if re.fullmatch(r"worker-\d+\.(db(-wal|-shm)?|recovered|lock|ledger)", name):
             check_file(directory / name)
 
 
@@ -72,6 +72,7 @@ class Files:
         self.reserve = db.with_suffix(".reserve")
         self.unfinished = db.with_suffix(".unfinished")  # being written, to replace the main file
         self.recovered = db.with_suffix(".recovered")  # the same once it is whole: now it has to
+        self.needed = (self.db, self.wal, self.shm, self.recovered, self.lock, self.sidecar)
         self._watched = tuple(map(str, (self.db, self.wal, self.shm)))
         self._folder = str(self.directory)
 

@@ -75,7 +75,7 @@ class SpoolFile(Database):
         :raises SpoolError: that is not possible.
         """
         prepare(self._files.directory)
-        for file in (self._files.db, self._files.recovered, self._files.lock, self._files.sidecar):
+        for file in self._files.needed:
             check_file(file)
         try:
             self._lock.take()
