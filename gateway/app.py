@@ -21,8 +21,8 @@ from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import DeadLetterStore, Limits
-from gateway.spool.files import spool_name
 from gateway.spool.several_letters import SeveralDeadLetters
+from gateway.spool.sqlite.files import spool_name
 from gateway.telemetry import Telemetry
 
 __all__ = ["App", "Place", "dead_letters_of", "spool_of"]

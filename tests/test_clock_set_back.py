@@ -13,9 +13,9 @@ from gateway.dead_letters import DeadLetters
 from gateway.mapping import Remap
 from gateway.pending import Pending
 from gateway.sandbox import Sandbox
-from gateway.spool import letterbox
 from gateway.spool.base import Entry, Queue
 from gateway.spool.dead_letters import Limits
+from gateway.spool.sqlite.dead_letters import table
 from tests.support.delivering import TOKEN, delivering, destination, event
 from tests.support.letters import IMPORT, ManualClock, record_letter, spool_in, stored
 
@@ -87,7 +87,7 @@ async def test_limits_of_dead_letters_are_looked_at_as_often_as_ever(tmp_path: P
         clock.set_back()
         await spool.append([], [record_letter()])
         clock.ms += 2000
-        clock.seconds += letterbox.LOOK_EVERY_S
+        clock.seconds += table.LOOK_EVERY_S
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert await stored(spool) == []
 

@@ -9,8 +9,8 @@ import pytest
 from gateway.spool import SqliteSpool
 from gateway.spool.base import Ledger, Queue
 from gateway.spool.dead_letters import Filter, Group, Kept
-from gateway.spool.files import numbers_in, spool_name
 from gateway.spool.several_letters import SeveralDeadLetters
+from gateway.spool.sqlite.files import numbers_in, spool_name
 from tests.support.letters import (
     EVERYTHING,
     IMPORT,

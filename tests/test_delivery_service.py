@@ -20,7 +20,7 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
 from gateway.spool.base import Queue, Settlement
-from gateway.spool.sqlite import SqliteSpool
+from gateway.spool.sqlite.spool import SqliteSpool
 from tests.support.delivering import (
     SECRET,
     TOKEN,

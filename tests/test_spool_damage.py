@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SpoolUnavailable
-from gateway.spool import SqliteSpool, soundness
+from gateway.spool import SqliteSpool
 from gateway.spool.base import Ledger, Settlement
-from gateway.spool.database import is_damage
-from gateway.spool.sidecar import SLOT_BYTES, Memo, QueueMemo, Sidecar
+from gateway.spool.sqlite.connection import is_damage
+from gateway.spool.sqlite.recovery import integrity
+from gateway.spool.sqlite.recovery.shadow_ledger import SLOT_BYTES, Memo, QueueMemo, Sidecar
 from tests.test_spool import (
     DAMAGE,
     ELSEWHERE,
@@ -127,7 +128,7 @@ async def test_index_that_tells_another_story_is_found_when_the_spool_opens(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, damage: str, is_large: bool
 ) -> None:
     if is_large:
-        monkeypatch.setattr(soundness, "PROVEN_BYTES", 0)
+        monkeypatch.setattr(integrity, "PROVEN_BYTES", 0)
     spool = await bench.open()
     for n in range(3):
         await spool.append([entry(n)], [letter(str(n))])

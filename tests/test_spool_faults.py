@@ -17,9 +17,10 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool import SqliteSpool, files
+from gateway.spool import SqliteSpool
 from gateway.spool.base import Ledger, Settlement
-from gateway.spool.reserve import RESERVE_BYTES
+from gateway.spool.sqlite import files
+from gateway.spool.sqlite.reserve import RESERVE_BYTES
 from tests.test_spool import (
     QUEUE,
     Bench,
@@ -61,7 +62,7 @@ async def test_nothing_is_acknowledged_until_the_log_is_durable_again(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "fsync")
 
-    monkeypatch.setattr("gateway.spool.spool_file.write_again", fail)
+    monkeypatch.setattr("gateway.spool.sqlite.file.write_again", fail)
     await refused(spool)
     disk.after = lambda sql: None
     for _ in range(3):
@@ -83,7 +84,7 @@ async def test_nothing_is_acknowledged_until_the_name_of_the_log_is_durable(
             synced.append({each.name for each in path.iterdir()})
         files.sync(path)
 
-    monkeypatch.setattr("gateway.spool.spool_file.sync", watch)
+    monkeypatch.setattr("gateway.spool.sqlite.file.sync", watch)
     await bench.open()
     assert {"worker-0.db", "worker-0.db-wal"} <= synced[-1]
 
@@ -250,7 +251,7 @@ async def test_directory_on_another_disk_is_not_taken_for_ours(
         found = real(path)
         return (found[0] + 1, found[1]) if found and path == bench.directory else found
 
-    monkeypatch.setattr("gateway.spool.vanished.identity", elsewhere)
+    monkeypatch.setattr("gateway.spool.sqlite.recovery.vanished.identity", elsewhere)
     assert "another disk" in await refused(spool)
     assert list(bench.directory.iterdir()) == []
 
@@ -373,7 +374,7 @@ def slow(seconds: float) -> Disk:
 
 
 async def test_slow_disk_takes_more_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.spool.group_commit.GROUP_REQUESTS", 256)
+    monkeypatch.setattr("gateway.spool.sqlite.group_commit.GROUP_REQUESTS", 256)
     disk = slow(0.2)
     spool = await bench.open(connect=disk.connect)
     await spool.append([entry("first")])
@@ -386,8 +387,8 @@ async def test_slow_disk_takes_more_at_once(bench: Bench, monkeypatch: pytest.Mo
 async def test_what_waited_for_too_long_is_not_stored(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.spool.group_commit.GROUP_REQUESTS", 1)
-    monkeypatch.setattr("gateway.spool.group_commit.MAX_TIMES", 1)
+    monkeypatch.setattr("gateway.spool.sqlite.group_commit.GROUP_REQUESTS", 1)
+    monkeypatch.setattr("gateway.spool.sqlite.group_commit.MAX_TIMES", 1)
     spool = await bench.open(connect=slow(0.25).connect, max_wait_s=0.6)
     results = await asyncio.gather(
         *(spool.append([entry(n)]) for n in range(8)), return_exceptions=True

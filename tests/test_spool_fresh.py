@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.spool.base import Chunk, Queue
-from gateway.spool.fresh import Fresh
+from gateway.spool.recent_chunks import Fresh
 from tests.test_spool import OTHER, QUEUE, Bench, Disk, bench, entry, fail_at, names
 from tests.test_spool_faults import refused
 

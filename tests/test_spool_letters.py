@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import SpoolUnavailable
-from gateway.spool import letterbox, sqlite_letters
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
 from gateway.spool.dead_letters import LETTER_BYTES, Filter, Group, Kept, Limits
+from gateway.spool.sqlite.dead_letters import store, table
 from tests.support.letters import (
     EVERYTHING,
     IMPORT,
@@ -245,7 +245,7 @@ async def test_letters_that_are_too_old_are_dropped_with_the_next_commit(tmp_pat
         spool.clock.ms += 501
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert len(await stored(spool)) == 2, "the age is looked at once a minute"
-        spool.clock.ms += int(letterbox.LOOK_EVERY_S * 1000) - 501 - 500
+        spool.clock.ms += int(table.LOOK_EVERY_S * 1000) - 501 - 500
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert await stored(spool) == []
         assert spool.ledger()["mixpanel"].dropped == 2
@@ -257,7 +257,7 @@ async def test_idle_spool_drops_what_is_beyond_the_limits(
 ) -> None:
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter("x" * 1000) for _ in range(5000)])
-    monkeypatch.setattr(sqlite_letters, "EXPIRE_EVERY_S", 0.01)
+    monkeypatch.setattr(store, "EXPIRE_EVERY_S", 0.01)
     async with spool_in(tmp_path, limits=Limits(max_bytes=100_000)) as spool:
         async with asyncio.timeout(20):
             while spool.letters.kept()["mixpanel"].bytes > 100_000:  # noqa: ASYNC110 - no event
@@ -270,7 +270,7 @@ async def test_idle_spool_drops_what_is_beyond_the_limits(
 async def test_limit_is_reached_in_steps_while_requests_are_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(letterbox, "STEP_BYTES", 2000)
+    monkeypatch.setattr(table, "STEP_BYTES", 2000)
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter("x" * 1000) for _ in range(20)])
     async with spool_in(tmp_path, limits=Limits(max_bytes=1)) as spool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode
 from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
-from gateway.spool.format import FORMAT
+from gateway.spool.sqlite.format import FORMAT
 from tests.support.letters import (
     IMPORT,
     assert_proven,
@@ -25,7 +25,7 @@ EVENTS = Queue("mixpanel", "")
 def write_format_1(directory: Path) -> None:
     """Write a spool as the first version of the gateway left it."""
     directory.mkdir(mode=0o700)
-    schema = files("gateway.spool").joinpath("schema/1.sql").read_text(encoding="utf-8")
+    schema = files("gateway.spool.sqlite").joinpath("schema/1.sql").read_text(encoding="utf-8")
     chunk = encode(Entry(IMPORT, b'{"n":"waits"}\n', 1))
     with closing(sqlite3.connect(directory / "worker-0.db")) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

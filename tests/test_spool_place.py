@@ -13,8 +13,8 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.errors import SpoolError
 from gateway.spool import SqliteSpool
-from gateway.spool.files import check_files, numbers_in
-from gateway.spool.place import explained, look_at
+from gateway.spool.sqlite.files import check_files, numbers_in
+from gateway.spool.sqlite.folder import explained, look_at
 from gateway.telemetry import Telemetry
 from tests.support.processes import gateway
 

@@ -13,8 +13,8 @@ from gateway.config_file import Reader
 from gateway.errors import SpoolError
 from gateway.ingest.bundle import check_bundle
 from gateway.ingest.tls import check_certificate, expiry_warning, load
-from gateway.spool.files import check_files
-from gateway.spool.place import look_at
+from gateway.spool.sqlite.files import check_files
+from gateway.spool.sqlite.folder import look_at
 
 __all__ = ["check"]
 

@@ -16,7 +16,7 @@ from gateway.clock import SystemClock
 from gateway.config import AdminConfig, Config, load
 from gateway.errors import ConfigError, SpoolError, SpoolLocked
 from gateway.spool import SqliteSpool
-from gateway.spool.files import numbers_in
+from gateway.spool.sqlite.files import numbers_in
 from gateway.telemetry import Telemetry
 from gateway.workers import usable_cores
 from gateway.workers.shares import share_of

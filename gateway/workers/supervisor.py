@@ -20,7 +20,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.ingest.sockets import listen, listen_together
 from gateway.output import lost_lines
-from gateway.spool.files import numbers_in, spool_name
+from gateway.spool.sqlite.files import numbers_in, spool_name
 from gateway.telemetry import FleetTelemetry
 from gateway.workers.child import Child
 from gateway.workers.job import Job, Left

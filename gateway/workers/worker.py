@@ -17,7 +17,7 @@ from gateway.process import (
     run_async,
 )
 from gateway.signals import Told, ignore_signals
-from gateway.spool.files import spool_name
+from gateway.spool.sqlite.files import spool_name
 from gateway.workers.job import ALIVE, ASK, CANNOT, HAND_OVER, LEFT, READY, STOP_NOW, Job, Left
 
 __all__ = ["do_job"]

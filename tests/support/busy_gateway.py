@@ -12,7 +12,7 @@ from gateway.app import App
 from gateway.cli import main
 from gateway.spool import SqliteSpool
 from gateway.spool.base import DeadLetter, Entry
-from gateway.spool.writer import Writer
+from gateway.spool.sqlite.writer import Writer
 
 LONG_S = 12.0
 

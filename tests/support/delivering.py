@@ -14,7 +14,7 @@ from gateway.config import DeliveryConfig, DestinationConfig, DestinationSetting
 from gateway.delivery import Delivery, Status
 from gateway.sandbox import Sandbox
 from gateway.spool.base import Entry, Queue
-from gateway.spool.sqlite import SqliteSpool
+from gateway.spool.sqlite.spool import SqliteSpool
 from gateway.telemetry import Telemetry
 
 __all__ = [

@@ -27,12 +27,12 @@ from hypothesis.stateful import (
 )
 
 from gateway.clock import SystemClock
-from gateway.spool import room
 from gateway.spool.dead_letters import Limits
-from gateway.spool.letter_reader import LetterReader
-from gateway.spool.reader import Reader
-from gateway.spool.work import Purge, Replay, Totals
-from gateway.spool.writer import Writer
+from gateway.spool.sqlite import space
+from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.commands import Purge, Replay, Totals
+from gateway.spool.sqlite.dead_letters.reader import LetterReader
+from gateway.spool.sqlite.writer import Writer
 from gateway.telemetry import Telemetry
 from tests.support.disk_model import Disk, Image
 from tests.support.faultfs import Control, Trace
@@ -243,7 +243,7 @@ def _distinct(states: Sequence[State]) -> list[State]:
 def main(histories: int, chosen: int, mutant: str) -> None:
     """Play histories; print what happened."""
     logging.disable()
-    room.KEPT_FREE_PAGES = 4  # so that short histories give pages back too
+    space.KEPT_FREE_PAGES = 4  # so that short histories give pages back too
     Machine.connection = MUTANTS[mutant]
     Machine.root = Path(os.environ["FAULTFS_PREFIX"])
     Machine.trace = Trace()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.spool.base import DeadLetter, Entry, Queue, Settlement
 from gateway.spool.dead_letters import Replacement
-from gateway.spool.work import Append, Purge, Replay, SetAside
+from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside
 from tests.support.disk_model import Mode
 from tests.support.faultfs import Operation
 from tests.support.spool_model import Seen, Work

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from gateway.spool.base import Ledger, Queue, Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
-from gateway.spool.letter_reader import LetterReader
-from gateway.spool.reader import Reader
-from gateway.spool.work import Append, Purge, Replay, SetAside, Totals
+from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside, Totals
+from gateway.spool.sqlite.dead_letters.reader import LetterReader
 
 __all__ = ["Seen", "State", "Work", "observe"]
 

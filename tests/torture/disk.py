@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.sandbox import Sandbox
-from gateway.spool.sqlite import MAX_WAIT_S
+from gateway.spool.sqlite.spool import MAX_WAIT_S
 from tests.support.faultfs import Control, Operation, build, environment, real
 from tests.support.oracle_client import Answer, Client
 from tests.support.oracle_judge import judge, records_of

@@ -41,7 +41,7 @@ def upgrade(connection: sqlite3.Connection, name: object) -> None:
             f"the spool {name} has format {version}, newer than this gateway's {FORMAT}: "
             "run the version that wrote it, or choose another spool.path"
         )
-    schema = files("gateway.spool").joinpath("schema")
+    schema = files("gateway.spool.sqlite").joinpath("schema")
     for step in range(version + 1, FORMAT + 1):
         script = schema.joinpath(f"{step}.sql").read_text(encoding="utf-8")
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {step}; COMMIT;")

@@ -5,8 +5,8 @@ from collections.abc import Set
 
 from gateway.spool.base import Chunk, Queue
 from gateway.spool.chunks import checksum
-from gateway.spool.database import Database, is_damage
-from gateway.spool.work import SetAside
+from gateway.spool.sqlite.commands import SetAside
+from gateway.spool.sqlite.connection import Database, is_damage
 
 __all__ = ["Reader"]
 

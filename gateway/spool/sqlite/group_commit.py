@@ -17,9 +17,9 @@ import msgspec
 
 from gateway.errors import SpoolUnavailable
 from gateway.spool.base import Queue
-from gateway.spool.fresh import Fresh
-from gateway.spool.work import Append, Outcome, Totals, Work
-from gateway.spool.writer import Writer
+from gateway.spool.recent_chunks import Fresh
+from gateway.spool.sqlite.commands import Append, Outcome, Totals, Work
+from gateway.spool.sqlite.writer import Writer
 
 __all__ = ["GroupCommit"]
 

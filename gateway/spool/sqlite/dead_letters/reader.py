@@ -5,9 +5,9 @@ import sqlite3
 from collections.abc import Sequence
 
 from gateway.spool.base import Queue, StoredDeadLetter
-from gateway.spool.database import Database, is_damage
 from gateway.spool.dead_letters import Filter, Group
-from gateway.spool.letter_rows import SELECT, read_row
+from gateway.spool.sqlite.connection import Database, is_damage
+from gateway.spool.sqlite.dead_letters.rows import SELECT, read_row
 
 __all__ = ["LetterReader"]
 

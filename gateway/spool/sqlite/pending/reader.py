@@ -6,8 +6,8 @@ from collections.abc import Collection
 from gateway.spool.base import Queue
 from gateway.spool.chunks import decode
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting
-from gateway.spool.reader import Reader
-from gateway.spool.work import SetAside
+from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.commands import SetAside
 
 __all__ = ["PendingReader"]
 

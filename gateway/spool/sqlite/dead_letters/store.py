@@ -7,10 +7,10 @@ from functools import partial
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import StoredDeadLetter
 from gateway.spool.dead_letters import Filter, Group, Kept, Replacement
-from gateway.spool.group_commit import GroupCommit
-from gateway.spool.letter_reader import LetterReader
-from gateway.spool.reading import ReadingThread
-from gateway.spool.work import Expire, Purge, Replay, SetAsideLetters
+from gateway.spool.sqlite.commands import Expire, Purge, Replay, SetAsideLetters
+from gateway.spool.sqlite.dead_letters.reader import LetterReader
+from gateway.spool.sqlite.group_commit import GroupCommit
+from gateway.spool.sqlite.read_thread import ReadingThread
 
 __all__ = ["SqliteDeadLetters"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError
-from gateway.spool.files import Files, read_through
-from gateway.spool.salvage import salvage
-from gateway.spool.sidecar import Memo
+from gateway.spool.sqlite.files import Files, read_through
+from gateway.spool.sqlite.recovery.salvage import salvage
+from gateway.spool.sqlite.recovery.shadow_ledger import Memo
 from gateway.telemetry import Telemetry
 
 __all__ = ["Repair"]

@@ -9,14 +9,14 @@ from pathlib import Path
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import Usage
-from gateway.spool.contents import Contents
-from gateway.spool.database import is_damage
 from gateway.spool.dead_letters import Limits
-from gateway.spool.files import Files
-from gateway.spool.letterbox import Letterbox
-from gateway.spool.room import Room
-from gateway.spool.spool_file import SpoolFile
-from gateway.spool.work import Append, Changes, Outcome, Totals, Work
+from gateway.spool.sqlite.commands import Append, Changes, Outcome, Totals, Work
+from gateway.spool.sqlite.connection import is_damage
+from gateway.spool.sqlite.dead_letters.table import Letterbox
+from gateway.spool.sqlite.file import SpoolFile
+from gateway.spool.sqlite.files import Files
+from gateway.spool.sqlite.space import Room
+from gateway.spool.sqlite.transaction import Contents
 from gateway.telemetry import Telemetry
 
 __all__ = ["Writer"]

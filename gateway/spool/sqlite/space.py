@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.spool.base import Usage
-from gateway.spool.database import Database
-from gateway.spool.reserve import RESERVE_BYTES, Reserve
+from gateway.spool.sqlite.connection import Database
+from gateway.spool.sqlite.reserve import RESERVE_BYTES, Reserve
 
 __all__ = ["LOG_BYTES", "Room"]
 

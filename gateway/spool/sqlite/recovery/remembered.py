@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gateway.spool.base import Ledger, Queue
 from gateway.spool.dead_letters import Kept
-from gateway.spool.format import FORMAT
-from gateway.spool.ledger import COUNTED, later
-from gateway.spool.sidecar import Memo, QueueMemo, Sidecar
-from gateway.spool.work import Totals
+from gateway.spool.sqlite.commands import Totals
+from gateway.spool.sqlite.format import FORMAT
+from gateway.spool.sqlite.recovery.ledger_rows import COUNTED, later
+from gateway.spool.sqlite.recovery.shadow_ledger import Memo, QueueMemo, Sidecar
 
 __all__ = ["Memory"]
 

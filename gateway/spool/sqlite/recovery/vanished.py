@@ -5,7 +5,7 @@ import os
 import sqlite3
 
 from gateway.errors import SpoolError
-from gateway.spool.files import Files, Lock, identity, sync
+from gateway.spool.sqlite.files import Files, Lock, identity, sync
 
 __all__ = ["find_again"]
 

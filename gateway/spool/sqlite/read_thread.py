@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import SpoolUnavailable
-from gateway.spool.database import Database, is_damage
-from gateway.spool.group_commit import GroupCommit
+from gateway.spool.sqlite.connection import Database, is_damage
+from gateway.spool.sqlite.group_commit import GroupCommit
 
 __all__ = ["ReadingThread"]
 

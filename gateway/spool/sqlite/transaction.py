@@ -11,14 +11,8 @@ from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
 from gateway.spool.chunks import encode, group
-from gateway.spool.database import Database
 from gateway.spool.dead_letters import Kept
-from gateway.spool.format import FORMAT
-from gateway.spool.ledger import read_rows, write_row
-from gateway.spool.letterbox import Letterbox
-from gateway.spool.memory import Memory
-from gateway.spool.room import Room
-from gateway.spool.work import (
+from gateway.spool.sqlite.commands import (
     Append,
     Changes,
     Expire,
@@ -30,6 +24,12 @@ from gateway.spool.work import (
     Totals,
     Work,
 )
+from gateway.spool.sqlite.connection import Database
+from gateway.spool.sqlite.dead_letters.table import Letterbox
+from gateway.spool.sqlite.format import FORMAT
+from gateway.spool.sqlite.recovery.ledger_rows import read_rows, write_row
+from gateway.spool.sqlite.recovery.remembered import Memory
+from gateway.spool.sqlite.space import Room
 
 __all__ = ["Contents"]
 

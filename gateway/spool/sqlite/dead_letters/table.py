@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.clock import Clock
 from gateway.spool.base import DeadLetter, Entry, Ledger, Queue
-from gateway.spool.database import is_damage
 from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
-from gateway.spool.letter_rows import COLUMNS, SELECT, read_row, row_of
-from gateway.spool.work import Changes, Outcome, Purge, Replay, SetAsideLetters
+from gateway.spool.sqlite.commands import Changes, Outcome, Purge, Replay, SetAsideLetters
+from gateway.spool.sqlite.connection import is_damage
+from gateway.spool.sqlite.dead_letters.rows import COLUMNS, SELECT, read_row, row_of
 
 __all__ = ["Letterbox"]
 

@@ -31,18 +31,18 @@ from gateway.spool.base import (
     Usage,
     size_of,
 )
-from gateway.spool.database import connect
 from gateway.spool.dead_letters import Filter, Limits
-from gateway.spool.fresh import MAX_FRESH_BYTES, Fresh
-from gateway.spool.group_commit import GroupCommit
-from gateway.spool.letter_reader import LetterReader
-from gateway.spool.pending_reader import PendingReader
-from gateway.spool.reader import Reader
-from gateway.spool.reading import ReadingThread
-from gateway.spool.sqlite_letters import SqliteDeadLetters
-from gateway.spool.sqlite_pending import SqlitePending
-from gateway.spool.work import Append, SetAside
-from gateway.spool.writer import Writer
+from gateway.spool.recent_chunks import MAX_FRESH_BYTES, Fresh
+from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.commands import Append, SetAside
+from gateway.spool.sqlite.connection import connect
+from gateway.spool.sqlite.dead_letters.reader import LetterReader
+from gateway.spool.sqlite.dead_letters.store import SqliteDeadLetters
+from gateway.spool.sqlite.group_commit import GroupCommit
+from gateway.spool.sqlite.pending.reader import PendingReader
+from gateway.spool.sqlite.pending.store import SqlitePending
+from gateway.spool.sqlite.read_thread import ReadingThread
+from gateway.spool.sqlite.writer import Writer
 from gateway.telemetry import Telemetry
 
 __all__ = ["SqliteSpool"]

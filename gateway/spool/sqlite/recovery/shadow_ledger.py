@@ -44,7 +44,7 @@ class Memo(msgspec.Struct, array_like=True):
 
     :param format: of the file.
     :param last_id: the highest id that a chunk has had.
-    :param ledger: by destination, the values of ``gateway.spool.ledger.COUNTED``.
+    :param ledger: by destination, the values of ``ledger_rows.COUNTED``.
     """
 
     format: int

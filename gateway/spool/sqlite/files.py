@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from gateway.errors import SpoolError, SpoolLocked
-from gateway.spool.place import check_file, explained
+from gateway.spool.sqlite.folder import check_file, explained
 
 __all__ = [
     "Files",

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Collection, Iterable
 
-from gateway.spool.database import Database, is_damage
+from gateway.spool.sqlite.connection import Database, is_damage
 
 __all__ = ["check", "is_damage_at_open"]
 

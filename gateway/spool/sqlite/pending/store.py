@@ -9,9 +9,9 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.base import Entry, Health, Queue, QueueState, Settlement
 from gateway.spool.dead_letters import Kept
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting, Withdrawal
-from gateway.spool.pending_reader import PendingReader
-from gateway.spool.reading import ReadingThread
-from gateway.spool.work import SetAside
+from gateway.spool.sqlite.commands import SetAside
+from gateway.spool.sqlite.pending.reader import PendingReader
+from gateway.spool.sqlite.read_thread import ReadingThread
 
 __all__ = ["SqlitePending"]
 

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError
-from gateway.spool.contents import Contents
-from gateway.spool.database import Database, is_damage
-from gateway.spool.files import Files, Lock, identity, sync, write_again
-from gateway.spool.format import create, is_cut, is_ours, upgrade
-from gateway.spool.memory import Memory
-from gateway.spool.place import check_file, explained, prepare
-from gateway.spool.repair import Repair
-from gateway.spool.reserve import Reserve
-from gateway.spool.room import LOG_BYTES
-from gateway.spool.salvage import finish
-from gateway.spool.soundness import check, is_damage_at_open
-from gateway.spool.vanished import find_again
-from gateway.spool.work import Totals
+from gateway.spool.sqlite.commands import Totals
+from gateway.spool.sqlite.connection import Database, is_damage
+from gateway.spool.sqlite.files import Files, Lock, identity, sync, write_again
+from gateway.spool.sqlite.folder import check_file, explained, prepare
+from gateway.spool.sqlite.format import create, is_cut, is_ours, upgrade
+from gateway.spool.sqlite.recovery.integrity import check, is_damage_at_open
+from gateway.spool.sqlite.recovery.remembered import Memory
+from gateway.spool.sqlite.recovery.repair import Repair
+from gateway.spool.sqlite.recovery.salvage import finish
+from gateway.spool.sqlite.recovery.vanished import find_again
+from gateway.spool.sqlite.reserve import Reserve
+from gateway.spool.sqlite.space import LOG_BYTES
+from gateway.spool.sqlite.transaction import Contents
 from gateway.telemetry import Telemetry
 
 __all__ = ["SpoolFile"]

@@ -1,0 +1,1 @@
+"""The table of dead letters: changed by the writer, searched beside it."""

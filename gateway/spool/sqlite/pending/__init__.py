@@ -1,0 +1,1 @@
+"""What operators do with records that wait in the file."""
