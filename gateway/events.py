@@ -39,6 +39,7 @@ __all__ = [
     "encode",
     "fault_of",
     "id_text",
+    "integrations_of",
     "kind_of",
     "merge_objects",
     "plain_text",
@@ -48,6 +49,9 @@ __all__ = [
 
 MAX_SHARED_BYTES = 32 * 1024 * 1024
 """What a batch's context and integrations may grow to when every event of it gets a copy."""
+
+_NOES = frozenset({"false", "no", "n", "off", "0", "disabled"})
+"""Texts that can only be meant as a no."""
 
 _NUMERIC = [bytes([byte]) for byte in b"-0123456789"]
 
@@ -242,8 +246,37 @@ def share(received: Received) -> None:
         received.odd_contexts += _is_odd(context)
         add_to_contexts(received, received.events, context)
     if integrations:
+        shared = integrations_of(integrations)
+        alone = msgspec.Raw(shared or integrations)
         for event in received.events:
-            event.integrations = merge_objects(integrations, event.integrations)
+            own = event.integrations
+            if not own:
+                event.integrations = alone
+            elif shared:
+                event.integrations = merge_objects(shared, msgspec.Raw(integrations_of(own)))
+
+
+def integrations_of(text: bytes | msgspec.Raw) -> bytes:
+    """Return an ``integrations`` as the object that it means, b"" where nobody can tell.
+
+    Some write the object as text, or one no for all.  What is nested too deep may say no.
+
+    :param text: its JSON.
+    """
+    if bytes(text)[:1] == b"{":
+        return bytes(text)
+    try:
+        given = _decode_any(text)
+        held = given.strip() if isinstance(given, str) else ""
+        if held[:1] == "{":
+            return bytes(_decode_raw(held))
+        is_no = given is False or (given == 0 and isinstance(given, int | float))
+        is_no = is_no or held.casefold() in _NOES
+    except RecursionError:
+        is_no = True
+    except msgspec.DecodeError:
+        is_no = b"false" in bytes(text).lower()  # as other languages write it, or cut off
+    return b'{"All":false}' if is_no else b""
 
 
 def add_to_contexts(received: Received, events: Iterable[Event], context: bytes) -> None:

@@ -338,6 +338,40 @@ def test_original_identity_still_sends_identify() -> None:
         (0, False),
         (True, True),
         ({"All": {"a": [[[]]]}}, True),
+        ('{"All": false}', False),
+        (' {"Mixpanel": false}\n', False),
+        ('{"All": false, "Mixpanel": true}', True),
+        ('{"Amplitude": false}', True),
+        ('{"All": false', False),
+        ("{Mixpanel=false}", False),
+        ("{'Mixpanel': False}", False),
+        ("{Mixpanel=true}", True),
+        ("{}", True),
+        ("no", False),
+        (" OFF ", False),
+        ("disabled", False),
+        ("whatever", True),
+        (0.0, False),
+        ("0", False),
+        (["Mixpanel"], True),
+        ({"Mixpanel": {"enabled": False}}, False),
+        ({"Mixpanel": {"Enabled": "false", "option": 1}}, False),
+        ({"Mixpanel": {"enable": 0}}, False),
+        ({"Mixpanel": {"is_enabled": "no"}}, False),
+        ({"Mixpanel": {"disabled": True}}, False),
+        ({"Mixpanel": {"disabled": "true"}}, False),
+        ({"Mixpanel": {"enabled": "perhaps"}}, False),
+        ({"Mixpanel": {"enabled": True}}, True),
+        ({"Mixpanel": {"enabled": None}}, True),
+        ({"Mixpanel": {"disabled": False}}, True),
+        ({"Mixpanel": {"options": {"enabled": False}}}, True),
+        ({"All": {"enabled": False}}, False),
+        ({"All": {"enabled": False}, "Mixpanel": {}}, True),
+        ({"All": False, "Mixpanel": {"enabled": False}}, False),
+        ({"All": False, "Mixpanel": {"enabled": True}}, True),
+        ({"Amplitude": {"enabled": False}}, True),
+        ('{"Mixpanel": {"enabled": false}}', False),
+        ({"Mixpanel": '{"enabled": false}'}, False),
     ],
 )
 def test_integrations_decide_whether_an_event_is_sent(integrations: Any, *, is_sent: bool) -> None:
@@ -347,7 +381,10 @@ def test_integrations_decide_whether_an_event_is_sent(integrations: Any, *, is_s
     assert outcome.skipped == ({} if is_sent else {"integrations": 1})
 
 
-@pytest.mark.parametrize("given", [{"all": False}, {"mixpanel": "false"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"all": False}, {"mixpanel": "false"}, '{"All": false}', {"mixpanel": {"enabled": False}}],
+)
 @pytest.mark.parametrize("kind", ["track", "identify", "page", "group"])
 def test_integrations_in_the_context_keep_an_event_away(given: Any, kind: str) -> None:
     members = {"event": "E", "groupId": "g", "traits": {"a": 1}, **BOTH}
@@ -363,7 +400,22 @@ def test_name_of_the_destination_is_compared_without_case_and_punctuation() -> N
 
 
 def test_integrations_too_deep_to_be_read_keep_an_event_away() -> None:
-    assert keeper(["mp"])('{"All":' + "[" * 100_000 + "]" * 100_000 + "}") == ("kept",)
+    deep = '{"All":' + "[" * 100_000 + "]" * 100_000 + "}"
+    for text in (deep, json.dumps(deep), f"[{deep}]"):
+        assert keeper(["mp"])(text) == ("kept",)
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        (None, 0), ({}, 0), ({"All": True}, 0), ([], 0), ("", 0),
+        ("whatever", 1), (["Mixpanel"], 1), (5, 1), (True, 1), ('{"All": true}', 1),
+    ],
+)  # fmt: skip
+def test_integrations_that_are_no_object_are_counted(given: Any, count: int) -> None:
+    outcome = Outcome(destination(), event(event="E", integrations=given))
+    assert len(outcome.records) == 1
+    assert outcome.dropped.get("integrations", 0) == count
 
 
 def test_event_that_is_kept_away_is_not_rejected() -> None:

@@ -96,6 +96,32 @@ class TestContext:
         event = one({"integrations": {"All": False}, "batch": [{"integrations": {"MP": True}}]})
         assert json.loads(bytes(event.integrations)) == {"All": False, "MP": True}
 
+    @pytest.mark.parametrize(
+        ("batchs", "own", "found"),
+        [
+            ('{"All":false}', None, {"All": False}),
+            ('{"All":false}', {"MP": True}, {"All": False, "MP": True}),
+            ({"All": False}, '{"MP":true}', {"All": False, "MP": True}),
+            ({"All": True}, '{"All":false}', {"All": False}),
+            (False, None, {"All": False}),
+            (False, {"MP": True}, {"All": False, "MP": True}),
+            ("no", {"Amplitude": True}, {"All": False, "Amplitude": True}),
+            ({"MP": True}, False, {"MP": True, "All": False}),
+            ({"MP": False}, 7, {"MP": False}),
+            ({"MP": False}, "whatever", {"MP": False}),
+            ("whatever", {"MP": True}, {"MP": True}),
+            ("whatever", None, "whatever"),
+            ([], None, []),
+            ('{"All":false,"a":' + "[" * 9000, None, {"All": False}),
+        ],
+    )
+    def test_integrations_in_other_shapes_belong_to_them_likewise(
+        self, batchs: object, own: object, found: object
+    ) -> None:
+        each = {} if own is None else {"integrations": own}
+        event = one({"integrations": batchs, "batch": [each]})
+        assert json.loads(bytes(event.integrations)) == found
+
     def test_single_event_shares_nothing_with_itself(self) -> None:
         event = one({"context": {"a": 1}, "integrations": {"b": 1}})
         assert bytes(event.context) == b'{"a": 1}'

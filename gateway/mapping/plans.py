@@ -27,8 +27,8 @@ __all__ = [
     "compile_plans",
 ]
 
-_OBJECTS = frozenset({"context", "properties", "traits"})
-"""Members of an event that are objects; what comes in their place is lost."""
+_OBJECTS = frozenset({"context", "properties", "traits", "integrations"})
+"""Members of an event that are objects; what comes in their place is counted, as lost mostly."""
 
 UNMATCHED = "no_subscription"
 EMPTY = "empty"
