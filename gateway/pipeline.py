@@ -11,11 +11,12 @@ from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
 from gateway.mapping import Clocks, Mapper, NativeMapper, policies_of, prepare
+from gateway.model import DeadLetter, Entry, size_of
 from gateway.notices import Notices, masked
 from gateway.originals import Originals, without_key
 from gateway.policy import Applied
 from gateway.records import Endpoint, Record, Verdict
-from gateway.spool.base import DeadLetter, Entry, Spool, size_of
+from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Pipeline"]

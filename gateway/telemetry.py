@@ -1,18 +1,14 @@
 """Every metric of the gateway; nobody else names one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-if TYPE_CHECKING:  # the spool has metrics of its own and imports this module
-    from gateway.spool.base import Ledger, Queue, QueueState, Usage
-    from gateway.spool.dead_letters import Kept
+from gateway.model import DeadLetterCount, Ledger, Queue, QueueState, Usage
 
 __all__ = ["GREATEST", "LEAST", "FleetTelemetry", "Telemetry"]
 
@@ -34,7 +30,7 @@ class _State(Collector):
         self,
         ledger: Callable[[], Mapping[str, Ledger]],
         queues: Callable[[], Mapping[Queue, QueueState]],
-        kept: Callable[[], Mapping[str, Kept]],
+        kept: Callable[[], Mapping[str, DeadLetterCount]],
         usage: Callable[[], Usage],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
         lost_lines: Callable[[], int],
@@ -394,7 +390,7 @@ class Telemetry:
         *,
         ledger: Callable[[], Mapping[str, Ledger]],
         queues: Callable[[], Mapping[Queue, QueueState]],
-        kept: Callable[[], Mapping[str, Kept]],
+        kept: Callable[[], Mapping[str, DeadLetterCount]],
         usage: Callable[[], Usage],
         dropped_fields: Callable[[], Mapping[tuple[str, str], int]],
         lost_lines: Callable[[], int],

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.model import Entry, Queue
 from gateway.spool import chunks
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Entry, Queue
+from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 
 A = Queue("a", "import")
 B = Queue("b", "engage")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.spool.base import Entry
+from gateway.model import Entry
 from tests.support.letters import IMPORT, record_letter, spool_in
 
 CONFIG = """

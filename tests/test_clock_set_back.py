@@ -11,9 +11,9 @@ from gateway.admin import AdminServer
 from gateway.config import AdminConfig
 from gateway.dead_letters import DeadLetters
 from gateway.mapping import Remap
+from gateway.model import Entry, Queue
 from gateway.pending import Pending
 from gateway.sandbox import Sandbox
-from gateway.spool.base import Entry, Queue
 from gateway.spool.dead_letters import Limits
 from gateway.spool.sqlite.dead_letters import table
 from tests.support.delivering import TOKEN, delivering, destination, event

@@ -20,8 +20,8 @@ from gateway.config import (
 from gateway.dead_letters import DeadLetters, Edit, PurgeRequest, ReplayRequest, service
 from gateway.events import decode
 from gateway.mapping import Mapper, Remap
+from gateway.model import DeadLetter, Ledger, Queue
 from gateway.pipeline import Pipeline
-from gateway.spool.base import DeadLetter, Ledger, Queue
 from gateway.spool.dead_letters import Filter
 from tests.support.letters import (
     EVERYTHING,

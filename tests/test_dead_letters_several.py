@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model import DeadLetterCount, Ledger, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Ledger, Queue
-from gateway.spool.dead_letters import Filter, Group, Kept
+from gateway.spool.dead_letters import Filter, Group
 from gateway.spool.several_letters import SeveralDeadLetters
 from gateway.spool.sqlite.files import numbers_in, spool_name
 from tests.support.letters import (
@@ -122,8 +122,8 @@ async def test_sums_are_those_of_all_files(spools: Spools, letters: SeveralDeadL
     kept = letters.kept()
     assert {name: each.letters for name, each in kept.items()} == {"mixpanel": 7, "second": 1}
     stores = [spool.letters.kept().values() for spool in spools.values()]
-    total = sum((each for store in stores for each in store), Kept())
-    assert sum(kept.values(), Kept()) == total
+    total = sum((each for store in stores for each in store), DeadLetterCount())
+    assert sum(kept.values(), DeadLetterCount()) == total
 
 
 async def test_letters_are_replayed_and_purged_in_their_own_file(

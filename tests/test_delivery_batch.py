@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gateway.delivery.batch import Batch, Body, Piece
 from gateway.delivery.outcome import Delivered, FailedRecord, Partial, Split
 from gateway.delivery.progress import Progress, Verdict, halves
-from gateway.spool.base import Chunk, Queue, Settlement
+from gateway.model import Queue
+from gateway.spool.base import Chunk, Settlement
 
 QUEUE = Queue("main", "import")
 Encoding = Literal["gzip", "identity"]

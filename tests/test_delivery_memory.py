@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.delivery.memory import Lease, Memory
+from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
-from gateway.spool.base import Entry, Queue
 from tests.support.delivering import (
     SECRET,
     TOKEN,

@@ -28,7 +28,8 @@ from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.delivery.sender import Sender
 from gateway.delivery.suspicion import MIN_REFUSED
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import Chunk, Queue, QueueState, Settlement, Spool
+from gateway.model import Queue, QueueState
+from gateway.spool.base import Chunk, Settlement, Spool
 from gateway.telemetry import Telemetry
 from tests.torture.order import is_in_order
 

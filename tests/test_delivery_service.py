@@ -17,9 +17,10 @@ from aiohttp import web
 from gateway.delivery import linger
 from gateway.delivery.concurrency import START
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
-from gateway.spool.base import Queue, Settlement
+from gateway.spool.base import Settlement
 from gateway.spool.sqlite.spool import SqliteSpool
 from tests.support.delivering import (
     SECRET,

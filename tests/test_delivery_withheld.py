@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox
-from gateway.spool.base import Queue, Settlement
+from gateway.spool.base import Settlement
 from tests.support.delivering import TOKEN, Rig, delivering, destination, event, events, ids, until
 
 IMPORT = Queue("main", "import")

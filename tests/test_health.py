@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.model import Entry, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Entry, Queue
 from tests.support.letters import IMPORT, spool_in
 from tests.support.processes import WRITE_KEY, GatewayProcess, wait_for
 

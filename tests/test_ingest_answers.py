@@ -24,8 +24,8 @@ from gateway.config import (
 )
 from gateway.errors import SpoolUnavailable
 from gateway.ingest import IngestServer
+from gateway.model import DeadLetter, Entry
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry
 from gateway.telemetry import Telemetry
 from tests.support.serving import EVENT, KEY, Serving, message, serving
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from gateway.ingest.budget import Budget, Lease
 from gateway.ingest.connection import Connection as ServerConnection
 from gateway.ingest.descriptors import connections_allowed
+from gateway.model import DeadLetter, Entry
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry
 from tests.support.processes import wait_for
 from tests.support.serving import EVENT, KEY, Answer, Connection, Serving, message, serving
 

@@ -8,8 +8,8 @@ import pytest
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.events import decode
 from gateway.mapping import Mapper, Remap, prepare
+from gateway.model import Origin
 from gateway.originals import Originals
-from gateway.spool.base import Origin
 from gateway.telemetry import Telemetry
 
 RECEIVED_MS = 1_790_000_000_000

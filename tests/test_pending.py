@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from gateway.errors import SpoolUnavailable
+from gateway.model import Entry, Queue
 from gateway.pending import Pending, RetryRequest, SetAsideReport, SetAsideRequest
 from gateway.pending.choice import Ids
 from gateway.pending.service import Hands
-from gateway.spool.base import Entry, Queue
 from gateway.spool.dead_letters import Limits, Replacement
 from gateway.spool.pending import PendingFilter
 from tests.support.letters import (

@@ -18,8 +18,8 @@ from gateway.config import (
 from gateway.events import decode, encode
 from gateway.mapping import Remap
 from gateway.mapping.policies import address_places
+from gateway.model import Origin
 from gateway.policy import policy_of
-from gateway.spool.base import Origin
 from tests.support.serving import KEY, Answer, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}

@@ -17,18 +17,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
+from gateway.model import DeadLetter, Entry, Ledger, Queue, QueueState
 from gateway.spool import Spool, SqliteSpool
-from gateway.spool.base import (
-    MAX_CHUNK_BYTES,
-    MAX_CHUNK_RECORDS,
-    Chunk,
-    DeadLetter,
-    Entry,
-    Ledger,
-    Queue,
-    QueueState,
-    Settlement,
-)
+from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk, Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.sqlite import group_commit, space
 from gateway.spool.sqlite.format import FORMAT

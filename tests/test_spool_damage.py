@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SpoolUnavailable
+from gateway.model import Ledger
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Ledger, Settlement
+from gateway.spool.base import Settlement
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.recovery import integrity
 from gateway.spool.sqlite.recovery.shadow_ledger import SLOT_BYTES, Memo, QueueMemo, Sidecar

@@ -17,8 +17,9 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.model import Ledger
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Ledger, Settlement
+from gateway.spool.base import Settlement
 from gateway.spool.sqlite import files
 from gateway.spool.sqlite.reserve import RESERVE_BYTES
 from tests.test_spool import (

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.spool.base import Chunk, Queue
+from gateway.model import Queue
+from gateway.spool.base import Chunk
 from gateway.spool.recent_chunks import Fresh
 from tests.test_spool import OTHER, QUEUE, Bench, Disk, bench, entry, fail_at, names
 from tests.test_spool_faults import refused

@@ -8,7 +8,8 @@ from typing import TypeAlias
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
+from gateway.model import DeadLetter, Entry, Ledger, Queue
+from gateway.spool.base import Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter, Limits, Replacement
 from tests.support.letters import Hands, ManualClock, assert_proven, spool_in, stored

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import SpoolUnavailable
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
-from gateway.spool.dead_letters import LETTER_BYTES, Filter, Group, Kept, Limits
+from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue
+from gateway.spool.base import Settlement
+from gateway.spool.dead_letters import LETTER_BYTES, Filter, Group, Limits
 from gateway.spool.sqlite.dead_letters import store, table
 from tests.support.letters import (
     EVERYTHING,
@@ -30,7 +31,7 @@ from tests.support.letters import (
 ELSEWHERE = Queue("second", "engage")
 
 
-# Kept and found
+# DeadLetterCount and found
 
 
 @pytest.mark.parametrize("letter", [record_letter(), event_letter()], ids=["record", "event"])
@@ -40,7 +41,7 @@ async def test_letter_is_kept_as_it_was_given(tmp_path: Path, letter: DeadLetter
         (kept,) = await stored(spool)
         assert (kept.letter, kept.created_ms) == (letter, NOW_MS)
         size = len(letter.payload) + len(letter.detail) + LETTER_BYTES
-        assert spool.letters.kept() == {"mixpanel": Kept(1, size)}
+        assert spool.letters.kept() == {"mixpanel": DeadLetterCount(1, size)}
         await assert_proven(spool)
 
 

@@ -5,9 +5,10 @@ from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
+from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
+from gateway.spool.base import Settlement
 from gateway.spool.chunks import encode
-from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
+from gateway.spool.dead_letters import LETTER_BYTES, Limits
 from gateway.spool.sqlite.format import FORMAT
 from tests.support.letters import (
     IMPORT,
@@ -69,7 +70,7 @@ async def test_spool_of_format_1_opens_as_the_newest_with_everything_in_it(tmp_p
         )
         assert (event.letter.queue, event.letter.origin) == (EVENTS, None)
         size = sum(len(each.letter.payload) + len(each.letter.detail) for each in (record, event))
-        assert spool.letters.kept() == {"mixpanel": Kept(2, size + 2 * LETTER_BYTES)}
+        assert spool.letters.kept() == {"mixpanel": DeadLetterCount(2, size + 2 * LETTER_BYTES)}
         await assert_proven(spool)
 
 

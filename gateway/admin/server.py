@@ -14,9 +14,9 @@ from gateway.admin.pending import PendingPages
 from gateway.clock import Clock
 from gateway.config import AdminConfig
 from gateway.dead_letters import DeadLetters
+from gateway.model import DeadLetterCount, Ledger
 from gateway.pending import Pending
-from gateway.spool.base import Ledger, Spool
-from gateway.spool.dead_letters import Kept
+from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["AdminServer"]
@@ -112,7 +112,7 @@ class AdminServer:
                 "uptime_seconds": int(self._clock.monotonic() - self._started),
                 "ledger": _ledger(total),
                 "dead_letters": {
-                    **_dead_letters(total, sum(kept.values(), Kept())),
+                    **_dead_letters(total, sum(kept.values(), DeadLetterCount())),
                     "max_bytes": limits.max_bytes,
                     "max_age_days": limits.max_age_ms / 86_400_000,
                 },
@@ -120,7 +120,7 @@ class AdminServer:
                     name: {
                         "ledger": _ledger(by_destination.get(name, Ledger())),
                         "dead_letters": _dead_letters(
-                            by_destination.get(name, Ledger()), kept.get(name, Kept())
+                            by_destination.get(name, Ledger()), kept.get(name, DeadLetterCount())
                         ),
                         "endpoints": self._endpoints(name, delivery.get(name, {}), now_ms),
                     }
@@ -168,7 +168,7 @@ def _ledger(ledger: Ledger) -> dict[str, int]:
     }
 
 
-def _dead_letters(ledger: Ledger, kept: Kept) -> dict[str, int]:
+def _dead_letters(ledger: Ledger, kept: DeadLetterCount) -> dict[str, int]:
     return {
         "kept": kept.letters,
         "bytes": kept.bytes,

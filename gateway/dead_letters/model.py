@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Raw
 
-from gateway.spool.base import StoredDeadLetter
+from gateway.model import StoredDeadLetter
 from gateway.spool.dead_letters import Filter, Group, Number
 
 __all__ = [

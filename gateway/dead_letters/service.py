@@ -20,8 +20,8 @@ from gateway.dead_letters.model import (
     Summary,
     letter_of,
 )
-from gateway.spool.base import Entry, Origin, StoredDeadLetter
-from gateway.spool.dead_letters import DeadLetterStore, Filter, Kept, Limits, Replacement
+from gateway.model import DeadLetterCount, Entry, Origin, StoredDeadLetter
+from gateway.spool.dead_letters import DeadLetterStore, Filter, Limits, Replacement
 
 __all__ = ["DeadLetters"]
 
@@ -78,7 +78,7 @@ class DeadLetters:
         self._destinations = frozenset(destinations)
         self.limits = limits
 
-    def kept(self) -> Mapping[str, Kept]:
+    def kept(self) -> Mapping[str, DeadLetterCount]:
         """Return what is kept, by destination."""
         return self._store.kept()
 

@@ -12,8 +12,9 @@ from gateway.delivery.batch import Batch, Body
 from gateway.delivery.gate import Sleep
 from gateway.delivery.retry import backoff_s
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.model import Queue
 from gateway.notices import Notices
-from gateway.spool.base import Chunk, Queue, Settlement, Spool
+from gateway.spool.base import Chunk, Settlement, Spool
 
 __all__ = ["Backlog"]
 

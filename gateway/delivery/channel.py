@@ -14,7 +14,7 @@ from gateway.delivery.concurrency import Concurrency, Result
 from gateway.delivery.gate import Gate, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater
-from gateway.spool.base import Queue
+from gateway.model import Queue
 from gateway.telemetry import Telemetry
 
 __all__ = ["Channel"]

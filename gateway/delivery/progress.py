@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.outcome import Delivered, Partial, RefusalReason, Split
-from gateway.spool.base import DeadLetter, Entry, Settlement
+from gateway.model import DeadLetter, Entry
+from gateway.spool.base import Settlement
 
 __all__ = ["Halves", "Progress", "Verdict", "halves"]
 

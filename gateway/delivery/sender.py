@@ -25,8 +25,9 @@ from gateway.delivery.retry import PROBE_RECORDS, backoff_s
 from gateway.delivery.suspicion import Suspicion
 from gateway.delivery.trial import Trial
 from gateway.errors import SpoolError
+from gateway.model import Queue
 from gateway.notices import Notices
-from gateway.spool.base import MAX_CHUNK_BYTES, Queue, Settlement, Spool
+from gateway.spool.base import MAX_CHUNK_BYTES, Settlement, Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Sender", "Status"]

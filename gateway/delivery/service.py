@@ -14,7 +14,8 @@ from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.memory import DEFAULT_MAX_BYTES, Memory
 from gateway.delivery.mixpanel import ENDPOINTS, MixpanelEndpoint, project_of
 from gateway.delivery.sender import Sender, Status
-from gateway.spool.base import Queue, Spool
+from gateway.model import Queue
+from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 
 __all__ = ["Delivery"]

@@ -37,8 +37,8 @@ from gateway.ingest.sockets import BACKLOG, listen
 from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
 from gateway.ingest.upstream import Upstream
+from gateway.model import Health
 from gateway.notices import Notices
-from gateway.spool.base import Health
 from gateway.telemetry import Telemetry
 
 __all__ = ["ROUTES", "IngestServer"]

@@ -11,7 +11,7 @@ from gateway.config import DestinationConfig
 from gateway.events import Event, encode, fault_of
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.plans import MALFORMED, SKIPPED, UNKNOWN_TYPE, Plans, compile_plans
-from gateway.spool.base import DeadLetter, Entry, Origin, Queue
+from gateway.model import DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
 __all__ = ["EXPLANATIONS", "MAX_MISFIT_BYTES", "Mapped", "Mapper", "stand_in"]

@@ -26,6 +26,7 @@ from gateway.mapping.actions.common import (
 )
 from gateway.mapping.objects import Members
 from gateway.mapping.plans import SIMPLIFIED, SKIPPED
+from gateway.model import DeadLetter, Entry, Queue
 from gateway.policy.addresses import limited
 from gateway.records import (
     FAULTS,
@@ -37,7 +38,6 @@ from gateway.records import (
     own_id_at,
     wrapped,
 )
-from gateway.spool.base import DeadLetter, Entry, Queue
 
 __all__ = ["NativeMapper"]
 

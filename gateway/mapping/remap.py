@@ -11,8 +11,8 @@ from gateway.config import DestinationConfig, IpPolicy
 from gateway.events import decode_event, plain_text
 from gateway.mapping.mapper import EXPLANATIONS
 from gateway.mapping.preview import Preview
+from gateway.model import Entry, Origin, Queue
 from gateway.policy import SourcePolicy
-from gateway.spool.base import Entry, Origin, Queue
 
 __all__ = ["Remap", "Remapped"]
 

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.dead_letters.model import as_json, iso
+from gateway.model import DeadLetter, Queue
 from gateway.pending.choice import Ids, event_of, is_by_record, match_of, record_id
 from gateway.pending.model import (
     MAX_RECORDS,
@@ -24,7 +25,7 @@ from gateway.pending.model import (
     Summary,
     merged,
 )
-from gateway.spool.base import MAX_CHUNK_BYTES, DeadLetter, Queue
+from gateway.spool.base import MAX_CHUNK_BYTES
 from gateway.spool.dead_letters import LETTER_BYTES, in_file, outside
 from gateway.spool.pending import (
     Chosen,

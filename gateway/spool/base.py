@@ -10,26 +10,25 @@ What can be done with dead letters is said in ``gateway.spool.dead_letters``.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
-import msgspec
+from gateway.model import (
+    DeadLetter,
+    Entry,
+    Health,
+    Ledger,
+    Queue,
+    QueueState,
+    StoredDeadLetter,
+    Usage,
+)
 
 __all__ = [
     "MAX_CHUNK_BYTES",
     "MAX_CHUNK_RECORDS",
     "Chunk",
-    "DeadLetter",
-    "Entry",
-    "Health",
-    "Ledger",
-    "Origin",
-    "Queue",
-    "QueueState",
     "Settlement",
     "Spool",
-    "StoredDeadLetter",
-    "Usage",
-    "size_of",
 ]
 
 MAX_CHUNK_RECORDS = 2000
@@ -37,80 +36,6 @@ MAX_CHUNK_RECORDS = 2000
 
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
 """Uncompressed bytes in one chunk: Mixpanel's limit for one request."""
-
-
-class Queue(NamedTuple):
-    """Where records go: a destination's name and one of its endpoints."""
-
-    destination: str
-    endpoint: str
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """Records for one queue.
-
-    :param lines: newline-delimited JSON; each record ends with a newline and holds none inside.
-    :param records: how many records ``lines`` holds; at least 1.
-    """
-
-    queue: Queue
-    lines: bytes
-    records: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What an event was received with, so that it can be mapped again as if it had just arrived.
-
-    :param source: name of the source that sent it.
-    :param received_ms: time of receipt, epoch milliseconds.
-    :param skew_ms: what its times are corrected by.
-    :param client_ip: the user's address where the request told it.
-    """
-
-    source: str
-    received_ms: int
-    skew_ms: int = 0
-    client_ip: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """Something that will not be delivered, kept with the reason.
-
-    :param queue: the queue it was for; ``endpoint`` is "" for an event that mapping rejected.
-    :param kind: ``event`` as received, or ``record`` as it was sent.
-    :param reason: stable word, e.g. ``missing_event_name`` or ``refused``.
-    :param detail: for a person; Mixpanel's own message where there is one.
-    :param payload: one JSON object.
-    :param origin: that of an event; None for a record.
-    """
-
-    queue: Queue
-    kind: Literal["event", "record"]
-    reason: str
-    detail: str
-    payload: bytes
-    origin: Origin | None = None
-
-
-def size_of(entries: Sequence[Entry], dead: Sequence[DeadLetter]) -> int:
-    """Return the bytes of the records of one request."""
-    size = 0
-    for entry in entries:
-        size += len(entry.lines)
-    for letter in dead:
-        size += len(letter.payload)
-    return size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDeadLetter:
-    """A dead letter with what the spool adds to it."""
-
-    id: int
-    created_ms: int
-    letter: DeadLetter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,86 +70,6 @@ class Settlement:
     delivered: int
     dead: Sequence[DeadLetter] = ()
     remaining: Entry | None = None
-
-
-class Ledger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Counts of records of one destination since the spool was created.
-
-    :param dead_lettered: those that are kept, and what was purged, dropped and lost of them.
-    :param replayed: dead letters that were sent again: since then pending or delivered.
-    :param purged: dead letters that a person deleted.
-    :param dropped: dead letters deleted to stay within a limit.
-    :param lost: what damage to the storage destroyed.
-    """
-
-    accepted: int = 0
-    delivered: int = 0
-    dead_lettered: int = 0
-    pending: int = 0
-    replayed: int = 0
-    purged: int = 0
-    dropped: int = 0
-    lost: int = 0
-
-    @property
-    def gap(self) -> int:
-        """Records that vanished or appeared from nowhere; always 0."""
-        return self.accepted - self.delivered - self.dead_lettered - self.pending
-
-    @property
-    def kept(self) -> int:
-        """Dead letters that have to be there."""
-        return self.dead_lettered - self.purged - self.dropped - self.lost
-
-    def __add__(self, other: "Ledger") -> "Ledger":
-        return Ledger(
-            accepted=self.accepted + other.accepted,
-            delivered=self.delivered + other.delivered,
-            dead_lettered=self.dead_lettered + other.dead_lettered,
-            pending=self.pending + other.pending,
-            replayed=self.replayed + other.replayed,
-            purged=self.purged + other.purged,
-            dropped=self.dropped + other.dropped,
-            lost=self.lost + other.lost,
-        )
-
-
-class QueueState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is waiting in one queue.
-
-    :param oldest_ms: acceptance time of the oldest waiting record, epoch milliseconds;
-        None when the queue is empty.
-    """
-
-    pending: int
-    chunks: int
-    oldest_ms: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """Whether the spool can make records durable now.
-
-    :param detail: what is wrong and where, "" when it accepts.
-    """
-
-    accepting: bool
-    detail: str = ""
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Room on disk, as it was when last looked at; in bytes.
-
-    :param used: by what is kept, and by a log that something keeps from becoming smaller.
-    :param capacity: what that may be.
-    :param disk_free: what the disk has left for this process.
-    :param min_free: what it has to have left.
-    """
-
-    used: int = 0
-    capacity: int = 0
-    disk_free: int = 0
-    min_free: int = 0
 
 
 class Spool(Protocol):

@@ -10,7 +10,8 @@ from typing import Literal
 
 from isal import igzip, isal_zlib
 
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk, Entry, Queue
+from gateway.model import Entry, Queue
+from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk
 
 __all__ = ["Encoded", "Encoding", "checksum", "decode", "encode", "group"]
 

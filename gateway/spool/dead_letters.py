@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
-from gateway.spool.base import Entry, StoredDeadLetter
+from gateway.model import DeadLetterCount, Entry, StoredDeadLetter
 
 __all__ = [
     "IDS_PER_FILE",
@@ -20,7 +20,6 @@ __all__ = [
     "DeadLetterStore",
     "Filter",
     "Group",
-    "Kept",
     "Limits",
     "Number",
     "Replacement",
@@ -100,19 +99,6 @@ def sum_of(one: Group, other: Group) -> Group:
     )
 
 
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """The dead letters of a destination that are there now, counted from the storage itself.
-
-    :param bytes: the room they take, as ``Limits.max_bytes`` counts it.
-    """
-
-    letters: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: "Kept") -> "Kept":
-        return Kept(self.letters + other.letters, self.bytes + other.bytes)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Beyond these, the oldest dead letters are dropped.
@@ -188,6 +174,6 @@ class DeadLetterStore(Protocol):
         """
         ...
 
-    def kept(self) -> Mapping[str, Kept]:
+    def kept(self) -> Mapping[str, DeadLetterCount]:
         """Return what is kept, by destination."""
         ...

@@ -12,7 +12,8 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from gateway.spool.base import Chunk, DeadLetter, Queue
+from gateway.model import DeadLetter, Queue
+from gateway.spool.base import Chunk
 from gateway.spool.dead_letters import MAX_IDS, Number
 
 __all__ = ["Chosen", "Match", "PendingFilter", "PendingStore", "Waiting", "Withdrawal"]

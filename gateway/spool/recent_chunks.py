@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.spool.base import Chunk, Queue
+from gateway.model import Queue
+from gateway.spool.base import Chunk
 
 __all__ = ["MAX_FRESH_BYTES", "Fresh"]
 

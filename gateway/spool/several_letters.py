@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import msgspec
 
-from gateway.spool.base import StoredDeadLetter
+from gateway.model import DeadLetterCount, StoredDeadLetter
 from gateway.spool.dead_letters import (
     IDS_PER_FILE,
     DeadLetterStore,
     Filter,
     Group,
-    Kept,
     Replacement,
     in_file,
     outside,
@@ -129,9 +128,9 @@ class SeveralDeadLetters:
             ]
         )
 
-    def kept(self) -> Mapping[str, Kept]:
+    def kept(self) -> Mapping[str, DeadLetterCount]:
         """Return what is kept, by destination."""
-        total: defaultdict[str, Kept] = defaultdict(Kept)
+        total: defaultdict[str, DeadLetterCount] = defaultdict(DeadLetterCount)
         for store in self._stores.values():
             for destination, kept in store.kept().items():
                 total[destination] += kept

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Sequence
 
 from gateway.app import App
 from gateway.cli import main
+from gateway.model import DeadLetter, Entry
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry
 from gateway.spool.sqlite.writer import Writer
 
 LONG_S = 12.0

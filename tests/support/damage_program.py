@@ -17,8 +17,9 @@ from random import Random
 from typing import TypeVar
 
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.model import DeadLetter, Entry, Ledger, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
+from gateway.spool.base import Settlement
 from gateway.spool.dead_letters import Filter
 from tests.support.specimens import (
     QUEUES,

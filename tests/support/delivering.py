@@ -12,8 +12,8 @@ from typing import Any
 from gateway.clock import SystemClock
 from gateway.config import DeliveryConfig, DestinationConfig, DestinationSettings, Secret
 from gateway.delivery import Delivery, Status
+from gateway.model import Entry, Queue
 from gateway.sandbox import Sandbox
-from gateway.spool.base import Entry, Queue
 from gateway.spool.sqlite.spool import SqliteSpool
 from gateway.telemetry import Telemetry
 

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 from gateway.cli import main
+from gateway.model import DeadLetter, Entry
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry
 
 _append = SqliteSpool.append
 _COMMIT_AFTER_S = 0.05

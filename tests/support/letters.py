@@ -6,10 +6,18 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+from gateway.model import (
+    DeadLetter,
+    DeadLetterCount,
+    Entry,
+    Ledger,
+    Origin,
+    Queue,
+    StoredDeadLetter,
+)
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry, Ledger, Origin, Queue, StoredDeadLetter
 from gateway.spool.chunks import decode
-from gateway.spool.dead_letters import Filter, Kept, Limits, Replacement
+from gateway.spool.dead_letters import Filter, Limits, Replacement
 from gateway.telemetry import Telemetry
 
 __all__ = [
@@ -131,8 +139,8 @@ async def assert_proven(spool: SqliteSpool) -> None:
     kept = spool.letters.kept()
     for destination, ledger in spool.ledger().items():
         assert ledger.gap == 0, ledger
-        assert ledger.kept == kept.get(destination, Kept()).letters, ledger
+        assert ledger.kept == kept.get(destination, DeadLetterCount()).letters, ledger
     there = await stored(spool)
-    assert len(there) == sum((each for each in kept.values()), Kept()).letters
+    assert len(there) == sum((each for each in kept.values()), DeadLetterCount()).letters
     total = sum(spool.ledger().values(), Ledger())
     assert total.kept == len(there)

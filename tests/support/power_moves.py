@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from gateway.spool.base import DeadLetter, Entry, Queue, Settlement
+from gateway.model import DeadLetter, Entry, Queue
+from gateway.spool.base import Settlement
 from gateway.spool.dead_letters import Replacement
 from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside
 from tests.support.disk_model import Mode

@@ -26,9 +26,9 @@ from gateway.config import (
 )
 from gateway.ingest import IngestServer
 from gateway.mapping import Mapper
+from gateway.model import DeadLetter
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter
 from gateway.spool.chunks import decode
 from gateway.telemetry import Telemetry
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from random import Random
 
 from gateway.clock import SystemClock
+from gateway.model import DeadLetter, Entry, Ledger, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, Settlement
+from gateway.spool.base import Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Replacement
 from gateway.telemetry import Telemetry

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.spool.base import Ledger, Queue, Settlement
+from gateway.model import Ledger, Queue
+from gateway.spool.base import Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite.chunk_reader import Reader

@@ -35,9 +35,9 @@ from gateway.config import (
     SourceConfig,
     SpoolConfig,
 )
+from gateway.model import DeadLetter, Ledger
 from gateway.sandbox import Fault, Sandbox, replies
 from gateway.sandbox.faults import Endpoint
-from gateway.spool.base import DeadLetter, Ledger
 from tests.support.processes import wait_for
 from tests.torture import Figures
 

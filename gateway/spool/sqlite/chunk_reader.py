@@ -3,7 +3,8 @@
 import sqlite3
 from collections.abc import Set
 
-from gateway.spool.base import Chunk, Queue
+from gateway.model import Queue
+from gateway.spool.base import Chunk
 from gateway.spool.chunks import checksum
 from gateway.spool.sqlite.commands import SetAside
 from gateway.spool.sqlite.connection import Database, is_damage

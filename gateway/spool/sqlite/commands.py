@@ -10,8 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.errors import SpoolError
-from gateway.spool.base import Chunk, DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
-from gateway.spool.dead_letters import Kept, Replacement
+from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
+from gateway.spool.base import Chunk, Settlement
+from gateway.spool.dead_letters import Replacement
 
 __all__ = [
     "Append",
@@ -85,7 +86,7 @@ class Changes:
     queues: dict[Queue, QueueState] = field(default_factory=dict)  # differences, except oldest_ms
     damaged: list[SetAside] = field(default_factory=list)
     damaged_letters: list[int] = field(default_factory=list)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, DeadLetterCount] = field(default_factory=dict)
 
     @property
     def has_damage(self) -> bool:
@@ -96,9 +97,9 @@ class Changes:
         """Add to the ledger of a destination."""
         self.ledger[destination] = self.ledger.get(destination, Ledger()) + delta
 
-    def keep(self, destination: str, delta: Kept) -> None:
+    def keep(self, destination: str, delta: DeadLetterCount) -> None:
         """Add to the dead letters that a destination has."""
-        self.kept[destination] = self.kept.get(destination, Kept()) + delta
+        self.kept[destination] = self.kept.get(destination, DeadLetterCount()) + delta
 
     def move(self, queue: Queue, *, chunks: int = 0, records: int = 0) -> None:
         """Add to what waits in a queue."""
@@ -114,7 +115,7 @@ class Totals:
 
     ledger: dict[str, Ledger] = field(default_factory=dict)
     queues: dict[Queue, QueueState] = field(default_factory=dict)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    kept: dict[str, DeadLetterCount] = field(default_factory=dict)
 
     def apply(self, changes: Changes) -> None:
         """Add what a transaction did."""
@@ -128,7 +129,7 @@ class Totals:
                 oldest_ms=moved.oldest_ms,
             )
         for destination, more in changes.kept.items():
-            self.kept[destination] = self.kept.get(destination, Kept()) + more
+            self.kept[destination] = self.kept.get(destination, DeadLetterCount()) + more
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import SpoolUnavailable
-from gateway.spool.base import Queue
+from gateway.model import Queue
 from gateway.spool.recent_chunks import Fresh
 from gateway.spool.sqlite.commands import Append, Outcome, Totals, Work
 from gateway.spool.sqlite.writer import Writer

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gateway.clock import Clock
-from gateway.spool.base import Usage
+from gateway.model import Usage
 from gateway.spool.sqlite.connection import Database
 from gateway.spool.sqlite.reserve import RESERVE_BYTES, Reserve
 

@@ -16,21 +16,18 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.errors import SpoolUnavailable
-from gateway.spool.base import (
-    MAX_CHUNK_BYTES,
-    MAX_CHUNK_RECORDS,
-    Chunk,
+from gateway.model import (
     DeadLetter,
     Entry,
     Health,
     Ledger,
     Queue,
     QueueState,
-    Settlement,
     StoredDeadLetter,
     Usage,
     size_of,
 )
+from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk, Settlement
 from gateway.spool.dead_letters import Filter, Limits
 from gateway.spool.recent_chunks import MAX_FRESH_BYTES, Fresh
 from gateway.spool.sqlite.chunk_reader import Reader

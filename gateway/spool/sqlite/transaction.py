@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue, QueueState, Settlement
+from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
+from gateway.spool.base import Settlement
 from gateway.spool.chunks import encode, group
-from gateway.spool.dead_letters import Kept
 from gateway.spool.sqlite.commands import (
     Append,
     Changes,
@@ -266,6 +266,6 @@ class Contents:
             missing = row.gap - pending.get(destination, 0)
             if missing > 0:
                 changes.count(destination, Ledger(dead_lettered=missing, lost=missing))
-            missing = row.kept - letters.get(destination, Kept()).letters
+            missing = row.kept - letters.get(destination, DeadLetterCount()).letters
             if missing > 0:
                 changes.count(destination, Ledger(lost=missing))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import Usage
+from gateway.model import Usage
 from gateway.spool.dead_letters import Limits
 from gateway.spool.sqlite.commands import Append, Changes, Outcome, Totals, Work
 from gateway.spool.sqlite.connection import is_damage

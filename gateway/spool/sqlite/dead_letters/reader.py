@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from gateway.spool.base import Queue, StoredDeadLetter
+from gateway.model import Queue, StoredDeadLetter
 from gateway.spool.dead_letters import Filter, Group
 from gateway.spool.sqlite.connection import Database, is_damage
 from gateway.spool.sqlite.dead_letters.rows import SELECT, read_row

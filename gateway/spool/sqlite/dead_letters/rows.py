@@ -5,7 +5,7 @@ from typing import Any
 
 from isal import isal_zlib
 
-from gateway.spool.base import DeadLetter, Origin, Queue
+from gateway.model import DeadLetter, Origin, Queue
 
 __all__ = ["COLUMNS", "SELECT", "read_row", "row_of"]
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import StoredDeadLetter
-from gateway.spool.dead_letters import Filter, Group, Kept, Replacement
+from gateway.model import DeadLetterCount, StoredDeadLetter
+from gateway.spool.dead_letters import Filter, Group, Replacement
 from gateway.spool.sqlite.commands import Expire, Purge, Replay, SetAsideLetters
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 from gateway.spool.sqlite.group_commit import GroupCommit
@@ -94,7 +94,7 @@ class SqliteDeadLetters:
         purged: int = await self._commits.submit(Purge(tuple(ids)), 0)
         return purged
 
-    def kept(self) -> Mapping[str, Kept]:
+    def kept(self) -> Mapping[str, DeadLetterCount]:
         """Return what is kept, by destination."""
         return {name: kept for name, kept in self._commits.totals.kept.items() if kept.letters}
 

@@ -5,8 +5,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.clock import Clock
-from gateway.spool.base import DeadLetter, Entry, Ledger, Queue
-from gateway.spool.dead_letters import LETTER_BYTES, Kept, Limits
+from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue
+from gateway.spool.dead_letters import LETTER_BYTES, Limits
 from gateway.spool.sqlite.commands import Changes, Outcome, Purge, Replay, SetAsideLetters
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.dead_letters.rows import COLUMNS, SELECT, read_row, row_of
@@ -62,9 +62,9 @@ class Letterbox:
         self._unsaid = 0  # letters dropped since the log told of it
         self._say_at = 0.0
 
-    def count(self) -> dict[str, Kept]:
+    def count(self) -> dict[str, DeadLetterCount]:
         """Return what is there, by destination; read from the index alone."""
-        kept: dict[str, Kept] = {}
+        kept: dict[str, DeadLetterCount] = {}
         rows = self._execute(
             "SELECT destination, letters, bytes FROM (SELECT queue_id, COUNT(*) AS letters,"
             " SUM(size) AS bytes FROM dead_letters INDEXED BY dead_letters_by_reason"
@@ -72,8 +72,8 @@ class Letterbox:
             (),
         )
         for destination, letters, size in rows:
-            here = Kept(letters, size + letters * LETTER_BYTES)
-            kept[destination] = kept.get(destination, Kept()) + here
+            here = DeadLetterCount(letters, size + letters * LETTER_BYTES)
+            kept[destination] = kept.get(destination, DeadLetterCount()) + here
         self._bytes = sum(each.bytes for each in kept.values())
         self._stuck.clear()  # a file that was mended may let them go
         self._is_stuck = False
@@ -84,7 +84,7 @@ class Letterbox:
         row = row_of(letter, now_ms)
         self._execute(_INSERT, (queue_id, *row))
         size = row[COLUMNS.index("size")]
-        changes.keep(letter.queue.destination, Kept(1, size + LETTER_BYTES))
+        changes.keep(letter.queue.destination, DeadLetterCount(1, size + LETTER_BYTES))
 
     def take(self, replay: Replay, changes: Changes) -> tuple[frozenset[int], list[Entry]]:
         """Delete letters that are replayed; return whose were there, and their records."""
@@ -204,5 +204,5 @@ class Letterbox:
             return deleted
 
     def _forget(self, destination: str, size: int, changes: Changes, delta: Ledger) -> None:
-        changes.keep(destination, Kept(-1, -size - LETTER_BYTES))
+        changes.keep(destination, DeadLetterCount(-1, -size - LETTER_BYTES))
         changes.count(destination, delta)

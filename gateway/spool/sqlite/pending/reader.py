@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection
 
-from gateway.spool.base import Queue
+from gateway.model import Queue
 from gateway.spool.chunks import decode
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting
 from gateway.spool.sqlite.chunk_reader import Reader

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.spool.base import Entry, Health, Queue, QueueState, Settlement
-from gateway.spool.dead_letters import Kept
+from gateway.model import DeadLetterCount, Entry, Health, Queue, QueueState
+from gateway.spool.base import Settlement
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting, Withdrawal
 from gateway.spool.sqlite.commands import SetAside
 from gateway.spool.sqlite.pending.reader import PendingReader
@@ -36,7 +36,7 @@ class SqlitePending:
         set_damaged_aside: Callable[[Sequence[SetAside]], Awaitable[bool]],
         queues: Callable[[], Mapping[Queue, QueueState]],
         health: Callable[[], Health],
-        kept: Callable[[], Collection[Kept]],
+        kept: Callable[[], Collection[DeadLetterCount]],
         letter_bytes: int,
     ) -> None:
         self._reader = reader

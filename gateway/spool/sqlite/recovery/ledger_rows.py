@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from isal import isal_zlib
 from msgspec.structs import fields, replace
 
-from gateway.spool.base import Ledger
+from gateway.model import Ledger
 
 __all__ = ["COUNTED", "balance", "later", "read_rows", "write_row"]
 

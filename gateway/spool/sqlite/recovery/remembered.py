@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 
-from gateway.spool.base import Ledger, Queue
-from gateway.spool.dead_letters import Kept
+from gateway.model import DeadLetterCount, Ledger, Queue
 from gateway.spool.sqlite.commands import Totals
 from gateway.spool.sqlite.format import FORMAT
 from gateway.spool.sqlite.recovery.ledger_rows import COUNTED, later
@@ -86,7 +85,7 @@ class Memory:
                 raise sqlite3.DatabaseError(f"the counts of {'/'.join(queue)} are damaged")
             pending[queue.destination] = pending.get(queue.destination, 0) + state.pending
         for name, count in pending.items():
-            row, kept = totals.ledger.get(name, Ledger()), totals.kept.get(name, Kept())
+            row, kept = totals.ledger.get(name, Ledger()), totals.kept.get(name, DeadLetterCount())
             if (row.gap, row.kept) != (count, kept.letters):
                 raise sqlite3.DatabaseError(f"the counts of {name} do not add up")
         if not isinstance(self.last_id, int):

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.spool.base import DeadLetter, Ledger, Queue
+from gateway.model import DeadLetter, Ledger, Queue
 from gateway.spool.chunks import checksum
 from gateway.spool.dead_letters import IDS_PER_FILE
 from gateway.spool.sqlite.connection import is_damage

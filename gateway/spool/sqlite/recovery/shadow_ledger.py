@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from isal import isal_zlib
 
-from gateway.spool.base import Queue
+from gateway.model import Queue
 
 __all__ = ["Memo", "QueueMemo", "Sidecar"]
 
