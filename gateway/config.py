@@ -21,6 +21,7 @@ from gateway.config_variables import named, read_variables, unread_variables
 from gateway.errors import ConfigError
 
 __all__ = [
+    "TIMES",
     "VARIABLES",
     "Action",
     "AdminConfig",
@@ -633,25 +634,48 @@ _LEAVES: Mapping[Any, Leaf] = {
 
 _POWERS = "kmgt"
 
+_SIZES = {
+    **dict.fromkeys(("b", "byte", "bytes"), 1),
+    **{f"{power}b": 1000 ** (i + 1) for i, power in enumerate(_POWERS)},
+    **{
+        f"{power}{end}": 1024 ** (i + 1)
+        for i, power in enumerate(_POWERS)
+        for end in ("", "i", "ib")
+    },
+}
+"""In bytes.  A letter alone is by 1024, as for coreutils, systemd, nginx and Docker."""
+
+_HOURS = {
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800),
+}
+TIMES = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **_HOURS,
+}
+"""In seconds."""
+
 _UNITS = (
     Unit(
         re.compile(r"(^|_)bytes(_per_(s|minute))?$"),
-        {
-            "b": 1,
-            **{f"{power}b": 1000 ** (i + 1) for i, power in enumerate(_POWERS)},
-            **{f"{power}ib": 1024 ** (i + 1) for i, power in enumerate(_POWERS)},
-        },
-        'a size, as in "10 MiB"',
+        _SIZES,
+        'a size, as in "10 MiB" (B; K, M, G, T or KiB, MiB, GiB, TiB by 1024; '
+        "KB, MB, GB, TB by 1000)",
     ),
     Unit(
         re.compile(r"_s$|^keepalive_timeout$"),
-        {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400},
-        'a time, as in "10s"',
+        TIMES,
+        'a time, as in "10s" or "1h30m" (ms, s, min, h, d, w)',
+        is_composed=True,
     ),
     Unit(
         re.compile(r"_days$"),
-        {"h": 1 / 24, "d": 1, "day": 1, "days": 1, "w": 7},
-        'a time, as in "30d"',
+        {name: seconds / 86_400 for name, seconds in _HOURS.items()},
+        'a time, as in "30d" (h, d, w)',
+        is_composed=True,
     ),
 )
 """Units of the keys whose names say what they are in; after a rate such as _per_s it is no time."""

@@ -27,6 +27,7 @@ __all__ = [
     "Unit",
     "http_url",
     "matching",
+    "measured",
     "read_document",
     "without_none",
 ]
@@ -35,6 +36,9 @@ Place = tuple[Hashable, ...]
 """Keys and indices from the top of the document to a value."""
 
 _MAX_SHOWN = 60
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
+_MEASURE = re.compile(rf"({_NUMBER})\s*([A-Za-z]*)", re.A)
+_MEASURES = re.compile(rf"{_NUMBER}(?:\s*[A-Za-z]+(?:\s*{_NUMBER}\s*[A-Za-z]+)*)?", re.A)
 _BARE_KEY = re.compile(r"[A-Za-z_@$][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 _BYTE = re.compile(r" \(byte (\d+)\)")
@@ -150,23 +154,39 @@ class Unit(NamedTuple):
     :param keys: pattern of the keys whose values are such numbers.
     :param factors: what one of each unit is, in that of the key; by names in small letters.
     :param expected: how it may be written, for a person.
+    :param is_composed: whether several may follow one another, the largest first, as in "1h30m".
     """
 
     keys: re.Pattern[str]
     factors: Mapping[str, float]
     expected: str
+    is_composed: bool = False
 
     def parse(self, text: str) -> float:
         """Return the number that a text is, in the unit of the key.
 
         :raises ValueError: it is none, or its unit is not known.
         """
-        match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)", text.strip(), re.A)
-        factor = self.factors.get(match[2].lower()) if match and match[2] else 1
-        if match is None or factor is None:
+        return measured(text, self.factors, is_composed=self.is_composed)
+
+
+def measured(text: str, factors: Mapping[str, float], *, is_composed: bool) -> float:
+    """Return the number that a text is, which may have a unit; parameters as of ``Unit``.
+
+    :raises ValueError: it is none, or its unit is not known.
+    """
+    text = text.strip()
+    if not _MEASURES.fullmatch(text):
+        raise ValueError
+    value: float = 0
+    last = math.inf
+    for number, unit in _MEASURE.findall(text):
+        factor = factors.get(unit.lower()) if unit else 1
+        if factor is None or factor >= last or (last < math.inf and not is_composed):
             raise ValueError
-        value = float(match[1]) * factor if "." in match[1] else int(match[1]) * factor
-        return int(value) if value == int(value) else value
+        last = factor
+        value += float(number) * factor if "." in number else int(number) * factor
+    return int(value) if value == int(value) else value
 
 
 def matching(pattern: str, value: object) -> str:

@@ -327,6 +327,8 @@ async def test_filters_choose(tmp_path: Path) -> None:
             ("--destination", "other"): [],
             ("--id", "1"): [1],
             ("--since", "1h"): [1, 2],
+            ("--since", "1h30m"): [1, 2],
+            ("--until", "2 hours"): [],
             ("--until", "1h"): [],
             ("--since", "2100-01-01"): [],
             ("--until", "2100-01-01T00:00:00Z"): [1, 2],

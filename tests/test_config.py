@@ -321,13 +321,27 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         (
             "server.body_timeout_s",
             "5 parsecs",
-            """expected a number above 0 or a time, as in "10s" (got '5 parsecs')""",
+            'expected a number above 0 or a time, as in "10s" or "1h30m" (ms, s, min, h, d, w) '
+            "(got '5 parsecs')",
         ),
         ("server.body_timeout_s", "0 s", "expected a number above 0 or a time"),
         ("server.body_timeout_s", "10 MiB", "expected a number above 0 or a time"),
         ("server.min_body_bytes_per_s", "10s", "an integer of at least 0 or a size"),
         ("server.max_body_bytes", "1023 B", 'at least 1024 or a size, as in "10 MiB"'),
-        ("server.max_body_bytes", "1 M", "a size, as in \"10 MiB\" (got '1 M')"),
+        (
+            "server.max_body_bytes",
+            "1 PB",
+            'a size, as in "10 MiB" (B; K, M, G, T or KiB, MiB, GiB, TiB by 1024; '
+            "KB, MB, GB, TB by 1000) (got '1 PB')",
+        ),
+        ("server.max_body_bytes", "1G512M", "expected an integer"),
+        ("server.max_body_bytes", "MiB", "expected an integer"),
+        ("server.max_body_bytes", "1" * 100_000 + "!", "expected an integer"),
+        *(
+            ("server.body_timeout_s", text, "expected a number above 0 or a time")
+            for text in ("1h30", "30m1h", "1h1h", "1h,30m", "1 2", "1.5.5s", "-1s", "1d" * 9000)
+        ),
+        ("spool.dead_letter_max_age_days", "5m", 'a time, as in "30d" (h, d, w)'),
         ("server.max_body_bytes", "1024.5", "expected an integer"),
         ("server.max_body_bytes", "-5 MiB", "expected an integer"),
         ("server.max_body_bytes", "9" * 400 + " GiB", "expected an integer"),
@@ -335,7 +349,8 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         (
             "server.shutdown_timeout_s",
             [],
-            'expected a number above 0 or a time, as in "10s" (got a list)',
+            'expected a number above 0 or a time, as in "10s" or "1h30m" (ms, s, min, h, d, w) '
+            "(got a list)",
         ),
         ("server.trusted_proxies", "10.0.0.0/8", "expected a list of strings (got a string)"),
         ("server.trusted_proxies", ["::1", "x"], "server.trusted_proxies[1]: expected an address"),
@@ -676,7 +691,8 @@ def test_filled_in_text_that_is_wrong_is_never_shown(text: str) -> None:
         "destinations[0].settings.apiRegion: expected one of US, EU, IN",
         "destinations[0].profile: expected one of segment, syft",
         "server.port: expected an integer from 0 to 65535",
-        'server.shutdown_timeout_s: expected a number above 0 or a time, as in "10s"',
+        "server.shutdown_timeout_s: expected a number above 0 or a time, "
+        'as in "10s" or "1h30m" (ms, s, min, h, d, w)',
     ]
 
 
@@ -879,6 +895,14 @@ def test_variables_that_a_file_leaves_unread_are_known(tmp_path: Path) -> None:
         ("spool.max_bytes", "10gib", 10 * 1024**3),
         ("spool.max_bytes", "1.5 MiB", 1_572_864),
         ("spool.max_bytes", "2 GB", 2_000_000_000),
+        ("spool.max_bytes", "10G", 10 * 1024**3),
+        ("spool.max_bytes", "10 Gi", 10 * 1024**3),
+        ("spool.max_bytes", "10 GB", 10 * 1000**3),
+        ("spool.max_bytes", "10gb", 10 * 1000**3),
+        ("spool.max_bytes", "512m", 512 * 1024**2),
+        ("spool.max_bytes", "1.5T", 1.5 * 1024**4),
+        ("spool.max_bytes", "4096 bytes", 4096),
+        ("spool.max_bytes", "999999999999999999", 999_999_999_999_999_999),
         ("spool.max_bytes", "4096", 4096),
         ("server.max_body_bytes", " 2048 B ", 2048),
         ("server.min_body_bytes_per_s", "1 KiB", 1024),
@@ -886,6 +910,16 @@ def test_variables_that_a_file_leaves_unread_are_known(tmp_path: Path) -> None:
         ("server.header_timeout_s", "250 ms", 0.25),
         ("server.header_timeout_s", "2 min", 120),
         ("server.header_timeout_s", "1.5h", 5400),
+        ("server.header_timeout_s", "2 minutes", 120),
+        ("server.header_timeout_s", "1 Day", 86_400),
+        ("server.header_timeout_s", "1h30m", 5400),
+        ("server.header_timeout_s", "1 hour 30 min", 5400),
+        ("server.header_timeout_s", "1m 0.5s", 60.5),
+        ("server.header_timeout_s", "90 seconds", 90),
+        ("server.header_timeout_s", "500 milliseconds", 0.5),
+        ("server.keepalive_timeout", "10 mins", 600),
+        ("spool.dead_letter_max_age_days", "2 weeks", 14),
+        ("spool.dead_letter_max_age_days", "1d12h", 1.5),
         ("spool.dead_letter_max_age_days", "12h", 0.5),
         ("spool.dead_letter_max_age_days", "30 days", 30),
         ("destinations.0.delivery.bytes_per_minute", "1 GiB", 1024**3),

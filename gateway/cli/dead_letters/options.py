@@ -1,8 +1,8 @@
 """The options that the commands share: where the letters are, and which are meant."""
 
 import enum
-import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +12,8 @@ from gateway.cli.admin_port import Failed
 from gateway.cli.common import fail
 from gateway.cli.reach import Where
 from gateway.clock import SystemClock
+from gateway.config import TIMES
+from gateway.config_file import measured
 from gateway.mapping.preview import parse_time
 from gateway.process import run_async
 from gateway.spool.dead_letters import MAX_IDS, Filter
@@ -38,8 +40,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-
-_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
 class Kind(enum.Enum):
@@ -166,8 +166,10 @@ def time_of(option: str, text: str | None) -> int | None:
     """Return a time or an age in epoch milliseconds; exits with 2 when it cannot be read."""
     if text is None:
         return None
-    if age := re.fullmatch(r"(\d{1,9})([smhdw])", text):
-        return max(0, SystemClock().now_ms() - int(age[1]) * _UNITS_MS[age[2]])
+    if text[-1:].isalpha():
+        with suppress(ValueError):
+            age_s = measured(text, TIMES, is_composed=True)
+            return max(0, SystemClock().now_ms() - int(age_s * 1000))
     time = parse_time(text)
     if time is None or time < 0:
         raise fail(f"{option}: not a time: {text!r}; expected e.g. 2026-01-31T12:00:00Z or 2h", 2)
