@@ -55,8 +55,8 @@ $(VENV)/.dev: $(STAMP) pyproject.toml
 run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine plays Mixpanel.
 	@exec $(BIN)/gateway run $(if $(MIXPANEL_PROJECT_TOKEN),,--sandbox)
 
-test: dev  ## Run all tests but those with SDKs.
-	@$(BIN)/pytest
+test: dev  ## Run all tests but those with SDKs, on up to four cores.
+	@$(BIN)/pytest -n auto --maxprocesses 4
 
 test-sdks: dev  ## Test with real SDKs; those that are not installed skip (see sdks).
 	@$(BIN)/pytest -n 4 tests/sdks

@@ -24,7 +24,7 @@ HELPERS = dict.fromkeys(("config_file", "config_variables"), "config") | dict.fr
 
 LAYERS = frozenset(
     {
-        *("ingest", "mapping", "spool", "delivery", "dead_letters", "pending", "admin"),
+        *("http", "ingest", "mapping", "spool", "delivery", "dead_letters", "pending", "admin"),
         "sandbox",
     }
 )
@@ -32,9 +32,14 @@ LAYERS = frozenset(
 
 SHARED = frozenset({"gateway.spool.base", "gateway.spool.dead_letters", "gateway.spool.pending"})
 
-BESIDES = frozenset({("admin", "dead_letters"), ("admin", "pending"), ("pending", "dead_letters")})
+BESIDES = frozenset(
+    {
+        *(("admin", "dead_letters"), ("admin", "pending"), ("pending", "dead_letters")),
+        *(("admin", "http"), ("ingest", "http")),
+    }
+)
 """The admin port serves what operators do with dead letters and pending records; these are shown
-alike."""
+alike.  Both ports speak HTTP."""
 
 COMPOSITION = frozenset(
     {"__main__", "app", "cli", "output", "pipeline", "process", "signals", "workers"}

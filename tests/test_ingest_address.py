@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.config import ProxyHeader, ServerConfig
-from gateway.ingest.address import ClientAddress
+from gateway.http.client_address import ClientAddress
 from gateway.policy import address_of
 from tests.support.serving import EVENT, KEY, Serving, serving
 

@@ -9,8 +9,8 @@ from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 
 from gateway.errors import RequestError
-from gateway.ingest.arrivals import Arrival, Arrivals
-from gateway.ingest.budget import Budget
+from gateway.http.memory_budget import Budget
+from gateway.http.slow_bodies import Arrival, Arrivals
 
 _PIECE = bytes(256)
 

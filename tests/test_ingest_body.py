@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import RequestError
-from gateway.ingest.body import inflated
+from gateway.http.body import inflated
 from tests.support.serving import EVENT, KEY, Answer, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}

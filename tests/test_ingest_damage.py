@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.config import DestinationConfig, DestinationSettings
-from gateway.ingest.body import inflated
+from gateway.http.body import inflated
 from tests.support.serving import KEY, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.budget import Budget, Lease
+from gateway.http.descriptors import connections_allowed
+from gateway.http.memory_budget import Budget, Lease
 from gateway.ingest.connection import Connection as ServerConnection
-from gateway.ingest.descriptors import connections_allowed
 from gateway.model import DeadLetter, Entry
 from gateway.spool import SqliteSpool
 from tests.support.processes import wait_for

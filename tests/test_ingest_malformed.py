@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.malformed import Limits, fault_in, mended, origin_in
+from gateway.http.malformed import Limits, fault_in, mended, origin_in
 from tests.support.processes import wait_for
 from tests.support.serving import EVENT, KEY, Answer, Serving, message, serving
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.proxy_protocol import (
+from gateway.http.proxy_protocol import (
     MAX_BYTES,
     Preamble,
     ProxyProtocolError,

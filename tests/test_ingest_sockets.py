@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway.ingest.sockets import listen, listen_together
+from gateway.http.sockets import listen, listen_together
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -18,8 +18,8 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.config import load as load_config
 from gateway.errors import ConfigError
-from gateway.ingest import tls
-from gateway.ingest.tls import (
+from gateway.http import tls
+from gateway.http.tls import (
     CertificateError,
     CurrentCertificate,
     check_certificate,

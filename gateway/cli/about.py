@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.config import Config
-from gateway.ingest.sockets import listen
+from gateway.http.sockets import listen
 
 __all__ = ["busy_ports", "destinations_and_spool", "url", "version"]
 

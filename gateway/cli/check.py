@@ -11,8 +11,8 @@ from gateway.clock import SystemClock
 from gateway.config import Config, redacted
 from gateway.config_file import Reader
 from gateway.errors import SpoolError
+from gateway.http.tls import check_certificate, expiry_warning, load
 from gateway.ingest.bundle import check_bundle
-from gateway.ingest.tls import check_certificate, expiry_warning, load
 from gateway.spool.sqlite.files import check_files
 from gateway.spool.sqlite.folder import look_at
 

@@ -13,9 +13,9 @@ from gateway.cli.about import destinations_and_spool, url, version
 from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
+from gateway.http.sockets import unusable
+from gateway.http.tls import CertificateError, check_certificate
 from gateway.ingest.bundle import check_bundle
-from gateway.ingest.sockets import unusable
-from gateway.ingest.tls import CertificateError, check_certificate
 from gateway.output import detach_output, finish_output
 from gateway.process import (
     collect_garbage_by_time,

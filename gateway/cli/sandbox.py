@@ -4,7 +4,7 @@ import msgspec
 import typer
 
 from gateway.cli.common import fail, say
-from gateway.ingest.sockets import unusable
+from gateway.http.sockets import unusable
 from gateway.output import detach_output
 from gateway.process import log_to_stderr, run_async
 from gateway.sandbox import Fault, Sandbox

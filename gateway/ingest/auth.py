@@ -16,7 +16,7 @@ from aiohttp import web
 from gateway.config import SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, plain_text
-from gateway.ingest.header_text import readable
+from gateway.http.header_text import readable
 from gateway.notices import Notices, masked, shown
 from gateway.policy import is_origin_allowed
 

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
-from gateway.ingest.address import ClientAddress
+from gateway.http.body import Bodies
+from gateway.http.client_address import ClientAddress
+from gateway.http.memory_budget import Lease
 from gateway.ingest.auth import Sources, key_in_request
-from gateway.ingest.body import Bodies
-from gateway.ingest.budget import Lease
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates

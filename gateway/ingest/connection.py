@@ -14,9 +14,8 @@ from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawReq
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import RequestError
-from gateway.ingest import replies
-from gateway.ingest.budget import Lease
-from gateway.ingest.malformed import (
+from gateway.http import replies
+from gateway.http.malformed import (
     BODY,
     OTHER,
     PROXY_PROTOCOL,
@@ -26,9 +25,10 @@ from gateway.ingest.malformed import (
     mended,
     origin_in,
 )
-from gateway.ingest.proxy_protocol import Preamble, ProxyProtocolError, may_begin
-from gateway.ingest.proxy_protocol import read as read_preamble
-from gateway.ingest.refusals import REST_S, no_room, slow_head
+from gateway.http.memory_budget import Lease
+from gateway.http.proxy_protocol import Preamble, ProxyProtocolError, may_begin
+from gateway.http.proxy_protocol import read as read_preamble
+from gateway.http.refusals import REST_S, no_room, slow_head
 from gateway.ingest.short_way import ShortWay
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 
-from gateway.ingest import replies
-from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.budget import Budget
+from gateway.http import replies
+from gateway.http.malformed import Fault, Limits
+from gateway.http.memory_budget import Budget
+from gateway.http.refusals import too_many_connections
+from gateway.http.slow_bodies import Arrivals
 from gateway.ingest.connection import Connection
 from gateway.ingest.heads import CommonHeads, Known
-from gateway.ingest.malformed import Fault, Limits
-from gateway.ingest.refusals import too_many_connections
 from gateway.ingest.short_way import ShortWay
 from gateway.notices import Notices
 from gateway.telemetry import Telemetry

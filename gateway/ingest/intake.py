@@ -7,12 +7,12 @@ from typing import NamedTuple
 from gateway.config import IpPolicy, SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, decode
+from gateway.http.header_text import readable
+from gateway.http.replies import ACCEPTED, Answer
 from gateway.ingest.attempts import is_retry, sender_of
 from gateway.ingest.auth import key_in_body
 from gateway.ingest.call import Call, Services
-from gateway.ingest.header_text import readable
 from gateway.ingest.rates import Rate, busy_status
-from gateway.ingest.replies import ACCEPTED, Answer
 
 __all__ = ["Intake", "Told"]
 

@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from gateway.config import IpPolicy
 from gateway.events import Received, decode, kind_of
-from gateway.ingest import pixels, replies
+from gateway.http import replies
+from gateway.ingest import pixels
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route

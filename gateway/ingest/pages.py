@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.errors import RequestError
-from gateway.ingest import replies
+from gateway.http import replies
 from gateway.ingest.call import Call
 from gateway.ingest.routes import Route
 

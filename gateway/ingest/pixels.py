@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import Raw
 
 from gateway.errors import RequestError
-from gateway.ingest import replies
+from gateway.http import replies
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.redirects import redirection

@@ -6,7 +6,7 @@ from functools import partial
 
 from gateway.clock import Clock
 from gateway.config import Config, MixpanelSdksConfig, SourceConfig
-from gateway.ingest.refusals import too_fast
+from gateway.http.refusals import too_fast
 from gateway.notices import Notices
 from gateway.telemetry import Telemetry
 

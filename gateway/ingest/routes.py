@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 from aiohttp import web
 
 from gateway.errors import RequestError
-from gateway.ingest import replies
+from gateway.http import replies
 from gateway.ingest.call import Call
 
 __all__ = ["Found", "Handler", "Refuse", "Route", "Routes", "aliases", "as_json"]

@@ -7,7 +7,8 @@ source's configuration, and stop sending at 404.  So the configuration is served
 import msgspec
 from aiohttp import web
 
-from gateway.ingest import pixels, replies
+from gateway.http import replies
+from gateway.ingest import pixels
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.routes import Route

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.errors import RequestError
-from gateway.ingest import replies
+from gateway.http import replies
 from gateway.ingest.bundle import ENTRY
 from gateway.ingest.call import Call
 

@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
-from gateway.ingest import pixels, replies, scripts
+from gateway.http import replies
+from gateway.ingest import pixels, scripts
 from gateway.ingest.call import Call
 from gateway.ingest.hosts import public_host, public_scheme
 from gateway.ingest.intake import Intake

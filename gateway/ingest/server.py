@@ -16,25 +16,26 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
-from gateway.ingest import jitsu, mixpanel, pages, replies, rudder, segment, shared, syft
-from gateway.ingest.address import ClientAddress
-from gateway.ingest.arrivals import Arrivals
+from gateway.http import replies
+from gateway.http.body import Bodies, encoding_of
+from gateway.http.client_address import ClientAddress
+from gateway.http.descriptors import connections_allowed, raise_limit
+from gateway.http.memory_budget import Budget
+from gateway.http.slow_bodies import Arrivals
+from gateway.http.sockets import BACKLOG, listen
+from gateway.http.tls import CurrentCertificate
+from gateway.ingest import jitsu, mixpanel, pages, rudder, segment, shared, syft
 from gateway.ingest.auth import Sources
-from gateway.ingest.body import Bodies, encoding_of
-from gateway.ingest.budget import Budget
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import Connections
-from gateway.ingest.descriptors import connections_allowed, raise_limit
 from gateway.ingest.heads import CommonHeads, Known
 from gateway.ingest.intake import Intake
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
 from gateway.ingest.routes import Found, Handler, Routes, aliases, as_json
 from gateway.ingest.short_way import ShortWay
-from gateway.ingest.sockets import BACKLOG, listen
-from gateway.ingest.tls import CurrentCertificate
 from gateway.ingest.tls_listener import TlsListener
 from gateway.ingest.upstream import Upstream
 from gateway.model import Health

@@ -15,7 +15,8 @@ from aiohttp import web
 from gateway.encodings import is_blank
 from gateway.errors import RequestError
 from gateway.events import decode
-from gateway.ingest import replies, segment
+from gateway.http import replies
+from gateway.ingest import segment
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
 from gateway.ingest.mixpanel.collect import Collect, Import, refuse, refuse_import

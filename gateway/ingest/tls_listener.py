@@ -8,11 +8,11 @@ import asyncio
 import socket
 import ssl
 
+from gateway.http.malformed import PROXY_PROTOCOL
+from gateway.http.proxy_protocol import MAX_BYTES, ProxyProtocolError, may_begin, read
+from gateway.http.tls import CurrentCertificate
 from gateway.ingest.connection import Connection
 from gateway.ingest.connections import TURNED_AWAY, Connections
-from gateway.ingest.malformed import PROXY_PROTOCOL
-from gateway.ingest.proxy_protocol import MAX_BYTES, ProxyProtocolError, may_begin, read
-from gateway.ingest.tls import CurrentCertificate
 
 __all__ = ["TlsListener"]
 

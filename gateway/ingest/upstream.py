@@ -14,10 +14,10 @@ from yarl import URL
 
 from gateway.config import ProxyConfig
 from gateway.errors import RequestError
-from gateway.ingest import replies
-from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.body import ask_for_body
-from gateway.ingest.refusals import no_room
+from gateway.http import replies
+from gateway.http.body import ask_for_body
+from gateway.http.refusals import no_room
+from gateway.http.slow_bodies import Arrivals
 from gateway.resolver import Resolver
 
 if TYPE_CHECKING:

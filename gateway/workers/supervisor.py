@@ -18,7 +18,7 @@ from gateway.admin.fleet import FleetAdmin, Member
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import GatewayError
-from gateway.ingest.sockets import listen, listen_together
+from gateway.http.sockets import listen, listen_together
 from gateway.output import lost_lines
 from gateway.spool.sqlite.files import numbers_in, spool_name
 from gateway.telemetry import FleetTelemetry

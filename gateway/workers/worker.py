@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.app import App
 from gateway.errors import SpoolError
-from gateway.ingest.tls import CertificateError
+from gateway.http.tls import CertificateError
 from gateway.output import detach_output
 from gateway.process import (
     collect_garbage_by_time,

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
-from gateway.ingest import replies
+from gateway.http import replies
 from gateway.ingest.mixpanel.sent import Options
 from gateway.records import FAULTS, Problem
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.config import DestinationConfig
 from gateway.errors import RequestError
-from gateway.ingest.body import check_density
+from gateway.http.body import check_density
 from gateway.ingest.call import Call
 from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import Options, Sent, options_of, read

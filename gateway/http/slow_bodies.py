@@ -5,8 +5,8 @@ import asyncio
 from aiohttp import StreamReader
 
 from gateway.errors import RequestError
-from gateway.ingest.budget import Lease
-from gateway.ingest.refusals import slow_body
+from gateway.http.memory_budget import Lease
+from gateway.http.refusals import slow_body
 
 __all__ = ["Arrival", "Arrivals"]
 

@@ -10,9 +10,9 @@ from isal import isal_zlib
 
 from gateway.encodings import is_blank
 from gateway.errors import RequestError
-from gateway.ingest.arrivals import Arrivals
-from gateway.ingest.budget import Lease
-from gateway.ingest.refusals import no_room
+from gateway.http.memory_budget import Lease
+from gateway.http.refusals import no_room
+from gateway.http.slow_bodies import Arrivals
 
 __all__ = ["Bodies", "ask_for_body", "check_density", "encoding_of", "inflated"]
 
