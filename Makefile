@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 STAMP := $(VENV)/.built
-SANITIZED := $(filter-out %_leaks.py, $(wildcard tests/test_fastmap_*.py)) tests/test_fuzz.py tests/test_recovery.py
+SANITIZED := $(filter-out %/test_leaks.py %/test_stubs.py, $(wildcard tests/unit/fastmap/test_*.py)) tests/fuzz/test_fuzz.py tests/unit/events/test_recovery.py
 FUZZ_SECONDS ?= 60
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
@@ -14,7 +14,7 @@ SDK_TOOLS := npm go java mvn chromium
 has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build dev run test test-sdks torture sanitize damage fuzz lint format sdks bench bench-soak bench-peers clean
+.PHONY: build dev run test test-fast test-sdks torture sanitize damage fuzz lint format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with the gateway compiled and installed: all that running it needs.
 
@@ -57,6 +57,9 @@ run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine 
 
 test: dev  ## Run all tests but those with SDKs, on up to four cores.
 	@$(BIN)/pytest -n auto --maxprocesses 4
+
+test-fast: dev  ## Run the tests that start no gateway of its own and break nothing.
+	@$(BIN)/pytest -n auto --maxprocesses 4 tests/unit
 
 test-sdks: dev  ## Test with real SDKs; those that are not installed skip (see sdks).
 	@$(BIN)/pytest -n 4 tests/sdks

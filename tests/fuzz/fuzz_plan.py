@@ -10,7 +10,7 @@ import atheris
 
 with atheris.instrument_imports(include=["fastmap"]):
     from tests.support.fastmap_strategies import case_of
-    from tests.test_fastmap_property import compare
+    from tests.unit.fastmap.test_property import compare
 
 
 def one_input(data: bytes) -> None:
