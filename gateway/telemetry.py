@@ -367,6 +367,12 @@ class Telemetry:
             ("destination", "endpoint"),
             registry=registry,
         )
+        self.delivery_isolated = Gauge(
+            "gateway_delivery_isolated_records",
+            "Records that fail alone while others are accepted, and are tried apart from these.",
+            ("destination", "endpoint"),
+            registry=registry,
+        )
         self.delivery_memory = Gauge(
             "gateway_delivery_memory_bytes",
             "Memory set aside for the batches that are under way; see delivery.max_memory_bytes.",

@@ -27,7 +27,8 @@ def sandbox(
     fault: list[str] = typer.Option(  # noqa: B008 - how typer declares a repeated option
         [],
         help="Misbehaviour as JSON, may be repeated; as in "
-        '{"action": "status", "status": 500, "share": 0.1}. Actions: status, reset, stall.',
+        '{"action": "status", "status": 500, "share": 0.1}. Actions: status, reset, stall. '
+        'With "holding": "text", only requests whose body holds that text.',
     ),
     validate: bool = typer.Option(
         True, help="Check every record. Without it records are only counted, for load tests."

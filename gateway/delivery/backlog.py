@@ -123,9 +123,8 @@ class Backlog:
             if chunks := [chunk for chunk in await self._read(first - 1) if chunk.id <= last]:
                 yield Batch(chunks)
 
-    async def following(self, batch: Batch, at_most: int) -> AsyncIterator[Batch]:
-        """Return the batches that wait behind one, in order; they stay where they are."""
-        after = batch.chunk_ids[-1]
+    async def following(self, after: int, at_most: int) -> AsyncIterator[Batch]:
+        """Return the batches behind a chunk, in order; they stay where they are."""
         for _ in range(at_most):
             if not (chunks := await self._read(after)):
                 return

@@ -13,7 +13,7 @@ from gateway.delivery.batch import Batch, Body, Piece
 from gateway.delivery.concurrency import Concurrency, Result
 from gateway.delivery.gate import Gate, Hold, Sleep
 from gateway.delivery.limits import ProjectLimiter
-from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater
+from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater, is_failure
 from gateway.model import Queue
 from gateway.telemetry import Telemetry
 
@@ -73,8 +73,16 @@ class Channel:
         """Close the connections."""
         await self._endpoint.close()
 
-    async def request(self, batch: Batch, piece: Piece) -> Outcome | None:
-        """Make one request; return None when it turned out that it is not the time for it."""
+    async def request(
+        self, batch: Batch, piece: Piece, *, is_apart: bool = False
+    ) -> Outcome | None:
+        """Make one request; return None when it turned out that it is not the time for it.
+
+        :param is_apart: whether a failure is no reason for others to wait; to be made only while
+            the way is clear.
+        """
+        if is_apart and not self.is_clear():
+            return None
         loop = asyncio.get_running_loop()
         async with self.breaker.turn() as turn:
             await self._hold.wait(self._queue.endpoint)
@@ -90,23 +98,26 @@ class Channel:
                 return None
             self._sending[batch] += 1
             try:
-                outcome = await self._exchange(request, size, batch.created_ms)
+                outcome = await self._exchange(request, size, batch.created_ms, is_apart=is_apart)
             finally:
                 self._sending[batch] -= 1
                 if not self._sending[batch]:
                     del self._sending[batch]
-            self._report(turn, outcome)
+            if not (is_apart and is_failure(outcome)):
+                self._report(turn, outcome)
         return outcome
 
     def _prepare(self, body: Body) -> tuple[Any, int, int]:
         return self._endpoint.prepare(body), body.records, body.size
 
-    async def _exchange(self, request: object, size: int, created_ms: int) -> Outcome:
+    async def _exchange(
+        self, request: object, size: int, created_ms: int, *, is_apart: bool
+    ) -> Outcome:
         ticket = self.concurrency.begin(self._clock.monotonic(), size)
         result: Result = "unknown"
         try:
             outcome = await self._endpoint.send(request)
-            result = _result_of(outcome)
+            result = "unknown" if is_apart and is_failure(outcome) else _result_of(outcome)
         finally:
             ended = self._clock.monotonic()
             self.concurrency.end(ticket, ended, result)

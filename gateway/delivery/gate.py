@@ -66,6 +66,11 @@ class Gate:
                 return
         yield self._changes
 
+    async def due(self) -> None:
+        """Return when it is open, or somebody may try: the next visitor need not wait again."""
+        async with self.turn():
+            self._until = 0.0
+
     def hurry(self) -> None:
         """Let the next visitor try now instead of when the wait is over."""
         self._until = 0.0
@@ -109,6 +114,8 @@ class Gate:
 
     async def _wait(self) -> None:
         """Wait until somebody may try, however soon that has become meanwhile."""
+        if self.wait_s() == 0:
+            return
         self._hurried.set()
         while self._hurried.is_set():
             self._hurried.clear()

@@ -16,9 +16,10 @@ __all__ = [
     "RefusalReason",
     "RetryLater",
     "Split",
+    "is_failure",
 ]
 
-RefusalReason = Literal["refused", "too_large"]
+RefusalReason = Literal["refused", "too_large", "unanswered"]
 """Why a single record cannot be delivered; the ``reason`` of its dead letter."""
 
 
@@ -88,3 +89,8 @@ class Paused:
 
 
 Outcome = Delivered | Partial | Split | RetryLater | Paused
+
+
+def is_failure(outcome: Outcome | None) -> bool:
+    """Whether a request failed as in an outage, which what was in it may also be the cause of."""
+    return isinstance(outcome, RetryLater) and not outcome.throttled

@@ -20,7 +20,8 @@ class _Fate(IntEnum):
     OPEN = 0  # not sent yet, or its request came to nothing
     DELIVERED = 1
     REFUSED = 2
-    SETTLED = 3  # delivered, and the spool knows
+    SETTLED = 3  # delivered or given up, and the spool knows
+    GIVEN_UP = 4
 
 
 class _Refusal(NamedTuple):
@@ -86,6 +87,14 @@ class Progress:
         self._chunk_ids = batch.chunk_ids
         self.blocked_s: float | None = None
         """When something on the way first refused some of it, if the caller noted that."""
+        self.failures = 0
+        """Requests with some of it that failed as in an outage."""
+        self.failed_s = 0.0
+        """When the last of them did, if there were any."""
+        self.is_suspect = False
+        """Whether its records are to be tried apart from others, as they may be to blame."""
+        self.has_failed_alone = False
+        """Whether a single record of it failed."""
         self.is_over = False
         """Whether the spool has nothing left of the batch."""
 
@@ -110,10 +119,14 @@ class Progress:
         return [index for piece in reversed(self._open) for index in piece]
 
     @property
+    def has_untried(self) -> bool:
+        """Whether there are any of these."""
+        return bool(self._open)
+
+    @property
     def unsettled(self) -> list[int]:
         """All records that would be sent again after a crash, and perhaps be accepted."""
-        again = (_Fate.OPEN, _Fate.DELIVERED)
-        return [index for index, fate in enumerate(self._fates) if fate in again]
+        return self._with_fate(_Fate.OPEN, _Fate.DELIVERED, _Fate.GIVEN_UP)
 
     def take(self, at_most: int | None = None) -> Piece | None:
         """Return what to send now; None when nothing is left to send.
@@ -127,6 +140,10 @@ class Progress:
             self._open.append(piece[at_most:])
             return piece[:at_most]
         return piece
+
+    def start_of(self, piece: Piece, at_most: int | None = None) -> Piece:
+        """Return as many of these records as a request may hold."""
+        return self.batch.cut(piece, *self._limits)[0][:at_most]
 
     def put_back(self, *pieces: Piece) -> None:
         """Send these later, in their order among all others; nothing is known of them yet."""
@@ -163,6 +180,19 @@ class Progress:
         self._open.append((index,))
         return (index,)
 
+    def fail(self, now: float) -> None:
+        """Take note of a request that failed, perhaps because of what was in it."""
+        self.failures += 1
+        self.failed_s = now
+
+    def give_up(self, index: int, detail: str) -> None:
+        """Take note that a record never gets an answer: a dead letter as soon as it is settled.
+
+        What comes after it may be sent only then, or a crash could change the order.
+        """
+        self._refuse(index, _Refusal("unanswered", detail))
+        self._fates[index] = _Fate.GIVEN_UP
+
     def apply(self, piece: Piece, outcome: Delivered | Partial | Split) -> Verdict:
         """Take note of what became of a piece that ``take`` returned.
 
@@ -194,17 +224,23 @@ class Progress:
     def keep(self) -> Settlement | None:
         """Return what takes the delivered records out of the spool, and leaves it all others.
 
-        None when that would change nothing.
+        Also those that were given up, which become dead letters.  None when that would change
+        nothing.
         """
-        if self._fates.count(_Fate.DELIVERED) == 0:
+        given_up = self._given_up()
+        if self._fates.count(_Fate.DELIVERED) == 0 and not given_up:
             return None
-        rest = self._remaining()
+        dead = tuple(self._letter(index, self._refusals[index]) for index in given_up)
+        rest = self._with_fate(_Fate.OPEN, _Fate.REFUSED)
         lines = b"".join([self.batch.lines[i] for i in rest])
-        return self._settlement((), Entry(self.batch.queue, lines, len(rest)) if rest else None)
+        return self._settlement(dead, Entry(self.batch.queue, lines, len(rest)) if rest else None)
 
     def settled(self, settlement: Settlement) -> None:
         """Take note that the spool has applied ``settlement``."""
-        self._fates = self._fates.replace(bytes([_Fate.DELIVERED]), bytes([_Fate.SETTLED]))
+        for index in self._given_up():
+            del self._refusals[index]
+        for fate in (_Fate.DELIVERED, _Fate.GIVEN_UP):
+            self._fates = self._fates.replace(bytes([fate]), bytes([_Fate.SETTLED]))
         # What remains took the place of the first chunk.
         self._chunk_ids = self._chunk_ids[:1]
         self.is_over = settlement.remaining is None
@@ -212,7 +248,7 @@ class Progress:
     def restart(self) -> None:
         """Begin a new round with everything that is not delivered: refusals are forgotten."""
         self._refusals.clear()
-        rest = self._remaining()
+        rest = self._with_fate(_Fate.OPEN, _Fate.REFUSED, _Fate.GIVEN_UP)
         self._mark(rest, _Fate.OPEN)
         self._open = self.batch.cut(rest, *self._limits)[::-1]
 
@@ -228,9 +264,13 @@ class Progress:
         self._fates[index] = _Fate.REFUSED
         self._refusals[index] = refusal
 
-    def _remaining(self) -> list[int]:
-        left = (_Fate.OPEN, _Fate.REFUSED)
-        return [index for index, fate in enumerate(self._fates) if fate in left]
+    def _with_fate(self, *fates: _Fate) -> list[int]:
+        return [index for index, fate in enumerate(self._fates) if fate in fates]
+
+    def _given_up(self) -> list[int]:
+        if self._fates.count(_Fate.GIVEN_UP) == 0:  # as nearly always
+            return []
+        return self._with_fate(_Fate.GIVEN_UP)
 
     def _letter(self, index: int, refusal: _Refusal) -> DeadLetter:
         return DeadLetter(

@@ -2,7 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Hashable,
+    Sequence,
+)
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,12 +21,23 @@ from gateway.config import DeliveryConfig
 from gateway.delivery.backlog import Backlog
 from gateway.delivery.base import Endpoint
 from gateway.delivery.batch import Batch, Piece
+from gateway.delivery.blame import MIN_FAILURES, Blame
 from gateway.delivery.channel import Channel
+from gateway.delivery.detour import Detour
 from gateway.delivery.gate import Gate, GateState, Hold, Sleep
+from gateway.delivery.isolation import Isolation
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.linger import Linger
 from gateway.delivery.memory import Lease, Memory
-from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater, Split
+from gateway.delivery.outcome import (
+    Delivered,
+    Outcome,
+    Partial,
+    Paused,
+    RetryLater,
+    Split,
+    is_failure,
+)
 from gateway.delivery.progress import Halves, Progress, Verdict, halves
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s
 from gateway.delivery.suspicion import Suspicion
@@ -37,6 +55,9 @@ _FEW_ASIDE = 8
 """Batches of which records were refused, and that others overtake; the first few of them without
 asking for room in memory."""
 
+_HELD_S = 1.0
+"""How soon records look again that only wait for what is tried apart from the others."""
+
 _OVERTAKE_S = 0.05
 """How soon records are sent that had to wait for others about the same, once these are done."""
 
@@ -53,7 +74,7 @@ class Status(TypedDict):
 
     ``paused`` needs a person: credentials or address are wrong, or all that is sent is refused.
     ``in_flight`` counts batches, those that wait for their next attempt included; ``concurrency``
-    is how many there may be.
+    is how many there may be.  ``isolated`` counts records that fail alone while others pass.
     """
 
     state: GateState
@@ -63,6 +84,7 @@ class Status(TypedDict):
     next_attempt_in_s: float | None
     in_flight: int
     concurrency: int
+    isolated: int
     last_success_ms: int | None
 
 
@@ -80,6 +102,10 @@ class Sender:
 
     A worker whose records are refused while nothing is accepted sends a few of other batches: if
     one of those is accepted, what was refused is to blame; else the queue is paused.
+
+    A worker whose requests fail again and again sends a few other records: if one of those is
+    accepted, it is no outage, and its own are sent apart, where a failure is no reason for others
+    to wait.
 
     What does not fill a batch lingers for more, except what was given back, and when stopping.
 
@@ -117,6 +143,7 @@ class Sender:
         self._rng = rng
         self._sleep = sleep
         self._name = f"delivery to {queue.destination}/{queue.endpoint}"
+        self._notices = Notices(_log, clock)
         self._channel = Channel(
             queue,
             endpoint,
@@ -135,7 +162,7 @@ class Sender:
             config=config,
             spool=spool,
             name=self._name,
-            notices=Notices(_log, clock),
+            notices=self._notices,
             rng=rng,
             sleep=sleep,
         )
@@ -143,6 +170,33 @@ class Sender:
         self._probing = asyncio.Lock()
         self._tried: Progress | None = None  # the last one that was probed with
         self._refusals = Gate(f"{self._name} (refusals)", clock=clock, rng=rng, sleep=sleep)
+        self._detour = Detour(
+            self._backlog,
+            subject_of=endpoint.subject_of if endpoint.is_ordered else None,
+            threads=threads,
+            rng=rng,
+            begin=self._begin,
+        )
+        self._blame = Blame()
+        self._isolation = Isolation(
+            self._channel,
+            name=self._name,
+            blame=self._blame,
+            connections=max(1, config.connections // 4),
+            clock=clock,
+            notices=self._notices,
+            rng=rng,
+            sleep=sleep,
+            request=self._request,
+            keep=self._keep,
+            account=self._account,
+            compact=self._compact,
+            go_around=self._go_around,
+            others_try=lambda: bool(self._tries()),
+            must_stop=lambda: self._is_finishing or self._is_suspicious(),
+            on_change=lambda: self._news.set(),
+        )
+        self._held: set[Progress] = set()  # those that only wait for what is tried apart
         self._news = asyncio.Event()  # something that the feeder waits for may have happened
         self._linger = Linger(self._news.set)
         self._idle = asyncio.Event()
@@ -161,6 +215,7 @@ class Sender:
             shown = partial(self._is_in, state)
             telemetry.delivery_state.labels(*queue, state).set_function(shown)
         telemetry.delivery_refused.labels(*queue).set_function(lambda: self._suspicion.refused)
+        telemetry.delivery_isolated.labels(*queue).set_function(lambda: self._isolation.suspects)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -287,6 +342,7 @@ class Sender:
             next_attempt_in_s=None if held or gate.is_open() else gate.wait_s(),
             in_flight=len(self._under_way),
             concurrency=self._channel.concurrency.limit,
+            isolated=self._isolation.suspects,
             last_success_ms=self._channel.last_success_ms,
         )
 
@@ -298,17 +354,23 @@ class Sender:
     async def _feed(self) -> None:
         while True:
             if not (self._may_take() and await self._take()):
-                if not (self._under_way or self._has_more()):
+                if not (self._has_more() or self._works()):
                     self._idle.set()
                 await self._news.wait()
             self._news.clear()
+
+    def _works(self) -> bool:
+        """Whether there is work that does not only wait for its next round, apart from others."""
+        return bool(self._under_way.keys() - self._isolation.resting - self._held)
 
     def _may_take(self) -> bool:
         """Whether another batch could be sent now, memory permitting."""
         if not self._has_more() or self._is_lingering():
             return False
-        if not self._under_way:
-            return True
+        if self._blame.is_failing() and self._isolation.is_active:
+            return False
+        if not self._tries():
+            return len(self._aside) < _MOST_ASIDE
         if len(self._under_way) - len(self._aside) >= self._channel.concurrency.limit:
             self._channel.concurrency.want()
             return False
@@ -350,13 +412,16 @@ class Sender:
 
     def _account(self, progress: Progress) -> None:
         """Take note of the memory that a batch needs now: little while it only waits."""
-        batch = progress.batch
         if self._channel.breaker.is_open():
-            size = batch.memory_bytes(sent_plain=self._channel.sends_plain)
+            size = progress.batch.memory_bytes(sent_plain=self._channel.sends_plain)
+            self._under_way[progress].resize(size)
         else:
-            batch.compact()
-            size = batch.stored_bytes
-        self._under_way[progress].resize(size)
+            self._compact(progress)
+
+    def _compact(self, progress: Progress) -> None:
+        """Keep only what is stored of a batch."""
+        progress.batch.compact()
+        self._under_way[progress].resize(progress.batch.stored_bytes)
 
     def _has_more(self) -> bool:
         """Whether there is something that nobody works on yet."""
@@ -398,6 +463,8 @@ class Sender:
         del self._workers[progress]
         self._under_way.pop(progress).end()
         self._aside.discard(progress)
+        self._isolation.forget(progress)
+        self._held.discard(progress)
         self._known_subjects.pop(progress, None)
         if not progress.is_over:
             self._backlog.give_back(progress.batch)
@@ -415,9 +482,15 @@ class Sender:
         """
         if self._is_finishing:
             return True
-        if self._is_clear():
+        if self._is_clear() or progress in self._isolation.batches:
             return False
-        return progress is not min(self._under_way, key=lambda other: other.batch.chunk_ids)
+        tries = self._tries()
+        return progress is not min(tries, key=lambda other: other.batch.chunk_ids, default=None)
+
+    def _tries(self) -> Collection[Progress]:
+        """Return the batches that find out whether the way is clear, if they are sent."""
+        apart = self._isolation.batches
+        return self._under_way.keys() - apart - self._held if apart else self._under_way.keys()
 
     async def _deliver(self, progress: Progress) -> bool:
         """Send everything there is of a batch, and settle the result.
@@ -426,6 +499,7 @@ class Sender:
         """
         if self._endpoint.is_ordered and not await self._overtake(progress):
             return False
+        self._held.discard(progress)
         while True:
             if not await self._send(progress):
                 return False
@@ -433,31 +507,50 @@ class Sender:
                 break
             if not await self._find_out(progress):
                 return False
-        await self._conclude(progress)
+        if progress.failures and not progress.has_failed_alone:
+            self._blame.recover(self._clock.monotonic())
+        if not progress.is_over:
+            await self._conclude(progress)
         return True
 
-    async def _send(self, progress: Progress) -> bool:
+    async def _send(self, progress: Progress, *, is_overtaking: bool = False) -> bool:
         """Make requests until each record has been taken or refused, or a setting is suspected.
 
         Returns False when the batch has to be given back.
+
+        :param is_overtaking: whether some is withheld, which perhaps may be sent after a failure.
         """
-        while (piece := self._next(progress)) is not None:
+        while progress.has_untried:
+            if self._is_to_blame(progress):
+                return await self._isolate(progress, is_overtaking=is_overtaking)
             if self._is_spare(progress):
-                progress.put_back(piece)
                 await self._keep(progress)
                 return False
-            outcome = await self._request(progress, piece)
-            if isinstance(outcome, Split) and len(piece) > 1:
-                await self._sift(progress, piece)
-            elif outcome is None or isinstance(outcome, RetryLater | Paused):
-                progress.put_back(piece)
-                if outcome is not None:
-                    # It may be long until the rest goes on: what is done must not be done again.
-                    await self._keep(progress)
-            self._account(progress)
+            if not self._is_stuck(progress):
+                await self._send_next(progress)
+            elif not await self._go_around(progress):
+                if self._isolation.batches:
+                    progress.is_suspect = True  # they take turns
+                else:
+                    await self._send_next(progress)
             if progress.refused and self._is_suspicious():
                 break
+            if is_overtaking and self._is_stuck(progress):
+                break
         return True
+
+    async def _send_next(self, progress: Progress) -> None:
+        if (piece := self._next(progress)) is None:
+            return
+        outcome = await self._request(progress, piece)
+        if isinstance(outcome, Split) and len(piece) > 1:
+            await self._sift(progress, piece)
+        elif outcome is None or isinstance(outcome, RetryLater | Paused):
+            progress.put_back(piece)
+            if outcome is not None:
+                # It may be long until the rest goes on: what is done must not be done again.
+                await self._keep(progress)
+        self._account(progress)
 
     def _next(self, progress: Progress) -> Piece | None:
         if not self._channel.breaker.is_open():
@@ -466,17 +559,83 @@ class Sender:
             return progress.take(max(1, PROBE_RECORDS - self._in_flight))
         return progress.take()
 
-    async def _request(self, progress: Progress, piece: Piece) -> Outcome | None:
+    async def _request(
+        self, progress: Progress, piece: Piece, *, is_apart: bool = False
+    ) -> Outcome | None:
         """Make one request and take note of what it says."""
+        is_clear = self._channel.is_clear()
+        began_s = self._clock.monotonic()
+        is_apart = is_apart or (is_clear and self._blame.tolerates(began_s))
         self._in_flight += len(piece)
         try:
-            outcome = await self._channel.request(progress.batch, piece)
+            outcome = await self._channel.request(progress.batch, piece, is_apart=is_apart)
         finally:
             self._in_flight -= len(piece)
         self._news.set()  # the way may be clear now, or the limit higher
         if isinstance(outcome, Delivered | Partial | Split):
             self._judge(progress, outcome, progress.apply(piece, outcome))
+        elif isinstance(outcome, RetryLater) and is_failure(outcome):
+            now = self._clock.monotonic()
+            progress.fail(now)
+            if is_apart:
+                progress.is_suspect = True
+                self._blame.fail(began_s, now, outcome.after_s)
         return outcome
+
+    # Which records fail while others pass
+
+    async def _go_around(self, progress: Progress) -> bool:
+        """Wait until somebody may try the way, and try it with other records.
+
+        Returns False where there are none.
+        """
+        await self._channel.breaker.due()
+        if self._channel.breaker.is_open() or self._is_spare(progress):
+            return True
+        async with self._backlog.taking:
+            failures = self._channel.breaker.failures
+            chosen = await self._detour.choose(progress, list(self._under_way), failures)
+            if chosen is None:
+                return False
+            other, piece = chosen
+            self._tried = other
+            other.prefer(piece)
+            if (part := other.take()) is None:
+                return False
+            outcome = await self._request(other, part)
+            if not isinstance(outcome, Delivered | Partial):
+                other.put_back(part)
+            other.in_order()
+            await self._keep(other)
+            self._tried = None  # no budget counts it
+        return True
+
+    def _is_stuck(self, progress: Progress) -> bool:
+        """Whether a batch failed again and again, and perhaps because of what is in it."""
+        return progress.failures >= MIN_FAILURES and not self._channel.breaker.is_open()
+
+    def _is_to_blame(self, progress: Progress) -> bool:
+        """Whether a batch is to be tried apart from others."""
+        if progress.is_suspect:
+            return True
+        progress.is_suspect = (
+            self._blame.is_on_records(progress.failures, progress.failed_s) and self._is_clear()
+        )
+        return progress.is_suspect
+
+    async def _isolate(self, progress: Progress, *, is_overtaking: bool) -> bool:
+        """Try a batch apart from others; False when it has to be given back.
+
+        :param is_overtaking: whether to return after some of it was tried.
+        """
+        self._aside.add(progress)
+        subjects = await self._subjects(progress) if self._endpoint.is_ordered else None
+        if not await self._isolation.run(progress, subjects, is_overtaking=is_overtaking):
+            return False
+        if not is_overtaking:
+            self._isolation.forget(progress)
+            progress.is_suspect = False
+        return True
 
     # Which records of a refused request are to blame
 
@@ -557,16 +716,39 @@ class Sender:
             progress.put_back(withheld)
             withheld = [index for index in progress.untried if subjects[index] in held]
             progress.withhold(withheld)
-            if progress.untried:
-                if not await self._send(progress):
+            if progress.has_untried:
+                self._held.discard(progress)
+                if not await self._send(progress, is_overtaking=True):
                     return False
                 await self._keep(progress)
-            if self._is_spare(progress):
+            if not (withheld or progress.has_untried):
+                return True
+            if not await self._await_others(progress):
                 await self._keep(progress)
                 return False
-            tasks = [self._workers[other] for other in self._before(progress)]
-            if tasks:
-                await asyncio.wait(tasks, timeout=_OVERTAKE_S, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _await_others(self, progress: Progress) -> bool:
+        """Wait a moment for the batches before this one; False when it has to be given back."""
+        if not (before := self._before(progress)):
+            return True
+        if progress.has_untried or set(before) - self._isolation.batches - self._held:
+            if self._is_spare(progress):
+                return False
+            await self._await_any(before, _OVERTAKE_S)
+            return True
+        self._held.add(progress)
+        self._news.set()
+        left = [other.left for other in before]
+        while left == [other.left for other in self._before(progress)]:
+            if self._is_finishing:
+                return False
+            await self._await_any(before, _HELD_S)
+        return True
+
+    async def _await_any(self, before: Sequence[Progress], seconds: float) -> None:
+        """Wait until one of these batches is done, or for so long."""
+        tasks = [self._workers[other] for other in before]
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     def _before(self, progress: Progress) -> list[Progress]:
         """Return the batches under way that come before this one."""
@@ -578,10 +760,12 @@ class Sender:
     def _judge(self, progress: Progress, outcome: Outcome, verdict: Verdict) -> None:
         """Take note of what one request said about the settings."""
         now = self._clock.monotonic()
+        self._blame.answer(now)
         is_foreign = isinstance(outcome, Split) and outcome.is_foreign
         if is_foreign and progress.blocked_s is None:
             progress.blocked_s = now
         if verdict.accepted:
+            self._blame.accept(now)
             self._suspicion.accept(now)
             if not self._is_suspicious():
                 self._refusals.clear()

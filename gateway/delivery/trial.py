@@ -11,7 +11,7 @@ from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.progress import Progress
 from gateway.spool.base import MAX_CHUNK_RECORDS
 
-__all__ = ["Trial"]
+__all__ = ["Trial", "firsts"]
 
 _RECORDS = 8
 """Of each batch that is tried at first, so that a wrong setting is found before much is sent."""
@@ -79,20 +79,20 @@ class Trial:
         self, subject_of: Callable[[bytes], Hashable]
     ) -> AsyncIterator[tuple[Progress, Piece]]:
         if not self._foremost.untried:
-            async for batch in self._backlog.following(self._foremost.batch, 1):
+            async for batch in self._backlog.following(self._foremost.batch.chunk_ids[-1], 1):
                 self._foremost = self._begin(batch)
         foremost = self._foremost
         yield foremost, foremost.untried[: self._at_most()]
         subjects: set[Hashable] = set()
 
-        async def firsts(batch: Batch, piece: Piece) -> Piece:
-            search = partial(_firsts, subject_of, subjects, batch, piece)
+        async def firsts_of(batch: Batch, piece: Piece) -> Piece:
+            search = partial(firsts, subject_of, subjects, batch, piece)
             return await asyncio.get_running_loop().run_in_executor(self._threads, search)
 
-        yield foremost, self._few(await firsts(foremost.batch, foremost.untried))
+        yield foremost, self._few(await firsts_of(foremost.batch, foremost.untried))
         found: list[tuple[Batch, Piece]] = []
-        async for batch in self._backlog.following(foremost.batch, _BATCHES):
-            found.append((batch, self._few(await firsts(batch, range(batch.records)))))
+        async for batch in self._backlog.following(foremost.batch.chunk_ids[-1], _BATCHES):
+            found.append((batch, self._few(await firsts_of(batch, range(batch.records)))))
             batch.compact()
         for place in sorted({0, len(found) // 2, len(found) - 1}, reverse=True):
             if 0 <= place < len(found):
@@ -110,7 +110,7 @@ class Trial:
         return list(piece[self._rng.randrange(step) :: step])
 
 
-def _firsts(
+def firsts(
     subject_of: Callable[[bytes], Hashable], subjects: set[Hashable], batch: Batch, piece: Piece
 ) -> list[int]:
     """Return the records that are the first about their subject, and take note of the subjects."""

@@ -1,7 +1,7 @@
 """Misbehaviour as data: which requests go wrong, how, and how often."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -27,6 +27,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     :param share: of the requests it applies to, the part that goes wrong.
     :param count: how many requests go wrong before the fault is over; None for no end.
     :param endpoints: those it applies to; empty for all.
+    :param holding: it applies only to requests whose body, uncompressed, holds this text.
     :param status: for ``status``.
     :param retry_after_s: adds ``Retry-After`` to the answer of ``status``.
     :param body: sent as it is in place of the body that belongs to ``status``.
@@ -38,6 +39,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     share: Share = 1.0
     count: Positive | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    holding: str | None = None
     status: Status = 500
     retry_after_s: Annotated[int, msgspec.Meta(ge=0)] | None = None
     body: str | None = None
@@ -55,10 +57,15 @@ class Faults:
         self._rules = list(rules)
         self._rng = rng
 
-    def choose(self, endpoint: Endpoint) -> Fault | None:
-        """Return what goes wrong with the next request to ``endpoint``, and count it as used."""
+    def choose(self, endpoint: Endpoint, text: Callable[[], bytes] = bytes) -> Fault | None:
+        """Return what goes wrong with the next request to ``endpoint``, and count it as used.
+
+        :param text: returns its body, uncompressed.
+        """
         for position, rule in enumerate(self._rules):
             if rule.endpoints and endpoint not in rule.endpoints:
+                continue
+            if rule.holding is not None and rule.holding.encode() not in text():
                 continue
             if self._rng.random() >= rule.share:
                 continue

@@ -164,7 +164,7 @@ class Sandbox:
             body = await read_bounded(request.content)
         except TooLarge:
             return replies.too_large()
-        fault = self.faults.choose(endpoint)
+        fault = self.faults.choose(endpoint, lambda: _readable(request, body))
         if fault is None:
             return self._answer(endpoint, request, body)
         counts.misbehaved += 1
@@ -261,6 +261,14 @@ def _collected_text(endpoint: Endpoint, request: web.Request, body: bytes) -> by
         # Documented as not supported; a body that cannot be read is answered like invalid data.
         raise Unreadable(f"Content-Encoding {encoding!r} is not supported on {endpoint}")
     return inflate(body, encoding, MAX_WIRE_BYTES)
+
+
+def _readable(request: web.Request, body: bytes) -> bytes:
+    """Return a body uncompressed, or as it is where that cannot be done."""
+    try:
+        return inflate(body, request.headers.get("Content-Encoding", ""), MAX_WIRE_BYTES)
+    except (TooLarge, Unreadable):
+        return body
 
 
 def _reset(request: web.Request) -> None:
