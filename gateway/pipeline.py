@@ -10,12 +10,12 @@ from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
+from gateway.events.mixpanel import Endpoint, Record, Verdict
+from gateway.events.originals import Originals, without_key
 from gateway.mapping import Clocks, Mapper, NativeMapper, policies_of, prepare
 from gateway.model import DeadLetter, Entry, size_of
 from gateway.notices import Notices, masked
-from gateway.originals import Originals, without_key
 from gateway.policy import Applied
-from gateway.records import Endpoint, Record, Verdict
 from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 

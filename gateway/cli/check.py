@@ -9,7 +9,7 @@ from gateway.cli.about import busy_ports, destinations_and_spool
 from gateway.cli.common import ConfigFile, counted, load_or_exit, say
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
-from gateway.config_file import Reader
+from gateway.config.reader import Reader
 from gateway.errors import SpoolError
 from gateway.http.tls import check_certificate, expiry_warning, load
 from gateway.ingest.bundle import check_bundle

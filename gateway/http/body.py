@@ -8,8 +8,8 @@ from itertools import islice
 from aiohttp import web
 from isal import isal_zlib
 
-from gateway.encodings import is_blank
 from gateway.errors import RequestError
+from gateway.events.encodings import is_blank
 from gateway.http.memory_budget import Lease
 from gateway.http.refusals import no_room
 from gateway.http.slow_bodies import Arrivals

@@ -16,7 +16,7 @@ from typing import Literal, Never
 
 from gateway.clock import Clock
 from gateway.config import Config
-from gateway.config_file import Reader
+from gateway.config.reader import Reader
 from gateway.errors import GatewayError
 from gateway.telemetry import Telemetry
 

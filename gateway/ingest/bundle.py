@@ -12,7 +12,7 @@ from typing import NamedTuple
 from isal import igzip
 
 from gateway.config import Config
-from gateway.config_file import Reader
+from gateway.config.reader import Reader
 
 __all__ = ["ENTRY", "Bundle", "File", "check_bundle"]
 

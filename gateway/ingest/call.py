@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
+from gateway.events.mixpanel import Endpoint, Record, Verdict
 from gateway.http.body import Bodies
 from gateway.http.client_address import ClientAddress
 from gateway.http.memory_budget import Lease
@@ -17,7 +18,6 @@ from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
 from gateway.ingest.upstream import Upstream
 from gateway.notices import Notices
-from gateway.records import Endpoint, Record, Verdict
 from gateway.telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import cast
 import msgspec
 from aiohttp import web
 
-from gateway.encodings import is_blank
 from gateway.errors import RequestError
 from gateway.events import decode
+from gateway.events.encodings import is_blank
 from gateway.http import replies
 from gateway.ingest import segment
 from gateway.ingest.call import Call

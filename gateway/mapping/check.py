@@ -3,7 +3,7 @@
 from msgspec import UNSET
 
 from gateway.config import Config, DestinationConfig, SubscriptionConfig
-from gateway.config_file import Place, Reader
+from gateway.config.reader import Place, Reader
 from gateway.mapping.actions import MappingError, Settings, build
 from gateway.mapping.fql import FqlError, parse
 from gateway.mapping.profile import load_profile

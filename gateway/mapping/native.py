@@ -15,6 +15,16 @@ import msgspec
 import fastmap
 from fastmap import spec
 from gateway.config import DestinationConfig, IpPolicy
+from gateway.events.mixpanel import (
+    FAULTS,
+    Endpoint,
+    Problem,
+    Record,
+    Verdict,
+    insert_id_of,
+    own_id_at,
+    wrapped,
+)
 from gateway.mapping.actions.common import (
     ENDPOINTS,
     ENGAGE,
@@ -28,16 +38,6 @@ from gateway.mapping.objects import Members
 from gateway.mapping.plans import SIMPLIFIED, SKIPPED
 from gateway.model import DeadLetter, Entry, Queue
 from gateway.policy.addresses import limited
-from gateway.records import (
-    FAULTS,
-    Endpoint,
-    Problem,
-    Record,
-    Verdict,
-    insert_id_of,
-    own_id_at,
-    wrapped,
-)
 
 __all__ = ["NativeMapper"]
 

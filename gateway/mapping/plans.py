@@ -10,10 +10,10 @@ import fastmap
 from fastmap import spec
 from gateway.config import DestinationConfig
 from gateway.events import Event
+from gateway.events.recovery import TYPES
 from gateway.mapping.fql import simplify, types_named
 from gateway.mapping.integrations import NAMES, keeper
 from gateway.mapping.subscriptions import Subscription, subscriptions_of
-from gateway.recovery import TYPES
 
 __all__ = [
     "EMPTY",

@@ -18,8 +18,8 @@ from gateway.events import (
     plain_text,
     share,
 )
+from gateway.events.recovery import TYPES
 from gateway.mapping.clocks import Clocks, is_possible, sent_far_off
-from gateway.recovery import TYPES
 
 __all__ = ["prepare"]
 

@@ -61,7 +61,7 @@ class Remap:
         """Return what a destination would be sent for an event.
 
         :param destination: the name of one that is configured.
-        :param text: one JSON object, as ``gateway.originals`` keeps it.
+        :param text: one JSON object, as ``gateway.events.originals`` keeps it.
         """
         try:
             event = decode_event(text)

@@ -10,11 +10,11 @@ import fastmap
 from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, decode
+from gateway.events.mixpanel import Endpoint
+from gateway.events.mixpanel import decode as decode_records
 from gateway.mapping import Mapper, NativeMapper, prepare
 from gateway.model import DeadLetter, Entry
 from gateway.policy import SourcePolicy, policy_of
-from gateway.records import Endpoint
-from gateway.records import decode as decode_records
 from gateway.telemetry import Telemetry
 from tests.support.decoding import check_folding
 

@@ -8,7 +8,7 @@ from gateway.events import Received, decode
 
 __all__ = ["check_folding", "shares_contexts"]
 
-_UNFOLDED = mock.patch("gateway.events.fold", return_value=None)
+_UNFOLDED = mock.patch("gateway.events.decoding.fold", return_value=None)
 
 
 def check_folding(body: bytes, decode: Callable[[bytes], Received] = decode) -> Received | None:

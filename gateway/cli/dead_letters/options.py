@@ -13,7 +13,7 @@ from gateway.cli.common import fail
 from gateway.cli.reach import Where
 from gateway.clock import SystemClock
 from gateway.config import TIMES
-from gateway.config_file import measured
+from gateway.config.reader import measured
 from gateway.mapping.preview import parse_time
 from gateway.process import run_async
 from gateway.spool.dead_letters import MAX_IDS, Filter

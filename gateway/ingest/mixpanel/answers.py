@@ -13,9 +13,9 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
+from gateway.events.mixpanel import FAULTS, Problem
 from gateway.http import replies
 from gateway.ingest.mixpanel.sent import Options
-from gateway.records import FAULTS, Problem
 
 __all__ = [
     "failed_import",

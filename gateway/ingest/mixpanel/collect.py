@@ -8,13 +8,13 @@ from aiohttp import web
 
 from gateway.config import DestinationConfig
 from gateway.errors import RequestError
+from gateway.events.mixpanel import FAULTS, Endpoint, Record, Verdict, decode
 from gateway.http.body import check_density
 from gateway.ingest.call import Call
 from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import Options, Sent, options_of, read
 from gateway.ingest.rates import busy_status
 from gateway.ingest.redirects import redirection
-from gateway.records import FAULTS, Endpoint, Record, Verdict, decode
 
 __all__ = ["Collect", "Import", "refuse", "refuse_import"]
 

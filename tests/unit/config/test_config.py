@@ -29,7 +29,7 @@ from gateway.config import (
     redacted,
     warnings,
 )
-from gateway.config_variables import unread_variables
+from gateway.config.variables import unread_variables
 from gateway.errors import ConfigError
 from tests.support.paths import ROOT
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.events import MEMBERS, Event, Received, decode, decode_event
+from gateway.events.originals import Originals, without_key
 from gateway.mapping import prepare
-from gateway.originals import Originals, without_key
 
 KEY = "canary-write-key-of-a-source"
 NOW_MS = 1_700_000_000_000

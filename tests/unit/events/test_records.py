@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import RequestError
 from gateway.events import MAX_EVENTS
-from gateway.records import FAULTS, Endpoint, Record, decode, insert_id_of, wrapped
+from gateway.events.mixpanel import FAULTS, Endpoint, Record, decode, insert_id_of, wrapped
 
 TIME = 1_790_000_000.25
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastmap import Shapes, recover
 from gateway.errors import RequestError
 from gateway.events import Received, decode, fault_of, plain_text, share
-from gateway.recovery import EVENTS, MAX_EVENTS, save
+from gateway.events.recovery import EVENTS, MAX_EVENTS, save
 from tests.support.damage_bodies import DAMAGES, run
 
 NESTED = '{"type":"track","messageId":"nested","userId":"u","event":"Nested","properties":{}}'

@@ -7,9 +7,9 @@ import pytest
 
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.events import decode
+from gateway.events.originals import Originals
 from gateway.mapping import Mapper, Remap, prepare
 from gateway.model import Origin
-from gateway.originals import Originals
 from gateway.telemetry import Telemetry
 
 RECEIVED_MS = 1_790_000_000_000

@@ -8,9 +8,9 @@ import pytest
 from fastmap.texts import plain_number
 from gateway.config import DestinationConfig, DestinationSettings, SourceConfig
 from gateway.events import decode, id_text
+from gateway.events.mixpanel import decode as decode_records
 from gateway.mapping import Mapper, NativeMapper, prepare
 from gateway.policy import policy_of
-from gateway.records import decode as decode_records
 from gateway.sandbox.contract import validate_group
 from gateway.telemetry import Telemetry
 

@@ -7,11 +7,11 @@ import pytest
 
 from gateway.config import DestinationConfig, DestinationSettings, SubscriptionConfig
 from gateway.events import decode
+from gateway.events.mixpanel import FAULTS
+from gateway.events.mixpanel import decode as decode_records
 from gateway.mapping import Mapper, NativeMapper, prepare
 from gateway.mapping.mapper import EXPLANATIONS
 from gateway.mapping.preview import Preview
-from gateway.records import FAULTS
-from gateway.records import decode as decode_records
 from gateway.sandbox.contract import MAX_RECORD_BYTES, validate_event, validate_profile
 from gateway.telemetry import Telemetry
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import DestinationConfig, DestinationSettings, MixpanelSdksConfig
+from gateway.events.mixpanel import decode
 from gateway.mapping.native import MAX_RECORD_BYTES, NativeMapped, NativeMapper
-from gateway.records import decode
 from gateway.sandbox.contract import validate_event, validate_group, validate_profile
 from tests.support.plans import Token, carried, tokens
 

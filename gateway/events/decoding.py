@@ -2,7 +2,7 @@
 
 ``decode`` turns a body into events.  The whole body decodes in one call; only when some event does
 not fit the types is each decoded by itself, member by member, so that one odd event costs no other.
-Nor does one that is damaged: see ``gateway.recovery``.
+Nor does one that is damaged: see ``gateway.events.recovery``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,9 @@ import msgspec
 
 from fastmap import MalformedInput, fold, has_list_beside, parts, without_lone_surrogates
 from fastmap.texts import plain_number
-from gateway.encodings import as_utf8, is_blank
 from gateway.errors import RequestError
-from gateway.recovery import (
+from gateway.events.encodings import as_utf8, is_blank
+from gateway.events.recovery import (
     EVENTS,
     LISTS,
     MAX_EVENTS,

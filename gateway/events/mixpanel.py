@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from fastmap import Group, MalformedInput, parts, without_lone_surrogates
-from gateway.encodings import as_utf8, is_blank
 from gateway.errors import RequestError
-from gateway.recovery import MAX_EVENTS, RECORDS, check_count, save
+from gateway.events.encodings import as_utf8, is_blank
+from gateway.events.recovery import MAX_EVENTS, RECORDS, check_count, save
 
 __all__ = [
     "FAULTS",

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import msgspec
 
-from gateway.events import MEMBERS, Event, Received, decode_event, encode
+from gateway.events.decoding import MEMBERS, Event, Received, decode_event, encode
 
 __all__ = ["Originals", "without_key"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.config_file import Place, Reader, without_none
+from gateway.config.reader import Place, Reader, without_none
 
 __all__ = ["named", "read_variables", "unread_variables"]
 
