@@ -4,8 +4,12 @@ The boundary is that of the first line: ``Content-Type`` need not tell it.
 """
 
 import re
+from typing import TypeAlias
 
-__all__ = ["fields_of", "is_multipart"]
+__all__ = ["Field", "fields_of", "is_multipart"]
+
+Field: TypeAlias = tuple[str, bytes]
+"""A name and its value."""
 
 _MAX_PARTS = 100
 _MAX_HEAD = 2048  # bytes, of the headers of a part
@@ -20,8 +24,8 @@ def is_multipart(body: bytes) -> bool:
     return _OPENING.match(body) is not None
 
 
-def fields_of(body: bytes) -> dict[str, bytes]:
-    """Return the contents of a form by name; files count as fields.
+def fields_of(body: bytes) -> list[Field]:
+    """Return the names and contents of a form; files count as fields.
 
     What is no part of a form is passed over.
 
@@ -29,9 +33,9 @@ def fields_of(body: bytes) -> dict[str, bytes]:
     """
     opening = _OPENING.match(body)
     if opening is None:
-        return {}
+        return []
     between = re.compile(rb"\r?\n" + re.escape(opening[1]) + rb"(?:--)?[ \t]*(?=\r?\n|\Z)")
-    fields: dict[str, bytes] = {}
+    fields: list[Field] = []
     start, left = opening.end(1), _MAX_PARTS
     while left and start < len(body):
         end = between.search(body, start)
@@ -40,5 +44,6 @@ def fields_of(body: bytes) -> dict[str, bytes]:
         head = _END_OF_HEAD.search(part, 0, _MAX_HEAD)
         name = _NAME.search(part, 0, head.end()) if head else None
         if head is not None and name is not None:
-            fields[(name[1] or name[2] or b"").decode("utf-8", "replace")] = part[head.end() :]
+            text = (name[1] or name[2] or b"").decode("utf-8", "replace")
+            fields.append((text, part[head.end() :]))
     return fields

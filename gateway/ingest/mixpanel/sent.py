@@ -6,11 +6,11 @@
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, a2b_qp
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from gateway.errors import RequestError
-from gateway.ingest.mixpanel.multipart import fields_of, is_multipart
+from gateway.ingest.mixpanel.multipart import Field, fields_of, is_multipart
 
 __all__ = ["Options", "Sent", "is_json", "options_of", "read"]
 
@@ -68,18 +68,26 @@ def read(query: str, body: bytes | None) -> Sent:
     :raises RequestError: (400) it is not percent-encoded.
     """
     fields = _fields(query.encode("utf-8", "surrogateescape"))
+    texts = _data_in(fields)
+    is_form = True
     if body is not None:
         if is_json(body):
-            return Sent(_without_data(fields), body, is_form=False)
-        in_body = fields_of(body) if is_multipart(body) else _fields(body)
-        if "data" not in in_body and "data" not in fields and _OBJECT in body:
-            return Sent(_without_data(fields), body, is_form=False)  # it has lost its beginning
-        fields |= in_body
+            is_form = False
+        else:
+            in_body = fields_of(body) if is_multipart(body) else _fields(body)
+            texts += _data_in(in_body)
+            fields += in_body
+            is_form = bool(texts) or _OBJECT not in body  # else it has lost its beginning
     options = _without_data(fields)
+    if not (texts or is_form) and body is not None:
+        return Sent(options, body, is_form=False)
     try:
-        return Sent(options, _json_of(fields.get("data", b"")), is_form=True)
+        found = [] if is_form or body is None else [body]
+        # One after another they are read as what several lists in a body are.
+        text = b"\n".join(found + [_json_of(each) for each in dict.fromkeys(texts or [b""])])
+        return Sent(options, text, is_form=is_form)
     except RequestError as error:
-        return Sent(options, b"", is_form=True, error=error)
+        return Sent(options, b"", is_form=is_form, error=error)
 
 
 def is_json(text: bytes) -> bool:
@@ -87,13 +95,17 @@ def is_json(text: bytes) -> bool:
     return text[:64].lstrip(_BEFORE_JSON)[:1] in (b"{", b"[")
 
 
-def _fields(text: bytes) -> dict[str, bytes]:
+def _fields(text: bytes) -> list[Field]:
     """Read what is encoded as a form (URL Standard, application/x-www-form-urlencoded)."""
-    fields: dict[str, bytes] = {}
+    fields = []
     for part in text.split(b"&", _MAX_FIELDS)[:_MAX_FIELDS]:
         name, _, value = part.partition(b"=")
-        fields[_unquoted(name).decode("utf-8", "replace")] = _unquoted(value)
+        fields.append((_unquoted(name).decode("utf-8", "replace"), _unquoted(value)))
     return fields
+
+
+def _data_in(fields: Iterable[Field]) -> list[bytes]:
+    return [value for name, value in fields if name == "data" and value]
 
 
 def _unquoted(text: bytes) -> bytes:
@@ -110,10 +122,10 @@ def _unquoted(text: bytes) -> bytes:
     return a2b_qp(text.replace(b"=", b"%3D").translate(_TO_QUOTED_PRINTABLE))
 
 
-def _without_data(fields: Mapping[str, bytes]) -> Options:
+def _without_data(fields: Iterable[Field]) -> Options:
     return Options(
         (name, _bounded(name, value).decode("utf-8", "replace"))
-        for name, value in fields.items()
+        for name, value in fields
         if name != "data"
     )
 

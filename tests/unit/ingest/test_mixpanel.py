@@ -153,6 +153,32 @@ async def test_every_encoding_is_understood_on_every_path(
     assert events == [{"event": "E", "properties": expected}] * 3
 
 
+TWO = [UPDATE | {"$distinct_id": each} for each in ("1", "2")]
+ONE_OF_TWO, OTHER_OF_TWO = (quote(as_base64([each]), safe="") for each in TWO)
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("", f"data={ONE_OF_TWO}&data={OTHER_OF_TWO}".encode()),
+        (f"?data={ONE_OF_TWO}", f"data={OTHER_OF_TWO}".encode()),
+        (f"?data={OTHER_OF_TWO}", as_json(TWO[0])),
+        (f"?data={OTHER_OF_TWO}&data={OTHER_OF_TWO}", as_json(TWO[:1])),
+        ("", b"".join(b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n%b\r\n'
+                      % as_json(each) for each in TWO) + b"--b--\r\n"),
+    ],
+    ids=["form", "query and form", "query and JSON", "query twice", "multipart"],
+)  # fmt: skip
+async def test_records_that_come_in_two_ways_at_once_all_count(
+    served: Serving, query: str, body: bytes
+) -> None:
+    answer = await served.post(f"/engage{query}", body)
+
+    assert (answer.status, answer.body) == (200, b"1")
+    found = [record["$distinct_id"] for _, record in await served.records()]
+    assert sorted(found) == ["1", "2"]
+
+
 @pytest.mark.parametrize("plus", ["+", "%2B", "-", " "])
 @pytest.mark.parametrize("slash", ["/", "%2F", "_"])
 async def test_either_alphabet_of_base64_is_understood(
