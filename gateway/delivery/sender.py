@@ -24,7 +24,8 @@ from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.blame import MIN_FAILURES, Blame
 from gateway.delivery.channel import Channel
 from gateway.delivery.detour import Detour
-from gateway.delivery.gate import Gate, GateState, Hold, Sleep
+from gateway.delivery.gate import GateState, Hold, Sleep
+from gateway.delivery.inquiry import Inquiry
 from gateway.delivery.isolation import Isolation
 from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.linger import Linger
@@ -38,8 +39,9 @@ from gateway.delivery.outcome import (
     Split,
     is_failure,
 )
-from gateway.delivery.progress import Halves, Progress, Verdict, halves
+from gateway.delivery.progress import Progress, Verdict, halves
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s
+from gateway.delivery.sifting import Sieve
 from gateway.delivery.suspicion import Suspicion
 from gateway.delivery.trial import Trial
 from gateway.errors import SpoolError
@@ -167,9 +169,20 @@ class Sender:
             sleep=sleep,
         )
         self._suspicion = Suspicion()
-        self._probing = asyncio.Lock()
         self._tried: Progress | None = None  # the last one that was probed with
-        self._refusals = Gate(f"{self._name} (refusals)", clock=clock, rng=rng, sleep=sleep)
+        self._inquiry = Inquiry(
+            self._channel,
+            self._backlog,
+            self._suspicion,
+            name=self._name,
+            clock=clock,
+            rng=rng,
+            sleep=sleep,
+            request=self._request,
+            keep=self._keep,
+            is_spare=self._is_spare,
+            on_try=self._note_tried,
+        )
         self._detour = Detour(
             self._backlog,
             subject_of=endpoint.subject_of if endpoint.is_ordered else None,
@@ -202,7 +215,11 @@ class Sender:
         self._idle = asyncio.Event()
         self._is_finishing = False
         self._in_flight = 0  # records
-        self._sieve = asyncio.Semaphore(max(1, config.connections // 2))
+        self._sieve = Sieve(
+            connections=max(1, config.connections // 2),
+            request=self._request,
+            may_send=self._is_clear,
+        )
         self._aside: set[Progress] = set()  # sifted, or waiting for others that are
         self._known_subjects: dict[Progress, Sequence[Hashable]] = {}
         self._under_way: dict[Progress, Lease] = {}
@@ -224,7 +241,7 @@ class Sender:
     def wake(self) -> None:
         """Take note that the queue has new chunks."""
         self._backlog.grow()
-        self._refusals.hasten()
+        self._inquiry.gate.hasten()
         self._idle.clear()
         self._linger.begin()
         if self._may_take():  # else the feeder would wake up at each commit for nothing
@@ -237,7 +254,7 @@ class Sender:
     def hurry(self) -> None:
         """Make the next attempt now; one that waits for another endpoint needs that one's."""
         self._channel.breaker.hurry()
-        self._refusals.hurry()
+        self._inquiry.gate.hurry()
 
     @asynccontextmanager
     async def withheld(self) -> AsyncIterator[frozenset[int]]:
@@ -332,7 +349,7 @@ class Sender:
     def status(self) -> Status:
         """Return what operators need to know."""
         # What needs a person first, then what the next request waits for.
-        gate = self._channel.breaker if self._refusals.is_open() else self._refusals
+        gate = self._channel.breaker if self._inquiry.gate.is_open() else self._inquiry.gate
         held = self._hold.reason_for(self.queue.endpoint) if gate.state != "paused" else None
         return Status(
             state="paused" if held else gate.state,
@@ -640,10 +657,9 @@ class Sender:
     # Which records of a refused request are to blame
 
     async def _sift(self, progress: Progress, piece: Piece) -> None:
-        """Send the parts of a piece that was refused as a whole, several at once.
+        """Find the bad records of a piece that was refused as a whole.
 
-        Others go on meanwhile: what is sifted does not count among the batches that are sent.  What
-        is in the way of requests, or speaks against the settings, leaves the rest to be sent.
+        Others go on meanwhile: what is sifted does not count among the batches that are sent.
         """
         subjects = await self._subjects(progress) if self._endpoint.is_ordered else None
         parts = halves(piece, subjects)
@@ -652,36 +668,9 @@ class Sender:
             return
         self._aside.add(progress)
         self._news.set()
-        await self._sift_halves(progress, parts, subjects)
+        await self._sieve.sift(progress, parts, subjects)
         if subjects is not None:
             await self._keep(progress)  # others may be sent only after what a crash cannot repeat
-
-    async def _sift_halves(
-        self, progress: Progress, parts: Halves, subjects: Sequence[Hashable] | None
-    ) -> bool:
-        first, second, are_apart = parts
-        if are_apart:
-            async with asyncio.TaskGroup() as group:
-                one = group.create_task(self._sift_part(progress, first, subjects))
-                other = group.create_task(self._sift_part(progress, second, subjects))
-            return one.result() and other.result()
-        progress.put_back(first, second)  # to be sent one after the other
-        return False
-
-    async def _sift_part(
-        self, progress: Progress, piece: Piece, subjects: Sequence[Hashable] | None
-    ) -> bool:
-        """Find the bad records in a piece; False when some of it has to be sent later."""
-        outcome: Outcome | None = None
-        async with self._sieve:
-            if self._channel.is_clear() and not self._is_suspicious():
-                outcome = await self._request(progress, piece)
-        if isinstance(outcome, Split) and len(piece) > 1:
-            return await self._sift_halves(progress, halves(piece, subjects), subjects)
-        if isinstance(outcome, Delivered | Partial | Split):
-            return True
-        progress.put_back(piece)
-        return False
 
     async def _subjects(self, progress: Progress) -> Sequence[Hashable]:
         """Return what each record of a batch is about."""
@@ -768,7 +757,7 @@ class Sender:
             self._blame.accept(now)
             self._suspicion.accept(now)
             if not self._is_suspicious():
-                self._refusals.clear()
+                self._inquiry.gate.clear()
         if verdict.refused and not is_foreign:
             self._suspicion.refuse(verdict.refused)
         elif verdict.refused and not self._suspicion.has_accepted_since(progress.blocked_s or now):
@@ -797,56 +786,10 @@ class Sender:
             rng=self._rng,
             begin=self._begin,
         )
-        was_paused = False
-        while self._is_suspicious():
-            if self._is_spare(progress):
-                return False
-            async with self._refusals.turn() as turn, self._probing:
-                if not self._is_suspicious():
-                    break
-                await self._probe(progress, trial)
-                if self._is_suspicious():
-                    was_paused = True
-                    self._refusals.pause(
-                        turn,
-                        f"{self._suspicion.refused} records refused and none accepted, which looks "
-                        f"like a wrong setting; they are kept. For example: {progress.example}",
-                    )
-                else:
-                    self._refusals.reopen(turn)
-        if was_paused:
-            progress.restart()  # somebody may have corrected a setting meanwhile
-        return True
+        return await self._inquiry.run(progress, trial)
 
-    async def _probe(self, progress: Progress, trial: Trial) -> None:
-        """Send a refused record again, if that was a while ago, and a few that were not tried.
-
-        The first one is also sent while something is in the way: nobody else tries the way then.
-        """
-        if not self._refusals.is_open():
-            await self._try(progress, progress.reconsider() or progress.untried[:1])
-        async with self._backlog.taking:
-            async for sample, piece in trial.pieces():
-                if not (self._is_suspicious() and self._channel.is_clear()):
-                    return
-                await self._try(sample, piece)
-                await self._keep(sample)
-
-    async def _try(self, progress: Progress, piece: Piece) -> None:
-        """Send these records until one is accepted, all are refused, or the service fails."""
+    def _note_tried(self, progress: Progress) -> None:
         self._tried = progress
-        progress.prefer(piece)
-        left = set(piece)
-        while left and self._is_suspicious() and (part := progress.take()) is not None:
-            outcome = await self._request(progress, part)
-            if isinstance(outcome, Split) and len(part) > 1:
-                progress.prefer_halves(part)
-            elif isinstance(outcome, Delivered | Partial | Split):
-                left.difference_update(part)
-            else:
-                progress.put_back(part)
-                break
-        progress.in_order()
 
     # What becomes of a batch
 
