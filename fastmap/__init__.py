@@ -19,7 +19,7 @@ from fastmap._fold import Folded, fold
 from fastmap._parts import parts
 from fastmap._plan import Plan
 from fastmap._recover import Group, Shapes, recover
-from fastmap._scan import is_utf8, without_lone_surrogates
+from fastmap._scan import is_deeper, is_utf8, without_lone_surrogates
 from fastmap._times import parse_time
 from fastmap.compiler import compile_mapping
 from fastmap.errors import FastmapError, MalformedInput, SpecError
@@ -38,6 +38,7 @@ __all__ = [
     "compile",
     "fold",
     "has_list_beside",
+    "is_deeper",
     "is_utf8",
     "parse_time",
     "parts",

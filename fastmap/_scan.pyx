@@ -3,12 +3,91 @@
 import os
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 
+cdef extern from *:
+    """
+    /* Whether [p, end) holds more opening brackets, wherever they stand.  Bit 5 makes 0x7B of either
+       kind, and of no other byte. */
+    static inline int fm_opens_more(const char* p, const char* end, Py_ssize_t most)
+    {
+        Py_ssize_t found = 0;
+    #ifdef __SSE2__
+        const __m128i bit = _mm_set1_epi8(0x20);
+        const __m128i opening = _mm_set1_epi8('{');
+        while (end - p >= 16) {
+            Py_ssize_t blocks = (end - p) / 16;
+            const char* stop = p + 16 * (blocks < 255 ? blocks : 255);
+            __m128i counts = _mm_setzero_si128();  /* bytes, which so many blocks cannot overflow */
+            for (; p < stop; p += 16)
+                counts = _mm_sub_epi8(counts, _mm_cmpeq_epi8(opening,
+                    _mm_or_si128(_mm_loadu_si128((const __m128i*)p), bit)));
+            counts = _mm_sad_epu8(counts, _mm_setzero_si128());
+            found += _mm_cvtsi128_si32(counts) + _mm_extract_epi16(counts, 4);
+            if (found > most)
+                return 1;
+        }
+    #endif
+        for (; p < end; p++)
+            found += (*p | 0x20) == '{';
+        return found > most;
+    }
+
+    static inline int fm_bits(uint64_t word)
+    {
+        word -= (word >> 1) & 0x5555555555555555ULL;
+        word = (word & 0x3333333333333333ULL) + ((word >> 2) & 0x3333333333333333ULL);
+        return (int)((((word + (word >> 4)) & 0x0F0F0F0F0F0F0F0FULL) * 0x0101010101010101ULL) >> 56);
+    }
+
+    /* First block of 64 bytes in [p, end) that holds a backslash, or in which the depth may become
+       more; or a place nearer to the end than that.  The depth and whether a string goes on are
+       brought up to there. */
+    static inline const char* fm_skip_blocks(
+        const char* p, const char* end, Py_ssize_t* depth, int* is_inside, Py_ssize_t most)
+    {
+    #ifdef __SSE2__
+        const __m128i bit = _mm_set1_epi8(0x20);
+        for (; end - p >= 64; p += 64) {
+            uint64_t quotes = 0, opening = 0, closing = 0;
+            int backslashes = 0, opened, i;
+            for (i = 0; i < 4; i++) {
+                __m128i block = _mm_loadu_si128((const __m128i*)(p + 16 * i));
+                __m128i bracket = _mm_or_si128(block, bit);
+                quotes |= (uint64_t)_mm_movemask_epi8(
+                    _mm_cmpeq_epi8(block, _mm_set1_epi8('"'))) << (16 * i);
+                opening |= (uint64_t)_mm_movemask_epi8(
+                    _mm_cmpeq_epi8(bracket, _mm_set1_epi8('{'))) << (16 * i);
+                closing |= (uint64_t)_mm_movemask_epi8(
+                    _mm_cmpeq_epi8(bracket, _mm_set1_epi8('}'))) << (16 * i);
+                backslashes |= _mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8('\\\\')));
+            }
+            /* Each bit becomes whether the quotes up to there are an odd number. */
+            for (i = 1; i < 64; i *= 2)
+                quotes ^= quotes << i;
+            if (*is_inside)
+                quotes = ~quotes;
+            opened = fm_bits(opening & ~quotes);
+            if (backslashes || *depth + opened > most)
+                break;
+            *depth += opened - fm_bits(closing & ~quotes);
+            *is_inside = (int)(quotes >> 63);
+        }
+    #endif
+        return p;
+    }
+    """
+    bint fm_opens_more(const char* p, const char* end, Py_ssize_t most) noexcept nogil
+    const char* fm_skip_blocks(
+        const char* p, const char* end, Py_ssize_t* depth, bint* is_inside, Py_ssize_t most
+    ) noexcept nogil
+
 cdef enum:
     MAX_DEPTH = 15  # of Limits
+    BLOCK = 64  # bytes
 
 HASH_SEED = int.from_bytes(os.urandom(8), "little")
 
@@ -220,6 +299,47 @@ def is_utf8(bytes data not None):
         if length == 0:
             return False
         p += length
+
+
+cdef bint nests_deeper(const char* p, const char* end, Py_ssize_t most) noexcept nogil:
+    cdef Py_ssize_t depth = 0
+    cdef bint is_inside = False  # of a string
+    cdef bint escaped = False
+    cdef const char* stop
+    while p < end:
+        p = fm_skip_blocks(p, end, &depth, &is_inside, most)
+        stop = end if end - p < BLOCK else p + BLOCK
+        while p < stop or (is_inside and p < end):
+            if is_inside or p[0] == c'"':
+                p = string_end(p if is_inside else p + 1, end, &escaped)
+                if p == NULL:
+                    return False
+                is_inside = False
+            elif p[0] == c"{" or p[0] == c"[":
+                depth += 1
+                if depth > most:
+                    return True
+            elif p[0] == c"}" or p[0] == c"]":
+                depth -= 1
+            p += 1
+    return False
+
+
+def is_deeper(text not None, Py_ssize_t depth):
+    """Return whether containers in JSON text lie in one another deeper than so many levels.
+
+    Few texts hold that many, and only those are looked at for which of them are in one another.
+
+    :param text: by the buffer protocol; it may be malformed.
+    """
+    cdef Py_buffer view
+    cdef const char* p
+    PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
+    p = <const char*>view.buf
+    try:
+        return fm_opens_more(p, p + view.len, depth) and nests_deeper(p, p + view.len, depth)
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef const char* lone_surrogate(const char* p, const char* end) noexcept nogil:

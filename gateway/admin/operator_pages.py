@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.config import AdminConfig
 from gateway.errors import SpoolUnavailable
+from gateway.events.depth import check_depth
 from gateway.readable import PRETTY
 
 __all__ = ["MAX_BODY_BYTES", "OperatorPages", "Refused", "body_of", "query_of", "split_listing"]
@@ -114,8 +115,11 @@ async def body_of(request: web.Request, kind: type[_T]) -> _T:
     """Return what stands in the body.
 
     :raises msgspec.DecodeError: it is not of that kind.
+    :raises RecursionError: it is nested too deep.
     """
-    return msgspec.json.decode(await request.read(), type=kind)
+    body = await request.read()
+    check_depth(body)
+    return msgspec.json.decode(body, type=kind)
 
 
 def _json(status: int, value: object) -> web.Response:

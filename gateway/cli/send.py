@@ -30,7 +30,7 @@ def send(
     """Send a test event and show the gateway's answer; exits with 1 unless it was accepted."""
     try:
         given = json.loads(properties)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise fail(f"--properties: not JSON: {error}", code=2) from None
     if not isinstance(given, dict):
         raise fail("--properties: expected a JSON object", code=2)

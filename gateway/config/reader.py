@@ -19,6 +19,7 @@ import msgspec
 import yaml
 
 from gateway.errors import ConfigError
+from gateway.events.depth import check_depth
 
 __all__ = [
     "Leaf",
@@ -76,6 +77,7 @@ def _position(before: str) -> str:
 
 
 def _json(text: str) -> object:
+    check_depth(text.encode())
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:

@@ -1,8 +1,8 @@
 """Events as SDKs send them, from bytes to values.
 
 ``decoding`` reads the bodies of all families but Mixpanel's own, which ``mixpanel`` reads;
-``recovery`` saves what is whole in a damaged one, ``encodings`` makes UTF-8 of any text, and
-``originals`` keeps an event as it was sent.
+``recovery`` saves what is whole in a damaged one, ``encodings`` makes UTF-8 of any text, ``depth``
+bounds how deep any JSON is nested, and ``originals`` keeps an event as it was sent.
 """
 
 from gateway.events.decoding import (

@@ -14,6 +14,7 @@ import msgspec
 from fastmap import MalformedInput, fold, has_list_beside, parts, without_lone_surrogates
 from fastmap.texts import plain_number
 from gateway.errors import RequestError
+from gateway.events.depth import check_depth
 from gateway.events.encodings import as_utf8, is_blank
 from gateway.events.recovery import (
     EVENTS,
@@ -181,6 +182,7 @@ def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) ->
             if saved.is_withheld or (received.events and not received.is_nothing):
                 return received
         with suppress(RecursionError):
+            check_depth(body)
             _decode_raw(body)  # says where the fault is in the body itself
         raise
 
@@ -189,6 +191,7 @@ def _decode_sound(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Rece
     text = body
     try:
         if reshape is not None:
+            check_depth(body)
             text = reshape(body)
         return _decode(text)
     except RecursionError:
@@ -269,6 +272,7 @@ def integrations_of(text: bytes | msgspec.Raw) -> bytes:
         given = _decode_any(text)
         held = given.strip() if isinstance(given, str) else ""
         if held[:1] == "{":
+            check_depth(held.encode())
             return bytes(_decode_raw(held))
         is_no = given is False or (given == 0 and isinstance(given, int | float))
         is_no = is_no or held.casefold() in _NOES
@@ -296,6 +300,7 @@ def _is_odd(context: bytes) -> bool:
 def fault_of(misfit: bytes) -> str:
     """Return why an element of a batch is no event, as a word."""
     try:
+        check_depth(misfit)
         _decode_raw(misfit)
     except RecursionError:
         return "nested_too_deep"
@@ -308,7 +313,9 @@ def decode_event(text: bytes) -> Event:
     """Return the event that one JSON object is, odd members included.
 
     :raises msgspec.DecodeError: it is no JSON object.
+    :raises RecursionError: it is nested too deep.
     """
+    check_depth(text)
     try:
         return _decode_event(text)
     except msgspec.ValidationError:
@@ -477,17 +484,20 @@ def _payload_of(body: bytes) -> tuple[_Payload, bytes]:
     """
     folded = fold(body, b"context")
     if folded is not None:
+        check_depth(folded.text)  # what it leaves out lies as deep in an event as what is like it
         try:
             payload = _decode_payload(folded.text)
+            if folded.unfold(payload.batch or (), "context", payload.context):
+                return payload, folded.text
         except msgspec.ValidationError:
-            return _decode_payload(body), body
-        if folded.unfold(payload.batch or (), "context", payload.context):
-            return payload, folded.text
+            pass
+    check_depth(body)
     return _decode_payload(body), body
 
 
 def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
     """Decode event by event.  Raises DecodeError for what is not JSON at all."""
+    check_depth(body)
     if is_list:
         shared, items = Event(), _decode_list(body)
     else:
@@ -557,6 +567,8 @@ def _event_of(members: dict[str, msgspec.Raw]) -> Event:
         raw = members.get(encoded_name)
         if raw is None:
             continue
+        if kind is msgspec.Raw:
+            check_depth(raw)
         try:
             setattr(event, name, _decode_any(raw, type=kind))
         except msgspec.ValidationError:

@@ -16,6 +16,7 @@ import msgspec
 
 from fastmap import Group, MalformedInput, parts, without_lone_surrogates
 from gateway.errors import RequestError
+from gateway.events.depth import check_depth
 from gateway.events.encodings import as_utf8, is_blank
 from gateway.events.recovery import MAX_EVENTS, RECORDS, check_count, save
 
@@ -246,6 +247,7 @@ def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
     is_event = endpoint == "import"
     if is_lines:
         return _decode_lines(body, endpoint)
+    check_depth(body)
     if body.lstrip()[:1] == b"[":
         texts = _decode_list(body)
         check_count(len(texts))
@@ -296,6 +298,7 @@ def _decode_lines(body: bytes, endpoint: Endpoint) -> Records:
 
 def _alone(text: bytes, *, is_event: bool) -> Record:
     try:
+        check_depth(text)
         return _loosely(_decode_raw(text), is_event=is_event)
     except msgspec.DecodeError:
         return Record(msgspec.Raw(text), fault="malformed")

@@ -12,6 +12,7 @@ from aiohttp import web
 from msgspec import Raw
 
 from gateway.errors import RequestError
+from gateway.events.depth import check_depth
 from gateway.http import replies
 from gateway.ingest.call import Call
 from gateway.ingest.intake import Intake
@@ -73,6 +74,7 @@ async def _payload(call: Call, defaults: Mapping[str, str]) -> bytes:
             _set(event, name.split("."), text)
     try:
         data = _decoded(query.get("data", ""))
+        check_depth(data)
         given = _members(data or b"{}")
         event |= {k: v for k, v in defaults.items() if not event.get(k) and k not in given}
         return _merged(given, event) if event else data or b"{}"

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.errors import RequestError
 from gateway.events import decode
+from gateway.events.depth import check_depth
 from gateway.events.encodings import is_blank
 from gateway.http import replies
 from gateway.ingest import segment
@@ -87,6 +88,7 @@ def _may_be_json(body: bytes) -> bool:
 def _is_segments(body: bytes) -> bool:
     """Tell whether what is in a body is Segment's, as far as it can be read."""
     try:
+        check_depth(body)
         if body.lstrip()[:1] == b"[":
             return any(each != _EMPTY for each in _decode_list(body))
         return _decode(body) != _EMPTY

@@ -9,6 +9,7 @@ import msgspec
 import fastmap
 from gateway.config import DestinationConfig
 from gateway.events import Event, encode, fault_of
+from gateway.events.depth import MAX_DEPTH
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.plans import MALFORMED, SKIPPED, UNKNOWN_TYPE, Plans, compile_plans
 from gateway.model import DeadLetter, Entry, Origin, Queue
@@ -32,7 +33,7 @@ EXPLANATIONS = {
     MALFORMED: "a part of the body that could not be read as an event",
     UNKNOWN_TYPE: "the type is none of track, identify, page, screen, group and alias",
     "not_an_object": "an element of the batch is no JSON object",
-    "nested_too_deep": "an event of the batch is nested too deep to be read: about 1000 levels",
+    "nested_too_deep": f"an event of the batch is nested deeper than {MAX_DEPTH} levels",
 }
 """What the reasons of rejections mean."""
 

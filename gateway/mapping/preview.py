@@ -7,12 +7,15 @@ the same specification by other means.  Where the two differ, neither is to be t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 import fastmap
 from fastmap import parse_time, reference
 from fastmap.limits import TOO_LARGE
 from fastmap.reference import Result
 from gateway.config import DestinationConfig
-from gateway.events import Event
+from gateway.events import MEMBERS, Event
+from gateway.events.depth import check_depth
 from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.plans import (
     EMPTY,
@@ -25,6 +28,10 @@ from gateway.mapping.plans import (
 )
 
 __all__ = ["Disagreement", "Outcome", "Preview", "parse_time"]
+
+
+_MAX_DEPTH = 300
+"""Levels of a member that is explained: the reference goes down them on the interpreter's stack."""
 
 
 class Disagreement(Exception):
@@ -74,7 +81,12 @@ class Preview:
         """Return how the outcome came about; None where no subscription is for such events.
 
         :raises Disagreement: the account tells of something else than was made.
+        :raises RecursionError: the event is nested too deep to be explained.
         """
+        for _, name, _ in MEMBERS:
+            value = getattr(event, name)
+            if isinstance(value, msgspec.Raw):
+                check_depth(value, _MAX_DEPTH)
         kind = event.type if event.type in self._choices else None
         choice = self._choices[kind]
         outcome = self.map(event, received_ms)

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import StreamReader
 from isal import igzip, isal_zlib
 
+from gateway.events.depth import check_depth
 from gateway.sandbox.contract import MAX_BODY_BYTES
 
 __all__ = [
@@ -93,6 +94,7 @@ def parse_array(body: bytes) -> list[bytes]:
     :raises Unreadable: it is no array, or not JSON.
     """
     try:
+        check_depth(body)
         return [bytes(record) for record in _ARRAY.decode(body)]
     except msgspec.ValidationError as error:
         raise Unreadable("body must be a JSON array") from error
@@ -163,6 +165,7 @@ def _lenient_loads(text: bytes) -> object:
     msgspec refuses such text as a whole.  Written again, the record has the same fault.
     """
     try:
+        check_depth(text)
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"malformed JSON: {error}") from error

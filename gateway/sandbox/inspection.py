@@ -89,7 +89,7 @@ class Inspection:
     async def _replace_faults(self, request: web.Request) -> web.Response:
         try:
             rules = msgspec.json.decode(await request.read(), type=list[Fault])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return replies.as_json({"error": f"expected an array of faults: {error}"}, status=400)
         self._faults.replace(rules)
         return replies.as_json(self._faults.rules())

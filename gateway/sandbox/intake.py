@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.events.depth import check_depth
 from gateway.sandbox.contract import (
     MAX_RECORD_BYTES,
     Problem,
@@ -118,6 +119,7 @@ def _read(record: bytes, rules: Rules) -> tuple[Any, Problem | None]:
     if rules.refused is not None and rules.refused in record:
         return None, Problem("", "record is invalid: the sandbox was told to refuse it")
     try:
+        check_depth(record)
         return _decode(record), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The body's syntax has been checked: what is left is text that no UTF-8 can express,

@@ -11,6 +11,7 @@ import typer
 
 from gateway.cli.common import fail, say
 from gateway.dead_letters.model import MAX_LETTERS, Edit, Letter
+from gateway.events.depth import check_depth
 
 __all__ = ["batches", "edited", "read_edits"]
 
@@ -27,6 +28,7 @@ def read_edits(file: Path) -> Iterator[Edit]:
                 if not line.strip():
                     continue
                 try:
+                    check_depth(line)
                     yield _decode(line)
                 except (msgspec.DecodeError, RecursionError) as error:
                     text = f"line {number} of {file} is no dead letter: {error}"
@@ -66,6 +68,7 @@ def edited(letter: Letter, editor: str) -> Edit:
             if after.strip() == before:
                 raise fail("nothing was changed, and nothing was done")
             try:
+                check_depth(after)
                 msgspec.json.decode(after)
             except (msgspec.DecodeError, RecursionError) as error:
                 say(f"gateway: what you wrote is not valid JSON: {error}")

@@ -22,6 +22,7 @@ from gateway.delivery.outcome import (
     RetryLater,
     Split,
 )
+from gateway.events.depth import check_depth
 
 __all__ = ["interpret"]
 
@@ -254,6 +255,7 @@ def _error_of(answer: object) -> str:
 
 def _json(body: bytes) -> object:
     try:
+        check_depth(body)
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None

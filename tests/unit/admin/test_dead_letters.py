@@ -14,6 +14,7 @@ from gateway.admin import AdminServer
 from gateway.clock import SystemClock
 from gateway.config import AdminConfig, DestinationConfig, DestinationSettings, Secret
 from gateway.dead_letters import DeadLetters
+from gateway.events.depth import MAX_DEPTH
 from gateway.mapping import Remap
 from gateway.pending import Pending
 from tests.support.letters import Hands, record_letter, spool_in, stored
@@ -194,6 +195,10 @@ BAD = [
     ("POST", "/dead-letters/replay", b"not JSON"),
     ("POST", "/dead-letters/replay", b""),
     ("POST", "/dead-letters/replay", b'{"filter":' + b"[" * 100_000),
+    (
+        *("POST", "/dead-letters/replay"),
+        b'{"edits":[{"id":1,"payload":%b%b}]}' % (b"[" * MAX_DEPTH, b"]" * MAX_DEPTH),
+    ),
 ]
 
 

@@ -31,6 +31,7 @@ from gateway.config import (
 )
 from gateway.config.variables import unread_variables
 from gateway.errors import ConfigError
+from gateway.events.depth import MAX_DEPTH
 from tests.support.paths import ROOT
 
 MINIMAL: dict[str, Any] = {
@@ -252,6 +253,7 @@ def test_mistakes_between_values_are_reported_with_wrong_types() -> None:
         (".json", "[1]", "expected a table at the top (got a list)"),
         (".yaml", "", "expected a table at the top (got nothing)"),
         (".json", "[" * 100_000, "nested too deeply"),
+        (".json", "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested too deeply"),
         (".yaml", "[" * 5_000, "nested too deeply"),
         (".toml", "a = " + "[" * 5_000, "nested too deeply"),
         (".ini", "", "unknown file ending; accepted: .toml, .yaml, .yml, .json"),

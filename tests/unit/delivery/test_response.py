@@ -18,6 +18,7 @@ from gateway.delivery.outcome import (
     RetryLater,
     Split,
 )
+from gateway.events.depth import MAX_DEPTH
 
 REMEDY = "check projectToken, serviceAccount or apiSecret, and apiRegion"
 ENDPOINTS = ("import", "track", "engage", "groups")
@@ -93,7 +94,15 @@ def test_what_any_service_may_answer_is_not_enough_for_import(body: object) -> N
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-@pytest.mark.parametrize("body", [b'{"code": 200, "num_rec', b'{"status": 1, "err', b"{"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code": 200, "num_rec',
+        b'{"status": 1, "err',
+        b"{",
+        b'{"status":1,"x":%b%b}' % (b"[" * MAX_DEPTH, b"]" * MAX_DEPTH),  # as good as that
+    ],
+)
 def test_200_that_is_cut_off_is_retried(endpoint: str, body: bytes) -> None:
     assert isinstance(read(200, body, endpoint=endpoint), RetryLater)
 

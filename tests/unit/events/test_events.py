@@ -16,9 +16,11 @@ from gateway.events import (
     Received,
     decode,
     encode,
+    fault_of,
     merge_objects,
     plain_text,
 )
+from gateway.events.depth import MAX_DEPTH
 from tests.support.decoding import check_folding, shares_contexts
 
 EVENT = {
@@ -336,6 +338,44 @@ class TestRefusals:
             400,
             "nested_too_deep",
         )
+
+    @pytest.mark.parametrize("opening", [b"[", b'{"p":'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"%b",
+            b"[%b]",
+            b'{"batch":[%b]}',
+            b'{"batch":[{"userId":5},%b]}',
+            b'{"batch":[%b],"events":[{"messageId":"m","type":"track"}]}',
+            b'{"batch":[{"context":{"locale":"de","timezone":"Europe/Vienna"}},%b,'
+            b'{"context":{"locale":"de","timezone":"Europe/Vienna"}}]}',
+        ],
+    )
+    def test_depth_that_an_event_may_have_is_its_own(self, text: bytes, opening: bytes) -> None:
+        def sent(depth: int) -> bytes:
+            closing = b"]" if opening == b"[" else b"}"
+            inner = b"[]".join((opening * (depth - 2), closing * (depth - 2)))
+            return text % (b'{"messageId":"deep","more":%b}' % inner)
+
+        assert "deep" in ids(decode(sent(MAX_DEPTH)))
+        if text == b"%b":
+            assert refusal(sent(MAX_DEPTH + 1)) == (400, "nested_too_deep")
+        else:
+            received = decode(sent(MAX_DEPTH + 1))
+            assert "deep" not in ids(received)
+            assert list(map(fault_of, received.misfits)) == ["nested_too_deep"]
+
+    @pytest.mark.parametrize("is_shared", [False, True])
+    def test_context_that_repeats_may_be_as_deep_as_any(self, is_shared: bool) -> None:
+        def sent(depth: int) -> bytes:
+            context = b'{"p":%b%b}' % (b"[" * (depth - 2), b"]" * (depth - 2))
+            events = b",".join([b'{"messageId":"m","context":%b}' % context] * 3)
+            shared = b',"context":%b' % context if is_shared else b""
+            return b'{"batch":[%b]%b}' % (events, shared)
+
+        assert len(decode(sent(MAX_DEPTH)).events) == 3
+        assert len(decode(sent(MAX_DEPTH + 1)).misfits) == 3
 
     @pytest.mark.parametrize("batch", [b"[%b]", b'{"batch":[%b],"context":{"k":1}}'])
     @pytest.mark.parametrize(

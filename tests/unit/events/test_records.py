@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import RequestError
 from gateway.events import MAX_EVENTS
+from gateway.events.depth import MAX_DEPTH
 from gateway.events.mixpanel import FAULTS, Endpoint, Record, decode, insert_id_of, wrapped
 
 TIME = 1_790_000_000.25
@@ -95,6 +96,14 @@ def test_record_that_is_nested_too_deep_costs_no_other(deep: bytes) -> None:
     assert [record.fault for record in records] == faults
     assert [record.token for record in records] == ["a", None, None, "c"]
     assert json.loads(wrapped(records[1])) == {"text": event.decode()}
+
+
+@pytest.mark.parametrize(("text", "is_lines"), [(b"[%b,5]", False), (b"%b\n5", True)])
+def test_depth_that_a_record_may_have_is_its_own(text: bytes, is_lines: bool) -> None:
+    for depth, fault in ((MAX_DEPTH, ""), (MAX_DEPTH + 1, "nested_too_deep")):
+        deep = b'{"a":%b%b}' % (b"[" * (depth - 1), b"]" * (depth - 1))
+        records = decode(text % deep, "import", is_lines=is_lines)
+        assert [record.fault for record in records] == [fault, "not_an_object"]
 
 
 @pytest.mark.parametrize(

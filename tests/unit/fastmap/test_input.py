@@ -474,6 +474,32 @@ def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
         assert fastmap.is_utf8(data)
 
 
+def depth_of(text: bytes) -> int:
+    deepest = depth = 0
+    for token in re.findall(rb'"(?:[^"\\]|\\.?)*(?:"|\Z)|[^"]', text, re.DOTALL):
+        depth += (token in (b"{", b"[")) - (token in (b"}", b"]"))
+        deepest = max(deepest, depth)
+    return deepest
+
+
+_BRACKETS = (
+    *('"', '"}"', '"["', '"{', "\\", '\\"', "e;", "[" * 20, "]" * 19, '{"a":' * 9),
+    *(" " * 13, " " * 64, "x" * 100, '"' + "{" * 70 + '"'),
+    *"[]{}",
+)
+
+
+@given(st.lists(st.sampled_from(_BRACKETS), max_size=60).map("".join).map(str.encode))
+@example(b"")
+@example(b"{[" * 5000)
+@example(b'["' + b"[" * 9000 + b'"]')
+def test_depth_is_that_of_the_containers(text: bytes) -> None:
+    depth = depth_of(text)
+    assert not fastmap.is_deeper(text, depth)
+    assert not depth or fastmap.is_deeper(text, depth - 1)
+    assert fastmap.is_deeper(msgspec.Raw(text), 0) == (depth > 0)
+
+
 _PIECES = (
     *(rf"\u{high}{low}" for high in ("d8", "DB", "dc", "Df", "e0", "00") for low in ("00", "fF")),
     *("\\\\", "\\", "\\u", "\\ud", "\\ud8", "\\ud80", "u", "d800", "x", "\\n", '"', "\\u0041"),

@@ -135,6 +135,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "unfold": lambda: unfold(is_whole=True),
     "unfold, refused": lambda: unfold(is_whole=False),
     "unfold, no attribute": fails(AttributeError, lambda: folded().unfold([None], "k")),
+    "is_deeper": lambda: fastmap.is_deeper(b"[[]]", 1),
+    "is_deeper, no bytes": fails(TypeError, lambda: fastmap.is_deeper("", 1)),  # type: ignore[arg-type]
     "is_utf8": lambda: fastmap.is_utf8(b"\xc3\xa9"),
     "is_utf8, refused": lambda: fastmap.is_utf8(b"\xff"),
     "without_lone_surrogates": lambda: fastmap.without_lone_surrogates(rb"a\udc00"),
