@@ -253,10 +253,11 @@ def share(received: Received) -> None:
         alone = msgspec.Raw(shared or integrations)
         for event in received.events:
             own = event.integrations
-            if not own:
+            said = integrations_of(own) if own and shared else b""
+            if said:
+                event.integrations = merge_objects(shared, msgspec.Raw(said))
+            elif shared or not own:
                 event.integrations = alone
-            elif shared:
-                event.integrations = merge_objects(shared, msgspec.Raw(integrations_of(own)))
 
 
 def integrations_of(text: bytes | msgspec.Raw) -> bytes:

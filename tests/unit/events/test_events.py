@@ -19,6 +19,7 @@ from gateway.events import (
     fault_of,
     merge_objects,
     plain_text,
+    share,
 )
 from gateway.events.depth import MAX_DEPTH
 from tests.support.decoding import check_folding, shares_contexts
@@ -76,6 +77,13 @@ class TestShapes:
         received = decode(body({"messageId": "m", **extra}))
 
         assert (ids(received), received.is_batch) == (["m"], False)
+
+    @pytest.mark.parametrize("own", [None, "?", {}])
+    def test_integrations_that_say_nothing_leave_those_that_are_shared(self, own: object) -> None:
+        for shared in ({}, {"A": False}):
+            received = decode(body({"batch": [{"integrations": own}], "integrations": shared}))
+            share(received)
+            assert json.loads(encode(received.events[0]))["integrations"] == shared
 
     def test_batch_holds_events_and_what_they_share(self) -> None:
         received = decode(
