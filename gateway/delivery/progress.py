@@ -239,8 +239,8 @@ class Progress:
         """Take note that the spool has applied ``settlement``."""
         for index in self._given_up():
             del self._refusals[index]
-        for fate in (_Fate.DELIVERED, _Fate.GIVEN_UP):
-            self._fates = self._fates.replace(bytes([fate]), bytes([_Fate.SETTLED]))
+            self._fates[index] = _Fate.SETTLED
+        self._fates = self._fates.replace(bytes([_Fate.DELIVERED]), bytes([_Fate.SETTLED]))
         # What remains took the place of the first chunk.
         self._chunk_ids = self._chunk_ids[:1]
         self.is_over = settlement.remaining is None

@@ -371,14 +371,15 @@ class Sender:
     async def _feed(self) -> None:
         while True:
             if not (self._may_take() and await self._take()):
-                if not (self._has_more() or self._works()):
+                if not (self._works() or self._has_more()):
                     self._idle.set()
                 await self._news.wait()
             self._news.clear()
 
     def _works(self) -> bool:
         """Whether there is work that does not only wait for its next round, apart from others."""
-        return bool(self._under_way.keys() - self._isolation.resting - self._held)
+        resting = self._isolation.resting
+        return any(not (each in resting or each in self._held) for each in self._under_way)
 
     def _may_take(self) -> bool:
         """Whether another batch could be sent now, memory permitting."""
