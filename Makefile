@@ -6,6 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 STAMP := $(VENV)/.built
 SANITIZED := $(filter-out %/test_leaks.py %/test_stubs.py, $(wildcard tests/unit/fastmap/test_*.py)) tests/fuzz/test_fuzz.py tests/unit/events/test_recovery.py
 FUZZ_SECONDS ?= 60
+OLDEST_AIOHTTP := $(shell sed -n 's/.*"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
 GO_SDKS := tests/sdks/go/build/send
@@ -14,7 +15,7 @@ SDK_TOOLS := npm go java mvn chromium
 has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build dev run test test-fast test-sdks torture sanitize damage fuzz lint format sdks bench bench-soak bench-peers clean
+.PHONY: build dev run lock test test-fast test-aiohttp test-sdks torture sanitize damage fuzz lint format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with the gateway compiled and installed: all that running it needs.
 
@@ -37,11 +38,12 @@ $(VENV)/.tools: pyproject.toml | preflight
 	@$(PIP) --upgrade "setuptools>=77.0.3" "Cython>=3.1,<4"
 	@touch $@
 
-$(STAMP): $(VENV)/.tools setup.py $(CORE)
+$(STAMP): $(VENV)/.tools setup.py requirements.lock $(CORE)
 	@echo "2/3 translating and compiling the core"
 	@PYTHONWARNINGS=ignore $(BIN)/python setup.py -q build_ext --inplace
 	@echo "3/3 what running needs"
-	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable .
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 dev: $(VENV)/.dev  ## Add what testing, linting and measuring need.
@@ -60,6 +62,18 @@ test: dev  ## Run all tests but those with SDKs, on up to four cores.
 
 test-fast: dev  ## Run the tests that start no gateway of its own and break nothing.
 	@$(BIN)/pytest -n auto --maxprocesses 4 tests/unit
+
+test-aiohttp: dev  ## Test what serves HTTP with the oldest aiohttp that may be installed.
+	@$(PIP) --upgrade --target build/aiohttp-$(OLDEST_AIOHTTP) aiohttp==$(OLDEST_AIOHTTP)
+	@PYTHONPATH=build/aiohttp-$(OLDEST_AIOHTTP) AIOHTTP=$(OLDEST_AIOHTTP) \
+	$(BIN)/pytest -n auto --maxprocesses 4 tests/unit/http
+
+lock: dev  ## Take the newest versions of what running needs into requirements.lock.
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip --disable-pip-version-check install --quiet pip-tools==7.6.2
+	@build/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-annotate \
+	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
+	--output-file requirements.lock pyproject.toml
 
 test-sdks: dev  ## Test with real SDKs; those that are not installed skip (see sdks).
 	@$(BIN)/pytest -n 4 tests/sdks

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 import fastmap
@@ -17,7 +18,10 @@ def pytest_report_header() -> str:
     flavour = os.environ.get("FASTMAP_BUILD", "release")
     if flavour != "release" and f"build/{flavour}/" not in fastmap.__file__:
         pytest.exit(f"expected the {flavour} build of fastmap (got {fastmap.__file__})", 3)
-    return f"fastmap: {fastmap.__file__}"
+    wanted = os.environ.get("AIOHTTP", aiohttp.__version__)
+    if wanted != aiohttp.__version__:
+        pytest.exit(f"expected aiohttp {wanted} (got {aiohttp.__version__})", 3)
+    return f"fastmap: {fastmap.__file__}, aiohttp {aiohttp.__version__}"
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
