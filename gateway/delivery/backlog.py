@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from gateway.config import DeliveryConfig
 from gateway.delivery.batch import Batch, Body
-from gateway.delivery.gate import Sleep
+from gateway.delivery.circuit_breaker import Sleep
 from gateway.delivery.retry import backoff_s
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Queue

@@ -8,12 +8,12 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.config import DeliveryConfig
+from gateway.delivery.adaptive_concurrency import Concurrency, Result
 from gateway.delivery.base import Endpoint
 from gateway.delivery.batch import Batch, Body, Piece
-from gateway.delivery.concurrency import Concurrency, Result
-from gateway.delivery.gate import Gate, Hold, Sleep
-from gateway.delivery.limits import ProjectLimiter
+from gateway.delivery.circuit_breaker import CircuitBreaker, DestinationPause, Sleep
 from gateway.delivery.outcome import Delivered, Outcome, Partial, Paused, RetryLater, is_failure
+from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.model import Queue
 from gateway.telemetry import Telemetry
 
@@ -39,7 +39,7 @@ class Channel:
         config: DeliveryConfig,
         name: str,
         limiter: ProjectLimiter,
-        hold: Hold,
+        hold: DestinationPause,
         threads: Executor,
         clock: Clock,
         telemetry: Telemetry,
@@ -53,7 +53,7 @@ class Channel:
         self._threads = threads
         self._clock = clock
         self._telemetry = telemetry
-        self.breaker = Gate(name, clock=clock, rng=rng, sleep=sleep)
+        self.breaker = CircuitBreaker(name, clock=clock, rng=rng, sleep=sleep)
         self.concurrency = Concurrency(1 if endpoint.is_ordered else config.connections)
         self.sends_plain = endpoint.sends_plain
         self._sending: Counter[Batch] = Counter()  # requests
@@ -63,7 +63,7 @@ class Channel:
 
     def is_clear(self) -> bool:
         """Whether nothing is known that stands in the way."""
-        return self.breaker.is_open() and self._hold.reason_for(self._queue.endpoint) is None
+        return self.breaker.is_closed() and self._hold.reason_for(self._queue.endpoint) is None
 
     def is_sending(self, batch: Batch) -> bool:
         """Whether a request with records of a batch has no answer yet."""
@@ -137,7 +137,7 @@ class Channel:
             case Paused(reason):
                 self.breaker.pause(turn, reason)
             case _:
-                self.breaker.reopen(turn)
+                self.breaker.close(turn)
         if isinstance(outcome, Paused) and outcome.holds_others:
             self._hold.update(self._queue.endpoint, self.breaker.detail)
         elif self.breaker.state != "paused" or isinstance(outcome, Paused):

@@ -8,7 +8,7 @@ from gateway.clock import Clock
 from gateway.delivery.backlog import Backlog
 from gateway.delivery.batch import Piece
 from gateway.delivery.channel import Channel
-from gateway.delivery.gate import Gate, Sleep
+from gateway.delivery.circuit_breaker import CircuitBreaker, Sleep
 from gateway.delivery.outcome import Delivered, Outcome, Partial, Split
 from gateway.delivery.progress import Progress
 from gateway.delivery.suspicion import Suspicion
@@ -52,7 +52,7 @@ class Inquiry:
         self._is_spare = is_spare
         self._on_try = on_try
         self._probing = asyncio.Lock()
-        self.gate = Gate(f"{name} (refusals)", clock=clock, rng=rng, sleep=sleep)
+        self.breaker = CircuitBreaker(f"{name} (refusals)", clock=clock, rng=rng, sleep=sleep)
         """Closed while all is refused."""
 
     async def run(self, progress: Progress, trial: Trial) -> bool:
@@ -67,19 +67,19 @@ class Inquiry:
         while self._is_suspicious():
             if self._is_spare(progress):
                 return False
-            async with self.gate.turn() as turn, self._probing:
+            async with self.breaker.turn() as turn, self._probing:
                 if not self._is_suspicious():
                     break
                 await self._probe(progress, trial)
                 if self._is_suspicious():
                     was_paused = True
-                    self.gate.pause(
+                    self.breaker.pause(
                         turn,
                         f"{self._suspicion.refused} records refused and none accepted, which looks "
                         f"like a wrong setting; they are kept. For example: {progress.example}",
                     )
                 else:
-                    self.gate.reopen(turn)
+                    self.breaker.close(turn)
         if was_paused:
             progress.restart()  # somebody may have corrected a setting meanwhile
         return True
@@ -92,7 +92,7 @@ class Inquiry:
 
         The first one is also sent while something is in the way: nobody else tries the way then.
         """
-        if not self.gate.is_open():
+        if not self.breaker.is_closed():
             await self._try(progress, progress.reconsider() or progress.untried[:1])
         async with self._backlog.taking:
             async for sample, piece in trial.pieces():

@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.delivery.batch import Piece
 from gateway.delivery.blame import Blame
 from gateway.delivery.channel import Channel
-from gateway.delivery.gate import Sleep
+from gateway.delivery.circuit_breaker import Sleep
 from gateway.delivery.outcome import Delivered, Outcome, Partial
 from gateway.delivery.poison import MOST_STRIKES, Case
 from gateway.delivery.progress import Progress

@@ -23,13 +23,12 @@ from gateway.delivery.base import Endpoint
 from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.blame import MIN_FAILURES, Blame
 from gateway.delivery.channel import Channel
+from gateway.delivery.circuit_breaker import BreakerState, DestinationPause, Sleep
 from gateway.delivery.detour import Detour
-from gateway.delivery.gate import GateState, Hold, Sleep
 from gateway.delivery.inquiry import Inquiry
 from gateway.delivery.isolation import Isolation
-from gateway.delivery.limits import ProjectLimiter
 from gateway.delivery.linger import Linger
-from gateway.delivery.memory import Lease, Memory
+from gateway.delivery.memory_budget import Lease, Memory
 from gateway.delivery.outcome import (
     Delivered,
     Outcome,
@@ -40,6 +39,7 @@ from gateway.delivery.outcome import (
     is_failure,
 )
 from gateway.delivery.progress import Progress, Verdict, halves
+from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s
 from gateway.delivery.sifting import Sieve
 from gateway.delivery.suspicion import Suspicion
@@ -79,7 +79,7 @@ class Status(TypedDict):
     is how many there may be.  ``isolated`` counts records that fail alone while others pass.
     """
 
-    state: GateState
+    state: BreakerState
     detail: str
     since_ms: int
     consecutive_failures: int
@@ -97,10 +97,10 @@ class Sender:
     delivered, dead letters, or known to be refused by mistake.  As many batches are in memory as
     the endpoint's concurrency and the budget allow, and one where the order counts.
 
-    Two gates stand in the way: one before each request, for trouble with the service, and one for
-    refusals that look like a wrong setting.  While the way is not clear, one batch is enough to try
-    it: the workers of the others give theirs back.  As long as nothing has been accepted lately,
-    requests are small, so that a wrong setting is found before much has been sent.
+    There are two circuit breakers: one before each request, for trouble with the service, and one
+    for refusals that look like a wrong setting.  While the way is not clear, one batch is enough to
+    try it: the workers of the others give theirs back.  As long as nothing has been accepted
+    lately, requests are small, so that a wrong setting is found before much has been sent.
 
     A worker whose records are refused while nothing is accepted sends a few of other batches: if
     one of those is accepted, what was refused is to blame; else the queue is paused.
@@ -126,7 +126,7 @@ class Sender:
         config: DeliveryConfig,
         spool: Spool,
         limiter: ProjectLimiter,
-        hold: Hold,
+        hold: DestinationPause,
         memory: Memory,
         threads: Executor,
         clock: Clock,
@@ -228,7 +228,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: dict[asyncio.Task[None], Progress] = {}
         self._disagreements = 0  # with the spool, in a row
-        for state in get_args(GateState):
+        for state in get_args(BreakerState):
             shown = partial(self._is_in, state)
             telemetry.delivery_state.labels(*queue, state).set_function(shown)
         telemetry.delivery_refused.labels(*queue).set_function(lambda: self._suspicion.refused)
@@ -241,7 +241,7 @@ class Sender:
     def wake(self) -> None:
         """Take note that the queue has new chunks."""
         self._backlog.grow()
-        self._inquiry.gate.hasten()
+        self._inquiry.breaker.hasten()
         self._idle.clear()
         self._linger.begin()
         if self._may_take():  # else the feeder would wake up at each commit for nothing
@@ -254,7 +254,7 @@ class Sender:
     def hurry(self) -> None:
         """Make the next attempt now; one that waits for another endpoint needs that one's."""
         self._channel.breaker.hurry()
-        self._inquiry.gate.hurry()
+        self._inquiry.breaker.hurry()
 
     @asynccontextmanager
     async def withheld(self) -> AsyncIterator[frozenset[int]]:
@@ -349,21 +349,23 @@ class Sender:
     def status(self) -> Status:
         """Return what operators need to know."""
         # What needs a person first, then what the next request waits for.
-        gate = self._channel.breaker if self._inquiry.gate.is_open() else self._inquiry.gate
-        held = self._hold.reason_for(self.queue.endpoint) if gate.state != "paused" else None
+        breaker = (
+            self._channel.breaker if self._inquiry.breaker.is_closed() else self._inquiry.breaker
+        )
+        held = self._hold.reason_for(self.queue.endpoint) if breaker.state != "paused" else None
         return Status(
-            state="paused" if held else gate.state,
-            detail=held or gate.detail,
-            since_ms=self._hold.since_ms if held else gate.since_ms,
-            consecutive_failures=gate.failures,
-            next_attempt_in_s=None if held or gate.is_open() else gate.wait_s(),
+            state="paused" if held else breaker.state,
+            detail=held or breaker.detail,
+            since_ms=self._hold.since_ms if held else breaker.since_ms,
+            consecutive_failures=breaker.failures,
+            next_attempt_in_s=None if held or breaker.is_closed() else breaker.wait_s(),
             in_flight=len(self._under_way),
             concurrency=self._channel.concurrency.limit,
             isolated=self._isolation.suspects,
             last_success_ms=self._channel.last_success_ms,
         )
 
-    def _is_in(self, state: GateState) -> bool:
+    def _is_in(self, state: BreakerState) -> bool:
         return self.status()["state"] == state
 
     # The feeder
@@ -430,7 +432,7 @@ class Sender:
 
     def _account(self, progress: Progress) -> None:
         """Take note of the memory that a batch needs now: little while it only waits."""
-        if self._channel.breaker.is_open():
+        if self._channel.breaker.is_closed():
             size = progress.batch.memory_bytes(sent_plain=self._channel.sends_plain)
             self._under_way[progress].resize(size)
         else:
@@ -571,7 +573,7 @@ class Sender:
         self._account(progress)
 
     def _next(self, progress: Progress) -> Piece | None:
-        if not self._channel.breaker.is_open():
+        if not self._channel.breaker.is_closed():
             return progress.take(PROBE_RECORDS)
         if not self._is_proven():
             return progress.take(max(1, PROBE_RECORDS - self._in_flight))
@@ -608,7 +610,7 @@ class Sender:
         Returns False where there are none.
         """
         await self._channel.breaker.due()
-        if self._channel.breaker.is_open() or self._is_spare(progress):
+        if self._channel.breaker.is_closed() or self._is_spare(progress):
             return True
         async with self._backlog.taking:
             failures = self._channel.breaker.failures
@@ -630,7 +632,7 @@ class Sender:
 
     def _is_stuck(self, progress: Progress) -> bool:
         """Whether a batch failed again and again, and perhaps because of what is in it."""
-        return progress.failures >= MIN_FAILURES and not self._channel.breaker.is_open()
+        return progress.failures >= MIN_FAILURES and not self._channel.breaker.is_closed()
 
     def _is_to_blame(self, progress: Progress) -> bool:
         """Whether a batch is to be tried apart from others."""
@@ -758,7 +760,7 @@ class Sender:
             self._blame.accept(now)
             self._suspicion.accept(now)
             if not self._is_suspicious():
-                self._inquiry.gate.clear()
+                self._inquiry.breaker.reset()
         if verdict.refused and not is_foreign:
             self._suspicion.refuse(verdict.refused)
         elif verdict.refused and not self._suspicion.has_accepted_since(progress.blocked_s or now):

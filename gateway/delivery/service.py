@@ -9,10 +9,10 @@ from random import Random
 
 from gateway.clock import Clock
 from gateway.config import DeliveryConfig, DestinationConfig
-from gateway.delivery.gate import Hold, Sleep
-from gateway.delivery.limits import ProjectLimiter
-from gateway.delivery.memory import DEFAULT_MAX_BYTES, Memory
+from gateway.delivery.circuit_breaker import DestinationPause, Sleep
+from gateway.delivery.memory_budget import DEFAULT_MAX_BYTES, Memory
 from gateway.delivery.mixpanel import ENDPOINTS, MixpanelEndpoint, project_of
+from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.delivery.sender import Sender, Status
 from gateway.model import Queue
 from gateway.spool.base import Spool
@@ -134,7 +134,7 @@ class Delivery:
             yield chunk_ids
 
     def _add(self, destination: DestinationConfig, limiter: ProjectLimiter) -> None:
-        hold = Hold(self._clock)
+        hold = DestinationPause(self._clock)
         for name in ENDPOINTS:
             queue = Queue(destination.name, name)
             self._senders[queue] = Sender(

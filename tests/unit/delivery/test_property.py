@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from gateway.clock import SystemClock
 from gateway.config import DeliveryConfig
 from gateway.delivery.batch import Body
-from gateway.delivery.gate import Hold
-from gateway.delivery.limits import ProjectLimiter
-from gateway.delivery.memory import Memory
+from gateway.delivery.circuit_breaker import DestinationPause
+from gateway.delivery.memory_budget import Memory
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
+from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.delivery.sender import Sender
 from gateway.delivery.suspicion import MIN_REFUSED
 from gateway.errors import SpoolError, SpoolUnavailable
@@ -254,7 +254,7 @@ async def deliver(
         config=DeliveryConfig(batch_records=batch_records, batch_bytes=1024, connections=3),
         spool=typed,
         limiter=ProjectLimiter(records_per_second=1e9, bytes_per_minute=1e12),
-        hold=Hold(SystemClock()),
+        hold=DestinationPause(SystemClock()),
         memory=Memory(),
         threads=threads,
         clock=SystemClock(),

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from gateway.delivery import linger
-from gateway.delivery.concurrency import START
+from gateway.delivery.adaptive_concurrency import START
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox

@@ -1,4 +1,4 @@
-"""Gates, holds and limits: who waits for what, and for how long."""
+"""Circuit breakers, pauses and rate limits: who waits for what, and for how long."""
 
 import asyncio
 import logging
@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.delivery.gate import Gate, Hold
-from gateway.delivery.limits import ProjectLimiter
+from gateway.delivery.circuit_breaker import CircuitBreaker, DestinationPause
+from gateway.delivery.rate_limit import ProjectLimiter
 
 
 class Time:
@@ -37,30 +37,32 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def gate(clock: Time) -> Gate:
-    return Gate("the service", clock=clock, rng=Random(1), sleep=clock.sleep)
+def breaker(clock: Time) -> CircuitBreaker:
+    return CircuitBreaker("the service", clock=clock, rng=Random(1), sleep=clock.sleep)
 
 
-async def test_an_open_gate_lets_all_pass_at_once(gate: Gate, clock: Time) -> None:
-    async with gate.turn(), gate.turn():
+async def test_an_open_gate_lets_all_pass_at_once(breaker: CircuitBreaker, clock: Time) -> None:
+    async with breaker.turn(), breaker.turn():
         pass
     assert clock.slept == []
 
 
-async def test_a_closed_gate_lets_one_try_after_the_wait(gate: Gate, clock: Time) -> None:
-    async with gate.turn() as turn:
-        gate.back_off(turn, None, "status 500")
+async def test_a_closed_gate_lets_one_try_after_the_wait(
+    breaker: CircuitBreaker, clock: Time
+) -> None:
+    async with breaker.turn() as turn:
+        breaker.back_off(turn, None, "status 500")
     order = []
 
     async def visit(name: str) -> None:
-        async with gate.turn() as turn:
+        async with breaker.turn() as turn:
             order.append(f"{name} in")
             await asyncio.sleep(0)
             order.append(f"{name} out")
             if name == "a":
-                gate.back_off(turn, None, "status 500")
+                breaker.back_off(turn, None, "status 500")
             else:
-                gate.reopen(turn)
+                breaker.close(turn)
 
     await asyncio.gather(visit("a"), visit("b"), visit("c"), visit("d"))
     # One at a time, until one of them finds it working.
@@ -68,79 +70,81 @@ async def test_a_closed_gate_lets_one_try_after_the_wait(gate: Gate, clock: Time
     assert len(clock.slept) == 2
     assert 3 <= clock.slept[0] <= 7
     assert 5 <= clock.slept[1] <= 9
-    assert (gate.state, gate.failures) == ("ok", 0)
+    assert (breaker.state, breaker.failures) == ("ok", 0)
 
 
-async def test_requests_that_fail_together_are_one_failure(gate: Gate) -> None:
-    async with gate.turn() as first, gate.turn() as second, gate.turn() as third:
-        gate.back_off(first, None, "status 500")
-        gate.back_off(second, None, "status 500")
-        gate.reopen(third)
-    assert (gate.state, gate.failures) == ("retrying", 1)
+async def test_requests_that_fail_together_are_one_failure(breaker: CircuitBreaker) -> None:
+    async with breaker.turn() as first, breaker.turn() as second, breaker.turn() as third:
+        breaker.back_off(first, None, "status 500")
+        breaker.back_off(second, None, "status 500")
+        breaker.close(third)
+    assert (breaker.state, breaker.failures) == ("retrying", 1)
 
 
-async def test_retry_after_is_waited_for(gate: Gate, clock: Time) -> None:
-    async with gate.turn() as turn:
-        gate.back_off(turn, 300.0, "status 429")
-    assert gate.wait_s() == 300
-    assert gate.since_ms == 1_000_000
-    async with gate.turn():
+async def test_retry_after_is_waited_for(breaker: CircuitBreaker, clock: Time) -> None:
+    async with breaker.turn() as turn:
+        breaker.back_off(turn, 300.0, "status 429")
+    assert breaker.wait_s() == 300
+    assert breaker.since_ms == 1_000_000
+    async with breaker.turn():
         assert clock.slept == [300]
 
 
 async def test_paused_is_probed_slowly_and_stays_paused_through_an_outage(
-    gate: Gate, clock: Time
+    breaker: CircuitBreaker, clock: Time
 ) -> None:
     for _ in range(6):
-        async with gate.turn() as turn:
-            gate.pause(turn, "credentials refused")
+        async with breaker.turn() as turn:
+            breaker.pause(turn, "credentials refused")
     assert clock.slept == [60, 120, 240, 480, 600]
-    assert gate.since_ms == 1_000_000
-    async with gate.turn() as turn:
-        gate.back_off(turn, None, "status 503")
-    assert (gate.state, gate.detail) == ("paused", "status 503")
-    async with gate.turn() as turn:
-        gate.reopen(turn)
-    assert (gate.state, gate.detail) == ("ok", "")
-    assert gate.since_ms == clock.now_ms() > 1_000_000
+    assert breaker.since_ms == 1_000_000
+    async with breaker.turn() as turn:
+        breaker.back_off(turn, None, "status 503")
+    assert (breaker.state, breaker.detail) == ("paused", "status 503")
+    async with breaker.turn() as turn:
+        breaker.close(turn)
+    assert (breaker.state, breaker.detail) == ("ok", "")
+    assert breaker.since_ms == clock.now_ms() > 1_000_000
 
 
-async def test_a_change_is_logged_once(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_is_logged_once(
+    breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(5):
-        async with gate.turn() as turn:
-            gate.back_off(turn, None, "status 500")
+        async with breaker.turn() as turn:
+            breaker.back_off(turn, None, "status 500")
     for _ in range(5):
-        async with gate.turn() as turn:
-            gate.pause(turn, "credentials refused")
+        async with breaker.turn() as turn:
+            breaker.pause(turn, "credentials refused")
     for _ in range(2):
-        async with gate.turn() as turn:
-            gate.reopen(turn)
+        async with breaker.turn() as turn:
+            breaker.close(turn)
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR", "INFO"]
     assert "the service: retrying, next attempt in" in caplog.messages[0]
     assert "credentials refused" in caplog.messages[1]
 
 
-async def test_a_cancelled_visitor_leaves_the_line(gate: Gate) -> None:
-    async with gate.turn() as turn:
-        gate.back_off(turn, None, "status 500")
+async def test_a_cancelled_visitor_leaves_the_line(breaker: CircuitBreaker) -> None:
+    async with breaker.turn() as turn:
+        breaker.back_off(turn, None, "status 500")
     started = asyncio.Event()
 
     async def probe() -> None:
-        async with gate.turn():
+        async with breaker.turn():
             started.set()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(probe())
     await started.wait()
     task.cancel()
-    async with asyncio.timeout(1), gate.turn() as turn:
-        gate.reopen(turn)
-    assert gate.is_open()
+    async with asyncio.timeout(1), breaker.turn() as turn:
+        breaker.close(turn)
+    assert breaker.is_closed()
 
 
 async def test_a_hold_stops_the_others_until_its_own_endpoint_lifts_it() -> None:
-    hold = Hold(SystemClock())
+    hold = DestinationPause(SystemClock())
     await hold.wait("engage")
     hold.update("import", "credentials refused")
     hold.update("engage", None)  # a success elsewhere proves nothing about /import
@@ -155,7 +159,7 @@ async def test_a_hold_stops_the_others_until_its_own_endpoint_lifts_it() -> None
 
 
 async def test_two_endpoints_that_hold_each_wait_for_nobody() -> None:
-    hold = Hold(SystemClock())
+    hold = DestinationPause(SystemClock())
     hold.update("import", "refused")
     hold.update("engage", "refused")
     await asyncio.wait_for(asyncio.gather(hold.wait("import"), hold.wait("engage")), 1)
@@ -194,30 +198,30 @@ async def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
 
 
 async def test_a_hurried_gate_lets_the_one_that_waits_try_at_once() -> None:
-    gate = Gate("the service", clock=SystemClock(), rng=Random(1), sleep=asyncio.sleep)
-    async with gate.turn() as turn:
-        gate.pause(turn, "credentials refused")
+    breaker = CircuitBreaker("the service", clock=SystemClock(), rng=Random(1), sleep=asyncio.sleep)
+    async with breaker.turn() as turn:
+        breaker.pause(turn, "credentials refused")
 
     async def visit() -> None:
-        async with gate.turn() as turn:
-            gate.pause(turn, "still refused")
+        async with breaker.turn() as turn:
+            breaker.pause(turn, "still refused")
 
     visiting = asyncio.create_task(visit())
     await asyncio.sleep(0.01)
     assert not visiting.done()
-    gate.hurry()
+    breaker.hurry()
     async with asyncio.timeout(1):
         await visiting
     # It was one attempt: what it found is waited for as ever.
-    assert (gate.state, gate.detail, gate.failures) == ("paused", "still refused", 2)
-    assert gate.wait_s() > 100
+    assert (breaker.state, breaker.detail, breaker.failures) == ("paused", "still refused", 2)
+    assert breaker.wait_s() > 100
 
 
 async def test_a_hurried_gate_without_visitors_lets_the_next_one_try_at_once() -> None:
-    gate = Gate("the service", clock=SystemClock(), rng=Random(1), sleep=asyncio.sleep)
-    async with gate.turn() as turn:
-        gate.pause(turn, "credentials refused")
-    gate.hurry()
-    async with asyncio.timeout(1), gate.turn() as turn:
-        gate.reopen(turn)
-    assert gate.is_open()
+    breaker = CircuitBreaker("the service", clock=SystemClock(), rng=Random(1), sleep=asyncio.sleep)
+    async with breaker.turn() as turn:
+        breaker.pause(turn, "credentials refused")
+    breaker.hurry()
+    async with asyncio.timeout(1), breaker.turn() as turn:
+        breaker.close(turn)
+    assert breaker.is_closed()

@@ -1,4 +1,4 @@
-"""A gate that closes when something is wrong, and lets one visitor try whether it still is."""
+"""A breaker that closes when something is wrong, and lets one visitor try whether it still is."""
 
 import asyncio
 import logging
@@ -10,24 +10,24 @@ from typing import Literal
 from gateway.clock import Clock
 from gateway.delivery.retry import backoff_s, hastened_probe_s, probe_s
 
-__all__ = ["Gate", "GateState", "Hold", "Sleep"]
+__all__ = ["BreakerState", "CircuitBreaker", "DestinationPause", "Sleep"]
 
-GateState = Literal["ok", "retrying", "paused"]
+BreakerState = Literal["ok", "retrying", "paused"]
 
 Sleep = Callable[[float], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
 
-class Gate:
-    """Open, backing off, or paused; the state and its waiting in one place.
+class CircuitBreaker:
+    """Closed, backing off, or paused; the state and its waiting in one place.
 
-    While it is open everybody passes at once.  While it is closed the visitors form a line, and
-    the first one passes alone when the wait is over: what that one reports opens the gate, or
-    closes it for longer.  Reports of those who passed before the last change count for nothing, so
-    that ten requests that fail together are one failure.  A change is logged once.
+    While it is closed all requests pass at once.  While it is open they form a line, and the first
+    one passes alone when the wait is over (the half-open state): its report closes the breaker, or
+    keeps it open for longer.  Reports of requests that passed before the last change are ignored,
+    so that ten requests that fail together are one failure.  A change is logged once.
 
-    :param name: what is behind the gate, for the log.
+    :param name: what is behind the breaker, for the log.
     :param rng: source of the jitter.
     :param sleep: waits for a number of seconds.
     """
@@ -40,14 +40,14 @@ class Gate:
         self._line = asyncio.Lock()
         self._hurried = asyncio.Event()
         self._changes = 0
-        self._closed_s = self._until = 0.0
-        self.state: GateState = "ok"
+        self._opened_s = self._until = 0.0
+        self.state: BreakerState = "ok"
         self.detail = ""
         self.since_ms = clock.now_ms()
         self.failures = 0
 
-    def is_open(self) -> bool:
-        """Whether everybody passes."""
+    def is_closed(self) -> bool:
+        """Whether all requests pass."""
         return self.state == "ok"
 
     def wait_s(self) -> float:
@@ -57,9 +57,9 @@ class Gate:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[int]:
         """Wait until it is the caller's turn; the value goes into its report."""
-        while not self.is_open():
+        while not self.is_closed():
             async with self._line:
-                if self.is_open():
+                if self.is_closed():
                     continue
                 await self._wait()
                 yield self._changes
@@ -67,7 +67,7 @@ class Gate:
         yield self._changes
 
     async def due(self) -> None:
-        """Return when it is open, or somebody may try: the next visitor need not wait again."""
+        """Return when it is closed, or somebody may try: the next visitor need not wait again."""
         async with self.turn():
             self._until = 0.0
 
@@ -76,10 +76,10 @@ class Gate:
         self._until = 0.0
         self._hurried.set()
 
-    def clear(self) -> None:
-        """Open it, whoever found out that nothing is wrong any more."""
-        if not self.is_open():
-            self.reopen(self._changes)
+    def reset(self) -> None:
+        """Close it, whoever found out that nothing is wrong any more."""
+        if not self.is_closed():
+            self.close(self._changes)
             self.hurry()
 
     def is_current(self, turn: int) -> bool:
@@ -88,8 +88,8 @@ class Gate:
 
     def hasten(self) -> None:
         """Take note that there is something new to try: the next one passes sooner."""
-        soon = self._closed_s + hastened_probe_s(self.failures)
-        if not self.is_open() and soon < self._until:
+        soon = self._opened_s + hastened_probe_s(self.failures)
+        if not self.is_closed() and soon < self._until:
             self._until = soon
             self._hurried.set()
 
@@ -97,17 +97,17 @@ class Gate:
         """Report temporary trouble.  What is paused stays paused."""
         if turn == self._changes:
             wait = backoff_s(self.failures + 1, after_s, self._rng)
-            self._close("retrying" if self.is_open() else self.state, wait, detail)
+            self._open("retrying" if self.is_closed() else self.state, wait, detail)
 
     def pause(self, turn: int, detail: str) -> None:
         """Report what only a person can cure."""
         if turn == self._changes:
             failures = self.failures if self.state == "paused" else 0
-            self._close("paused", probe_s(failures + 1), detail)
+            self._open("paused", probe_s(failures + 1), detail)
 
-    def reopen(self, turn: int) -> None:
+    def close(self, turn: int) -> None:
         """Report that it works."""
-        if turn == self._changes and not self.is_open():
+        if turn == self._changes and not self.is_closed():
             _log.info("%s: works again", self._name)
             self._change("ok", "")
             self.failures = 0
@@ -131,24 +131,24 @@ class Gate:
             if self.wait_s() == 0:
                 return
 
-    def _close(self, state: GateState, wait_s: float, detail: str) -> None:
+    def _open(self, state: BreakerState, wait_s: float, detail: str) -> None:
         if state != self.state:
             level = logging.ERROR if state == "paused" else logging.WARNING
             _log.log(level, "%s: %s, next attempt in %.0f s: %s", self._name, state, wait_s, detail)
             self.failures = 0
         self._change(state, detail)
-        self._closed_s = self._clock.monotonic()
-        self._until = self._closed_s + wait_s
+        self._opened_s = self._clock.monotonic()
+        self._until = self._opened_s + wait_s
         self.failures += 1
 
-    def _change(self, state: GateState, detail: str) -> None:
+    def _change(self, state: BreakerState, detail: str) -> None:
         if state != self.state:
             self.since_ms = self._clock.now_ms()
         self.state, self.detail = state, detail
         self._changes += 1
 
 
-class Hold:
+class DestinationPause:
     """Stops all endpoints of a destination while one of them is paused.
 
     The paused one goes on with its probes.  Only it can tell when they are accepted again: the

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.concurrency import START, Concurrency, Result, Ticket
+from gateway.delivery.adaptive_concurrency import START, Concurrency, Result, Ticket
 
 SIZE = 2**21
 
@@ -189,7 +189,7 @@ def test_whatever_happens_it_stays_within_its_limits(
 Link = Callable[[int, Random], tuple[float, Result]]
 """From how many are under way, with this one, to how long it takes and what comes of it."""
 
-PAUSE_S = 5.0  # what a 429 costs: the gate's first wait, with its jitter
+PAUSE_S = 5.0  # what a 429 costs: the breaker's first wait, with its jitter
 
 
 def fixed(capacity: int) -> Link:
@@ -221,7 +221,7 @@ class Run:
 
 
 def simulate(link: Link, most: int, seconds: float, seed: int = 1) -> Run:
-    """Send as much as the limit allows, with the pause and the single probe of a closed gate."""
+    """Send as much as the limit allows, with the pause and the single probe of a closed breaker."""
     control, run, rng = Concurrency(most), Run(), Random(seed)
     now, closed_until, probing = 0.0, 0.0, False
     under_way: list[tuple[float, int, Ticket, Result]] = []

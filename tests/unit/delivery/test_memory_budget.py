@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.memory import Lease, Memory
+from gateway.delivery.memory_budget import Lease, Memory
 from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
 from tests.support.delivering import (
