@@ -86,7 +86,10 @@ class MixpanelEndpoint:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp's errors of connecting refer to themselves by way of their frames, which hold
             # the request, too: no budget counts it while it waits to be collected as garbage.
-            traceback.clear_frames(error.__traceback__)
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__context__
             return RetryLater(None, _describe(error))
 
     async def close(self) -> None:
