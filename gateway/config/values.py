@@ -181,7 +181,7 @@ TIMES = {
 
 UNITS = (
     Unit(
-        re.compile(r"(^|_)bytes(_per_(s|minute))?$"),
+        re.compile(r"(^|_)bytes(_|$)"),
         _SIZES,
         'a size, as in "10 MiB" (B; K, M, G, T or KiB, MiB, GiB, TiB by 1024; '
         "KB, MB, GB, TB by 1000)",

@@ -896,6 +896,7 @@ def test_variables_that_a_file_leaves_unread_are_known(tmp_path: Path) -> None:
     [
         ("spool.max_bytes", "10 GiB", 10 * 1024**3),
         ("spool.max_bytes", "10gib", 10 * 1024**3),
+        ("server.max_bytes_in_flight", "128 MiB", 128 * 1024**2),
         ("spool.max_bytes", "1.5 MiB", 1_572_864),
         ("spool.max_bytes", "2 GB", 2_000_000_000),
         ("spool.max_bytes", "10G", 10 * 1024**3),
