@@ -1,5 +1,6 @@
 """The HTTP client of one Mixpanel endpoint."""
 
+import asyncio
 import io
 import traceback
 from collections.abc import Hashable
@@ -82,14 +83,13 @@ class MixpanelEndpoint:
     async def send(self, request: Request) -> Outcome:
         """Send a request and return what became of it."""
         try:
-            return await self._post(request)
+            # In a task of its own: frames of an error lead back to those that called them, which
+            # hold the request, since Python 3.13 even when they have ended.
+            return await asyncio.create_task(self._post(request))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp's errors of connecting refer to themselves by way of their frames, which hold
             # the request, too: no budget counts it while it waits to be collected as garbage.
-            cause: BaseException | None = error
-            while cause is not None:
-                traceback.clear_frames(cause.__traceback__)
-                cause = cause.__context__
+            traceback.clear_frames(error.__traceback__)
             return RetryLater(None, _describe(error))
 
     async def close(self) -> None:
