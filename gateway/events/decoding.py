@@ -14,7 +14,7 @@ import msgspec
 from fastmap import MalformedInput, fold, has_list_beside, parts, without_lone_surrogates
 from fastmap.texts import plain_number
 from gateway.errors import RequestError
-from gateway.events.depth import check_depth
+from gateway.events.depth import check_depth, read_json
 from gateway.events.encodings import as_utf8, is_blank
 from gateway.events.recovery import (
     EVENTS,
@@ -182,8 +182,7 @@ def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) ->
             if saved.is_withheld or (received.events and not received.is_nothing):
                 return received
         with suppress(RecursionError):
-            check_depth(body)
-            _decode_raw(body)  # says where the fault is in the body itself
+            read_json(body)  # says where the fault is in the body itself
         raise
 
 
@@ -301,8 +300,7 @@ def _is_odd(context: bytes) -> bool:
 def fault_of(misfit: bytes) -> str:
     """Return why an element of a batch is no event, as a word."""
     try:
-        check_depth(misfit)
-        _decode_raw(misfit)
+        read_json(misfit)
     except RecursionError:
         return "nested_too_deep"
     except msgspec.DecodeError:

@@ -16,7 +16,7 @@ import msgspec
 
 from fastmap import Group, MalformedInput, parts, without_lone_surrogates
 from gateway.errors import RequestError
-from gateway.events.depth import check_depth
+from gateway.events.depth import check_depth, read_json
 from gateway.events.encodings import as_utf8, is_blank
 from gateway.events.recovery import MAX_EVENTS, RECORDS, check_count, save
 
@@ -298,8 +298,7 @@ def _decode_lines(body: bytes, endpoint: Endpoint) -> Records:
 
 def _alone(text: bytes, *, is_event: bool) -> Record:
     try:
-        check_depth(text)
-        return _loosely(_decode_raw(text), is_event=is_event)
+        return _loosely(read_json(text), is_event=is_event)
     except msgspec.DecodeError:
         return Record(msgspec.Raw(text), fault="malformed")
     except RecursionError:

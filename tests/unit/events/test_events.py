@@ -374,6 +374,23 @@ class TestRefusals:
             assert "deep" not in ids(received)
             assert list(map(fault_of, received.misfits)) == ["nested_too_deep"]
 
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            (b"{" * 5000, "malformed"),
+            (b"[nul" + b"[" * 5000, "malformed"),
+            (b"[" * MAX_DEPTH + b"}", "malformed"),
+            (b"[" * MAX_DEPTH, "malformed"),
+            (b"[" * (MAX_DEPTH + 1) + b"}", "nested_too_deep"),
+            (b"[" * (MAX_DEPTH + 1), "nested_too_deep"),
+            (b"[" * 5000 + b"}", "nested_too_deep"),
+            (b"[" * 5000, "nested_too_deep"),
+            (b"[" * 200_000, "nested_too_deep"),
+        ],
+    )
+    def test_fault_is_what_a_reader_comes_to_first(self, text: bytes, fault: str) -> None:
+        assert fault_of(text) == fault
+
     @pytest.mark.parametrize("is_shared", [False, True])
     def test_context_that_repeats_may_be_as_deep_as_any(self, is_shared: bool) -> None:
         def sent(depth: int) -> bytes:
