@@ -81,13 +81,19 @@ def read(query: str, body: bytes | None) -> Sent:
     options = _without_data(fields)
     if not (texts or is_form) and body is not None:
         return Sent(options, body, is_form=False)
-    try:
-        found = [] if is_form or body is None else [body]
-        # One after another they are read as what several lists in a body are.
-        text = b"\n".join(found + [_json_of(each) for each in dict.fromkeys(texts or [b""])])
-        return Sent(options, text, is_form=is_form)
-    except RequestError as error:
+    found = [] if is_form or body is None else [body]
+    lost: list[bytes] = []
+    error = None
+    for each in dict.fromkeys(texts or [b""]):
+        try:
+            found.append(_json_of(each))
+        except RequestError as reason:
+            lost.append(each)
+            error = reason
+    if not found:
         return Sent(options, b"", is_form=is_form, error=error)
+    # One after another they are read as what several lists in a body are.
+    return Sent(options, b"\n".join(found + lost), is_form=is_form)
 
 
 def is_json(text: bytes) -> bool:
@@ -145,7 +151,7 @@ def _json_of(data: bytes) -> bytes:
         raise RequestError(
             400, "missing_data", "send records as JSON, or as data= in a form or in the query"
         )
-    if is_json(data):
+    if is_json(data) or _OBJECT in data:  # which no base64 holds: it has lost its beginning
         return data
     # A plus sign that was not percent-encoded has become a space, and padding is often left out.
     text = data.strip().translate(_TO_STANDARD_BASE64, _WHITE_SPACE).rstrip(b"=")

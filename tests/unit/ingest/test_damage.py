@@ -296,8 +296,6 @@ async def test_damage_on_mixpanels_paths(served: Serving, path: str, body: str, 
     headers = {"Authorization": f"Basic {base64.b64encode(b'TOKEN:').decode()}"}
     sent = body.encode()
     if form != "json":
-        if not body.startswith(("[", "{")) and form == "data":
-            return  # nobody could tell that it was JSON
         sent = b"data=" + quote(base64.b64encode(sent) if form == "base64" else sent).encode()
         headers |= FORM
     answer = await served.post(f"{path}?strict=1", sent, headers)
@@ -311,6 +309,20 @@ async def test_damage_on_mixpanels_paths(served: Serving, path: str, body: str, 
         assert answer.status == (400 if lost else 200)
         assert answer.json()["num_records_imported"] == 2
     assert all(letter.reason == "malformed" for letter in lost)
+
+
+@pytest.mark.parametrize("whole", ["json", "base64", "body"])
+async def test_data_that_cannot_be_read_costs_no_other(served: Serving, whole: str) -> None:
+    sent = native("A").encode()
+    if whole == "body":
+        answer = await served.post("/track?data=%21%21%21", sent, {})
+    else:
+        data = quote(base64.b64encode(sent) if whole == "base64" else sent)
+        answer = await served.post("/track", f"data=%21%21%21&data={data}".encode(), FORM)
+
+    assert (answer.status, answer.body) == (200, b"1")
+    assert await served.names() == ["A"]
+    assert [letter.reason for letter in await served.letters()] == ["malformed"]
 
 
 async def test_base64_with_a_wrong_character_costs_one_record(served: Serving) -> None:
