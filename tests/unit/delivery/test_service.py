@@ -642,25 +642,25 @@ async def test_the_endpoints_of_a_destination_share_its_rate(
         assert rig.counts() == (300, 0, 0)
 
 
-@pytest.mark.parametrize(("tokens", "least_s"), [(("same", "same"), 0.45), (("one", "two"), 0.0)])
+@pytest.mark.parametrize(("tokens", "least_s"), [(("same", "same"), 1.0), (("one", "two"), 0.0)])
 async def test_destinations_of_one_project_share_its_rate(
     tmp_path: Path, tokens: tuple[str, str], least_s: float
 ) -> None:
     sandbox = Sandbox()
     await sandbox.start()
     try:
-        first = destination(sandbox, "first", token=tokens[0], records_per_second=200)
+        first = destination(sandbox, "first", token=tokens[0], records_per_second=10)
         # The lower of two limits counts, and the case of a host name does not.
         url = sandbox.url.replace("http", "HTTP")
-        second = destination(url, "second", token=tokens[1], records_per_second=201)
+        second = destination(url, "second", token=tokens[1], records_per_second=11)
         async with delivering(tmp_path, first, second) as rig:
             started = time.monotonic()
-            await rig.append("import", *events(0, 150), destination="first")
-            await rig.append("engage", *map(update, range(150)), destination="second")
+            await rig.append("import", *events(0, 10), destination="first")
+            await rig.append("engage", *map(update, range(10)), destination="second")
             await asyncio.gather(rig.delivered("first"), rig.delivered("second"))
             took = time.monotonic() - started
-            assert took >= least_s
-            assert least_s or took < 0.4
+            assert took >= 0.95 * least_s
+            assert least_s or took < 0.9
     finally:
         await sandbox.stop()
 
