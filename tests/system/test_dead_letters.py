@@ -200,6 +200,16 @@ async def test_record_that_was_refused_is_exported_edited_replayed_and_delivered
         assert (letter["endpoint"], letter["reason"]) == ("import", "refused")
         assert letter["detail"]
 
+        link, pipe = tmp_path / "link", tmp_path / "pipe"
+        link.symlink_to(file)
+        os.mkfifo(pipe)
+        with os.fdopen(os.open(pipe, os.O_RDWR), "rb") as reader:
+            for each in (link, pipe):
+                assert (await process.command("export", str(each))).code == 0
+            assert link.is_symlink()
+            assert pipe.is_fifo(), "neither has given way to a file"
+            assert lines(reader.readline().decode()) == [letter]
+
         unchanged = await process.command("replay", "--yes", "--edited", str(file))
         assert unchanged.code == 0, "it is sent, and refused again"
 

@@ -125,11 +125,18 @@ def export_letters(
 def _output(file: Path | None) -> Iterator[BinaryIO]:
     """Give a file that appears under its name when it is complete, else standard output.
 
+    A pipe or a device is written to as it is.
+
     Only its owner may read it: it holds personal data.
     """
     if file is None or str(file) == "-":
         yield sys.stdout.buffer
         return
+    if file.exists() and not file.is_file():  # a pipe or a device, which others use too
+        with file.open("wb") as output:
+            yield output
+        return
+    file = file.resolve()  # a link stays one
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     partial = Path(name)
     try:
