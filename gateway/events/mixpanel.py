@@ -213,14 +213,17 @@ def _of_groups(groups: Sequence[Group], endpoint: Endpoint) -> list[Record]:
     ]
 
 
+_NAMELESS = frozenset({"malformed", "nested_too_deep", "not_an_object"})
+
+
 def _name_projects(records: Sequence[Record]) -> None:
-    """Find out whose the records are that are no JSON, so that they are kept for somebody."""
-    if not any(record.fault == "malformed" for record in records):
+    """Find out whose the records are that are none, so that they are kept for somebody."""
+    if not any(record.fault in _NAMELESS for record in records):
         return
     tokens = {record.token for record in records if record.token}
     common = tokens.pop() if len(tokens) == 1 else None
     for record in records:
-        if record.fault == "malformed":
+        if record.fault in _NAMELESS:
             found = _TOKEN.search(bytes(record.text))
             record.token = found[1].decode() if found else common
 
@@ -257,6 +260,7 @@ def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
             records = Records(map(_record, texts, heads))
         except msgspec.ValidationError:
             records = Records(_loosely(text, is_event=is_event) for text in texts)
+            _name_projects(records)
     else:
         records = Records([_loosely(_decode_raw(body), is_event=is_event)])
     _tell_apart(records, body)
@@ -267,6 +271,7 @@ def _decode_one_by_one(texts: Sequence[bytes], endpoint: Endpoint) -> Records:
     """Decode records of which not even the syntax has been checked."""
     check_count(len(texts))
     records = Records(_alone(text, is_event=endpoint == "import") for text in texts)
+    _name_projects(records)
     _tell_apart(records, b"\n".join(texts))
     return records
 

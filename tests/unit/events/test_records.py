@@ -94,7 +94,7 @@ def test_record_that_is_nested_too_deep_costs_no_other(deep: bytes) -> None:
 
     faults = ["", "nested_too_deep", "not_an_object", ""]
     assert [record.fault for record in records] == faults
-    assert [record.token for record in records] == ["a", None, None, "c"]
+    assert [record.token for record in records] == ["a", "b", None, "c"]
     assert json.loads(wrapped(records[1])) == {"text": event.decode()}
 
 

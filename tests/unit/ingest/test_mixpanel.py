@@ -4,7 +4,7 @@ import asyncio
 import base64
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -151,6 +151,23 @@ async def test_every_encoding_is_understood_on_every_path(
     events = [record for name, record in found if name == "import"]
     expected = EVENT["properties"] | {"ip": 0, "time": 1_789_999_999_000}
     assert events == [{"event": "E", "properties": expected}] * 3
+
+
+@pytest.mark.parametrize("path", BY_PATH)
+@pytest.mark.parametrize(
+    "element",
+    [lambda one: [one, one], as_base64, json.dumps, lambda _: 7],
+    ids=["list", "base64", "text", "number"],
+)
+async def test_element_that_is_no_record_is_a_dead_letter_of_the_others_project(
+    served: Serving, path: str, element: Callable[[object], object]
+) -> None:
+    answer = await served.post(path, as_json([BY_PATH[path], element(BY_PATH[path])]))
+
+    assert answer.status == 200
+    assert [letter.reason for letter in await served.letters()] == ["not_an_object"]
+    ledger = served.spool.ledger()["mp"]
+    assert (ledger.accepted, ledger.pending, ledger.dead_lettered) == (2, 1, 1)
 
 
 TWO = [UPDATE | {"$distinct_id": each} for each in ("1", "2")]
