@@ -87,9 +87,11 @@ class CircuitBreaker:
         return turn == self._changes
 
     def hasten(self) -> None:
-        """Take note that there is something new to try: the next one passes sooner."""
+        """Take note that there is something new to try: while it is paused, one passes sooner."""
+        if self.state != "paused":
+            return
         soon = self._opened_s + hastened_probe_s(self.failures)
-        if not self.is_closed() and soon < self._until:
+        if soon < self._until:
             self._until = soon
             self._hurried.set()
 

@@ -92,5 +92,10 @@ Outcome = Delivered | Partial | Split | RetryLater | Paused
 
 
 def is_failure(outcome: Outcome | None) -> bool:
-    """Whether a request failed as in an outage, which what was in it may also be the cause of."""
-    return isinstance(outcome, RetryLater) and not outcome.throttled
+    """Whether a request failed as in an outage or by a wrong setting.
+
+    What was in it may also be the cause: a firewall may answer as if the address were wrong.
+    """
+    return isinstance(outcome, Paused) or (
+        isinstance(outcome, RetryLater) and not outcome.throttled
+    )

@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from gateway.delivery.batch import Piece
 from gateway.delivery.blame import Blame
-from gateway.delivery.outcome import Delivered, Outcome, Partial, RetryLater, Split, is_failure
+from gateway.delivery.outcome import (
+    Delivered,
+    Outcome,
+    Partial,
+    Paused,
+    RetryLater,
+    Split,
+    is_failure,
+)
 from gateway.delivery.progress import Progress, halves
 
 __all__ = ["MOST_STRIKES", "Case"]
@@ -107,7 +115,7 @@ class Case:
             self._stack += (_Waiting(parts.second), _Waiting(parts.first))
         elif not is_single:
             self._stack.append(_Waiting(piece, len(part) // 2))
-        elif isinstance(outcome, RetryLater):
+        elif isinstance(outcome, RetryLater | Paused):
             return self._strike(piece, outcome.reason, now, blame)
         return 0
 

@@ -5,8 +5,10 @@ slowly, with the records kept.  There are two such cases, and operators see both
 the endpoint's state ``paused`` with the reason as its detail:
 
 * the credentials were refused, or the address is not the service's;
-* nothing at all has been accepted lately of what was sent (``gateway.delivery.suspicion``).  Probes
-  carry other records than the refused ones, and do not wait long when new ones come.
+* nothing at all has been accepted lately of what was sent (``gateway.delivery.suspicion``).
+
+Either may be due to a few records, so probes carry others, and do not wait long while there are
+any.
 """
 
 from random import Random

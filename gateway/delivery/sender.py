@@ -242,6 +242,7 @@ class Sender:
         """Take note that the queue has new chunks."""
         self._backlog.grow()
         self._inquiry.breaker.hasten()
+        self._channel.breaker.hasten()
         self._idle.clear()
         self._linger.begin()
         if self._may_take():  # else the feeder would wake up at each commit for nothing
@@ -594,12 +595,15 @@ class Sender:
         self._news.set()  # the way may be clear now, or the limit higher
         if isinstance(outcome, Delivered | Partial | Split):
             self._judge(progress, outcome, progress.apply(piece, outcome))
-        elif isinstance(outcome, RetryLater) and is_failure(outcome):
+        elif is_failure(outcome):
             now = self._clock.monotonic()
             progress.fail(now)
             if is_apart:
                 progress.is_suspect = True
-                self._blame.fail(began_s, now, outcome.after_s)
+                after_s = outcome.after_s if isinstance(outcome, RetryLater) else None
+                self._blame.fail(began_s, now, after_s)
+            elif isinstance(outcome, Paused) and self._has_more():
+                self._channel.breaker.hasten()  # others find out whether it is these records
         return outcome
 
     # Which records fail while others pass

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.delivery.batch import Batch
 from gateway.delivery.blame import Blame
-from gateway.delivery.outcome import Delivered, Outcome, Paused, RetryLater, Split
+from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
 from gateway.delivery.poison import MOST_STRIKES, Case
 from gateway.delivery.progress import Progress
 from gateway.model import Queue
@@ -125,7 +125,7 @@ def test_records_about_the_same_wait_for_each_other_and_keep_their_order() -> No
         assert mine == list(range(subject, 30, 3))
 
 
-@pytest.mark.parametrize("outcome", [None, RetryLater(7, "429", throttled=True), Paused("401")])
+@pytest.mark.parametrize("outcome", [None, RetryLater(7, "429", throttled=True)])
 def test_what_says_nothing_about_a_record_is_sent_again(outcome: Outcome | None) -> None:
     rounds = Rounds(8)
     answers = iter([FAILED, outcome, outcome])

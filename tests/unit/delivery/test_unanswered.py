@@ -30,6 +30,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "503": {"action": "status", "status": 503, "retry_after_s": 7},
     "timeout": {"action": "stall", "stall_s": 60},
     "reset": {"action": "reset"},
+    # As a firewall may answer that looks into what is sent.
+    **{str(each): {"action": "status", "status": each} for each in (204, 302, 401, 404, 405)},
 }
 
 
@@ -95,6 +97,28 @@ async def test_what_is_never_answered_stops_nobody(
             for remainder in range(4):
                 mine = [number for number in got if number % 4 == remainder]
                 assert mine == sorted(mine)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+@pytest.mark.parametrize("endpoint", ["/import", "/engage"])
+async def test_nothing_becomes_a_dead_letter_by_a_wrong_setting(
+    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint, status: int
+) -> None:
+    """However much waits, soon there is no more than one probe a minute."""
+    sandbox.faults.replace([Fault(action="status", status=status)])
+    async with delivering(tmp_path, destination(sandbox, batch_records=10)) as rig:
+        for start in range(0, 100, 10):
+            await rig.append(
+                endpoint[1:], *(make(endpoint, number) for number in range(start, start + 10))
+            )
+        await until(lambda: len(rig.slept) > 60)
+        assert (rig.status(endpoint[1:])["state"], rig.counts()) == ("paused", (0, 0, 100))
+        assert sandbox.store.counts[endpoint].requests <= len(rig.slept) + 4
+        assert all(wait >= 59 for wait in rig.slept[20:])
+        sandbox.faults.replace([])
+        await rig.delivered()
+        assert rig.counts() == (100, 0, 0)
+        assert sandbox.store.counts[endpoint].duplicates == 0
 
 
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
