@@ -58,15 +58,15 @@ run: build  ## Serve; without MIXPANEL_PROJECT_TOKEN a stand-in on this machine 
 	@exec $(BIN)/gateway run $(if $(MIXPANEL_PROJECT_TOKEN),,--sandbox)
 
 test: dev  ## Run all tests but those with SDKs, on up to four cores.
-	@$(BIN)/pytest -n auto --maxprocesses 4
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-fast: dev  ## Run the tests that start no gateway of its own and break nothing.
-	@$(BIN)/pytest -n auto --maxprocesses 4 tests/unit
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit
 
 test-aiohttp: dev  ## Test what serves HTTP with the oldest aiohttp that may be installed.
 	@$(PIP) --upgrade --target build/aiohttp-$(OLDEST_AIOHTTP) aiohttp==$(OLDEST_AIOHTTP)
 	@PYTHONPATH=build/aiohttp-$(OLDEST_AIOHTTP) AIOHTTP=$(OLDEST_AIOHTTP) \
-	$(BIN)/pytest -n auto --maxprocesses 4 tests/unit/http
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit/http
 
 lock: dev  ## Take the newest versions of what running needs into requirements.lock.
 	@$(PYTHON) -m venv build/lock
