@@ -90,7 +90,7 @@ cdef struct Part:
     Py_ssize_t max_size  # or 0
     int max_members
     int max_depth        # or 0
-    bint is_open         # whether a value may be an object that was in no spread
+    bint is_open         # whether an object that was in no spread may be too deep or too large
 
 cdef struct Test:
     TestKind kind

@@ -189,8 +189,8 @@ cdef class Plan:
                     p += 1
                     braces += 1
             # The first two are the record and its only object.
-            if braces <= 2 or (
-                braces <= part.max_depth and largest < MIN_MEMBER * part.max_members
+            if braces <= part.max_depth and (
+                braces <= 2 or largest < MIN_MEMBER * part.max_members
             ):
                 return None
         if is_within(record, end, part.max_members, part.max_depth):

@@ -118,6 +118,19 @@ def _paths(part: object) -> Iterator[Path]:
     return (each for each in _parts(part) if isinstance(each, Path))
 
 
+def _levels(part: object) -> int:
+    """Return how deep the objects of a record lie in one another that the mapping makes."""
+    if not isinstance(part, Object):
+        return 0
+    below = (
+        _levels(member)
+        for layer in part.layers
+        if isinstance(layer, Fields)
+        for _, member in layer.members
+    )
+    return 1 + max(below, default=0)
+
+
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -226,7 +239,8 @@ class _Compiler:
             limits=_checked(record.limits),
             is_open=any(
                 isinstance(getattr(part, "convert", None), Json) for part in _parts(record.body)
-            ),
+            )
+            or (record.limits is not None and 0 < record.limits.depth < _levels(record.body)),
         )
 
     def _test(self, condition: Condition) -> int:

@@ -177,7 +177,8 @@ class Shape:
 class Part:
     """One record: where it goes, what it is, when, and for each item of which slot or node.
 
-    :param is_open: whether a value of it may be an object, beside the members of a Spread.
+    :param is_open: whether it may hold objects that are in no Spread and count: values, or more
+        levels of the mapping's own than it may have.
     """
 
     output: int

@@ -33,6 +33,20 @@ class TestPlan:
             del plan, cycle
             gc.collect()
 
+    @pytest.mark.parametrize(
+        ("depth", "outcome"), [(1, "too_deep"), (2, "too_deep"), (3, 1), (0, 1)]
+    )
+    def test_objects_that_a_mapping_makes_itself_are_levels(
+        self, depth: int, outcome: int | str
+    ) -> None:
+        inner = spec.Object((spec.Fields((("b", spec.Object(())),)),))
+        body = spec.Object((spec.Fields((("a", inner),)),))
+        limits = spec.Limits(size=1 << 20, members=4, depth=depth)
+        plan = fastmap.compile(
+            spec.Mapping(("raw",), (spec.Record(output=0, body=body, limits=limits),))
+        )
+        assert plan.run(SimpleNamespace(raw=b"{}"), [fastmap.Buffer()], 0) == outcome
+
     def test_values_that_cannot_be_converted_are_counted_once_each(self) -> None:
         plan, out = self.plan(), fastmap.Buffer()
 
