@@ -1,4 +1,4 @@
-"""A breaker that closes when something is wrong, and lets one visitor try whether it still is."""
+"""A circuit breaker: open while something is wrong, but for one request now and then."""
 
 import asyncio
 import logging
@@ -67,12 +67,12 @@ class CircuitBreaker:
         yield self._changes
 
     async def due(self) -> None:
-        """Return when it is closed, or somebody may try: the next visitor need not wait again."""
+        """Return when it is closed, or somebody may try: the next request need not wait again."""
         async with self.turn():
             self._until = 0.0
 
     def hurry(self) -> None:
-        """Let the next visitor try now instead of when the wait is over."""
+        """Let the next request try now instead of when the wait is over."""
         self._until = 0.0
         self._hurried.set()
 
