@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 __all__ = [
+    "ENDPOINTS",
     "DeadLetter",
     "DeadLetterCount",
     "Entry",
@@ -19,6 +20,10 @@ __all__ = [
     "Usage",
     "size_of",
 ]
+
+
+ENDPOINTS = ("import", "track", "engage", "groups")
+"""Mixpanel's, in the order of the outputs of every mapping; a name is also the path."""
 
 
 class Queue(NamedTuple):

@@ -1,81 +1,30 @@
-"""The command line: ``gateway COMMAND``; one module for each command."""
-
-import importlib
-from typing import Any, NamedTuple
+"""The command line: ``gateway COMMAND``; ``commands`` has what can be typed."""
 
 import typer
-import typer.core
 
 from gateway import __version__
-from gateway.signals import ignore_signals
+from gateway.cli import commands
 
-__all__ = ["COMMANDS", "main"]
-
-
-class Command(NamedTuple):
-    """Where a command is, and what the overview says of it.
-
-    :param module: is imported when the command is called: all of them together take a second.
-    :param name: of the function, or of the ``typer.Typer`` of a command that has commands itself.
-    :param serves: whether it goes on until it is told to stop; nothing else ends it then.
-    """
-
-    module: str
-    name: str
-    summary: str
-    serves: bool = False
+__all__ = ["app", "main"]
 
 
-COMMANDS = {
-    "run": Command("gateway.cli.run", "run", "Serve until SIGTERM or Ctrl-C.", serves=True),
-    "check": Command("gateway.cli.check", "check", "Name every mistake in a configuration."),
-    "map": Command("gateway.cli.map", "map_events", "Show what events become; send nothing."),
-    "dead-letters": Command(
-        "gateway.cli.dead_letters", "dead_letters", "What could not be delivered, and why."
-    ),
-    "pending": Command("gateway.cli.pending", "pending", "What waits for delivery, and for what."),
-    "send": Command("gateway.cli.send", "send", "Send one event to a running gateway."),
-    "sandbox": Command(
-        "gateway.cli.sandbox", "sandbox", "Run a Mixpanel stand-in on its own.", serves=True
-    ),
-}
-
-
-class _ImportsWhenCalled(typer.core.TyperGroup):
-    """Knows the names of all commands, and imports the one that is called."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, command and _load(str(name)), rest
-
-
-def _load(name: str) -> Any:
-    place = COMMANDS[name]
-    if place.serves:
-        ignore_signals()  # before what takes its time
-    found = getattr(importlib.import_module(place.module), place.name)
-    if not isinstance(found, typer.Typer):
-        alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-        alone.command(name)(found)
-        found = alone
-    found.info.name = name
-    return typer.main.get_command(found)
-
-
-app = typer.Typer(
-    cls=_ImportsWhenCalled,
-    help="A durable, drop-in gateway between analytics SDKs and Mixpanel.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: it folds where the terminal ends
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mixpanel-gateway {__version__}")
         raise typer.Exit
+
+
+app = typer.Typer(
+    help="A durable, drop-in gateway between analytics SDKs and Mixpanel.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it folds where the terminal ends
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback()
@@ -87,8 +36,31 @@ def _options(
     pass
 
 
-for _name, _command in COMMANDS.items():
-    app.command(_name, help=_command.summary)(lambda: None)
+_dead_letters = _group("What could not be delivered: look at it, replay it, purge it.")
+_dead_letters.command("list", short_help="Count them by cause, or list each.")(
+    commands.list_letters
+)
+_dead_letters.command("show", short_help="Print everything known of one.")(commands.show_letter)
+_dead_letters.command("replay", short_help="Send them again, edited if need be.")(
+    commands.replay_letters
+)
+_dead_letters.command("export", short_help="Write them as JSON lines.")(commands.export_letters)
+_dead_letters.command("purge", short_help="Delete them for good.")(commands.purge_letters)
+
+_pending = _group("What waits for delivery: look at it, set it aside, have it sent now.")
+_pending.command("list", short_help="Count it by endpoint, or list each.")(commands.list_records)
+_pending.command("set-aside", short_help="Make it dead letters.")(commands.set_records_aside)
+_pending.command("retry", short_help="Make the next attempt now.")(commands.retry_queues)
+
+app.command("run", short_help="Serve until SIGTERM or Ctrl-C.")(commands.run)
+app.command("check", short_help="Name every mistake in a configuration.")(commands.check)
+app.command("map", short_help="Show what events become; send nothing.")(commands.map_events)
+app.add_typer(
+    _dead_letters, name="dead-letters", short_help="What could not be delivered, and why."
+)
+app.add_typer(_pending, name="pending", short_help="What waits for delivery, and for what.")
+app.command("send", short_help="Send one event to a running gateway.")(commands.send)
+app.command("sandbox", short_help="Run a Mixpanel stand-in on its own.")(commands.sandbox)
 
 
 def main() -> None:

@@ -8,18 +8,15 @@ from typing import Any, Generic, TypeVar
 import aiohttp
 import msgspec
 
+from gateway.cli.common import Failed
 from gateway.spool.dead_letters import IDS_PER_FILE
 
-__all__ = ["AdminPort", "Failed", "Workers", "query_of"]
+__all__ = ["AdminPort", "Workers", "query_of"]
 
 _ATTEMPTS = 5
 
 _T = TypeVar("_T")
 _W = TypeVar("_W")
-
-
-class Failed(Exception):
-    """What was asked for could not be done; the text says why and what to do."""
 
 
 class AdminPort:

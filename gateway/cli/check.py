@@ -6,27 +6,25 @@ from pathlib import Path
 import typer
 
 from gateway.cli.about import busy_ports, destinations_and_spool
-from gateway.cli.common import ConfigFile, counted, load_or_exit, say
+from gateway.cli.common import counted, say
+from gateway.cli.configuration import TO_RUN, load_or_exit
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
 from gateway.config.reader import Reader
 from gateway.errors import SpoolError
-from gateway.http.tls import check_certificate, expiry_warning, load
-from gateway.ingest.bundle import check_bundle
+from gateway.http.tls import expiry_warning, load
 from gateway.spool.sqlite.files import check_files
 from gateway.spool.sqlite.folder import look_at
 
 __all__ = ["check"]
 
 
-def check(
-    config: ConfigFile = None,
-    show: bool = typer.Option(
-        False, "--print", help="Print the effective configuration as JSON, without secrets."
-    ),
-) -> None:
-    """Check a configuration; exits with 2 and names every mistake when it is wrong."""
-    loaded = load_or_exit(config, checks=(check_certificate, check_bundle, _check_spool))
+def check(path: Path | None, *, show: bool) -> None:
+    """Check a configuration; exits with 2 and names every mistake when it is wrong.
+
+    :param show: print the effective configuration, without secrets.
+    """
+    loaded = load_or_exit(path, checks=(*TO_RUN, _check_spool))
     cert, key = loaded.server.tls_cert, loaded.server.tls_key
     if cert is not None and key is not None:
         warning = expiry_warning(load(cert, key), SystemClock().now_ms())

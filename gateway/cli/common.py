@@ -1,32 +1,19 @@
-"""What several commands share."""
+"""How commands talk to the person at the terminal, and how they end."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import typer
 
-from gateway.config import Check, Config, load, warnings
-from gateway.errors import ConfigError
-from gateway.mapping import check_subscriptions, mapping_warnings
+from gateway.process import run_async
 
-__all__ = ["CHECKS", "ConfigFile", "counted", "fail", "load_or_exit", "say"]
+__all__ = ["Failed", "ask", "counted", "do", "fail", "say"]
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="Configuration: a .toml, .yaml or .json file. Without it, the environment is read: "
-        "MIXPANEL_PROJECT_TOKEN, WRITE_KEY and those in docs/configuration.md.",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
+_T = TypeVar("_T")
 
-CHECKS = (check_subscriptions,)
-"""What only other parts of the program can find wrong in a configuration."""
+
+class Failed(Exception):
+    """What was asked for could not be done; the text says why and what to do."""
 
 
 def say(text: str) -> None:
@@ -45,26 +32,28 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def load_or_exit(
-    path: Path | None,
-    fallback: Mapping[str, str] = MappingProxyType({}),
-    *,
-    checks: Sequence[Check] = (),
-    warn: bool = True,
-) -> Config:
-    """Return the configuration; with mistakes in it, print each and exit with 2.
+def ask(question: str, *, yes: bool) -> None:
+    """Go on only when the person agrees.
 
-    :param checks: what only some commands need to be right.
-    :param warn: say what is unwise for serving; of no concern to who looks after what runs.
+    :raises Failed: they do not, or there is nobody.
     """
+    if yes:
+        return
     try:
-        config = load(path, fallback=fallback, checks=(*CHECKS, *checks))
-    except ConfigError as error:
-        where = str(path) if path else "the environment"
-        say(f"gateway: {counted(len(error.problems), 'problem')} in {where}:")
-        for problem in error.problems:
-            say(f"  {problem}")
-        raise typer.Exit(2) from None
-    for warning in (*warnings(config, path), *mapping_warnings(config)) if warn else ():
-        say(f"gateway: warning: {warning}")
-    return config
+        is_agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise Failed("nothing was done: answer y, or give --yes") from None
+    if not is_agreed:
+        raise Failed("nothing was done")
+
+
+def do(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run what a command does; exits with 1 when it cannot be done."""
+    try:
+        return run_async(work)
+    except Failed as error:
+        raise fail(str(error)) from None
+    except KeyboardInterrupt:
+        raise fail(
+            "stopped; what is done is done, and the same command again does the rest"
+        ) from None

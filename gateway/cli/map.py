@@ -1,15 +1,16 @@
 """``gateway map``: what would be sent to Mixpanel, without sending anything."""
 
-import enum
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Literal, TypeAlias
 
 import typer
 
-from gateway.cli.common import ConfigFile, fail, load_or_exit
+from fastmap import parse_time
+from gateway.cli.common import fail
+from gateway.cli.configuration import load_or_exit
 from gateway.clock import SystemClock
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.errors import RequestError
@@ -18,7 +19,7 @@ from gateway.mapping import policies_of
 from gateway.mapping.explain import account
 from gateway.mapping.mapper import EXPLANATIONS, stand_in
 from gateway.mapping.prepare import prepare
-from gateway.mapping.preview import Outcome, Preview, parse_time
+from gateway.mapping.preview import Outcome, Preview
 from gateway.policy import Removal, SourcePolicy
 
 __all__ = ["map_events"]
@@ -26,58 +27,22 @@ __all__ = ["map_events"]
 _UNREADABLE = 2
 
 
-class Profile(enum.Enum):
-    """The profiles that can be chosen without a configuration."""
-
-    SYFT = "syft"
-    SEGMENT = "segment"
-
-
-InputFile = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[FILE]",
-        help="Events; without it, or for -, standard input is read.",
-        show_default=False,
-    ),
-]
-AnyProfile = Annotated[
-    Profile, typer.Option(help="The mapping to use where there is no configuration.")
-]
+Profile: TypeAlias = Literal["syft", "segment"]
 
 
 def map_events(
-    file: InputFile = None,
-    config: ConfigFile = None,
-    profile: AnyProfile = Profile.SYFT,
-    destination: str | None = typer.Option(
-        None, metavar="NAME", help="Only this destination of the configuration."
-    ),
-    source: str | None = typer.Option(
-        None,
-        metavar="NAME",
-        help="The source that the events come from: it has destinations and options.",
-    ),
-    kind: str | None = typer.Option(None, "--type", help="The type of events that name none."),
-    received: str | None = typer.Option(
-        None,
-        metavar="TIME",
-        help="The time of receipt: ISO 8601 or epoch milliseconds. Without it, now.",
-    ),
-    explain: bool = typer.Option(
-        False, "--explain", help="Tell where each value came from, and what was not sent and why."
-    ),
-    strict: bool = typer.Option(False, "--strict", help="Exit with 1 when an event is rejected."),
+    file: Path | None,
+    *,
+    config: Path | None,
+    profile: Profile,
+    destination: str | None,
+    source: str | None,
+    kind: str | None,
+    received: str | None,
+    explain: bool,
+    strict: bool,
 ) -> None:
-    """Print the Mixpanel records that events become, one JSON line each; send nothing.
-
-    Reads one event, a list of events, a batch, or one of these on each line. With --received the
-    output depends on the input alone. An event without a messageId gets one from its position,
-    where the gateway itself would take a random one.
-
-    Exits with 1 when an event is rejected and --strict is given, with 2 when the input or the
-    configuration cannot be read.
-    """
+    """Print the records that events become; see ``gateway.cli.commands``."""
     previews, policy = _previews(config, profile, destination, source)
     received_ms = _time_of_receipt(received)
     was_rejected = False
@@ -123,7 +88,7 @@ def _previews(
             DestinationConfig(
                 name="mixpanel",
                 settings=DestinationSettings(projectToken="TOKEN"),
-                profile=profile.value,
+                profile=profile,
             ),
         )
         names: Sequence[str] = ()

@@ -1,6 +1,6 @@
 """How commands reach what a gateway keeps: a running one's admin port, else the spools."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ import aiohttp
 import msgspec
 
 from gateway.app import spool_of
-from gateway.cli.admin_port import AdminPort, Failed
-from gateway.cli.common import fail, load_or_exit
+from gateway.cli.admin_port import AdminPort
+from gateway.cli.common import Failed, fail
+from gateway.cli.configuration import load_or_exit
+from gateway.cli.options import Where
 from gateway.clock import SystemClock
 from gateway.config import AdminConfig, Config, load
 from gateway.errors import ConfigError, SpoolError, SpoolLocked
@@ -21,7 +23,7 @@ from gateway.telemetry import Telemetry
 from gateway.workers import usable_cores
 from gateway.workers.shares import share_of
 
-__all__ = ["Way", "Where", "reach"]
+__all__ = ["Way", "reach"]
 
 _TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=5)
 _PLACEHOLDERS = {"MIXPANEL_PROJECT_TOKEN": "none", "WRITE_KEY": "none"}
@@ -29,12 +31,10 @@ _PLACEHOLDERS = {"MIXPANEL_PROJECT_TOKEN": "none", "WRITE_KEY": "none"}
 _T = TypeVar("_T")
 
 
-class Where(msgspec.Struct, frozen=True):
-    """What the command line says about where the gateway is."""
+class _Status(msgspec.Struct):
+    """What ``/statusz`` says, as far as it is of concern here."""
 
-    config: Path | None
-    admin: str | None
-    token: str | None
+    destinations: dict[str, msgspec.Raw]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +56,18 @@ class Way(Generic[_T]):
 
 
 @asynccontextmanager
-async def reach(where: Where, way: Way[_T]) -> AsyncIterator[tuple[_T, str]]:
+async def reach(
+    where: Where, way: Way[_T], *, destination: str | None = None
+) -> AsyncIterator[tuple[_T, str]]:
     """Give what a command works on, and a text that says where that is.
 
-    :raises Failed: it cannot be reached, or something about it could not be done.
+    :param destination: that the command is about, None for all.
+    :raises Failed: it cannot be reached, something about it could not be done, or there is no such
+        destination and never was.
     """
     config, is_whole = _configuration(where)
     token = where.token or (config.admin.token.reveal() if config.admin.token else None)
-    url = (where.admin or _address(config.admin)).rstrip("/")
+    url = _with_scheme(where.admin or _address(config.admin)).rstrip("/")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     # A person may think longer about a question than a gateway keeps a connection open.
     connector = aiohttp.TCPConnector(force_close=True)
@@ -72,6 +76,8 @@ async def reach(where: Where, way: Way[_T]) -> AsyncIterator[tuple[_T, str]]:
             connector=connector, timeout=_TIMEOUT, headers=headers
         ) as session:
             if await _answers(session, url):
+                if destination is not None:
+                    _check_destination(destination, await _destinations(session, url))
                 yield await _over_http(session, url, way), f"the gateway at {url}"
                 return
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -89,7 +95,7 @@ async def reach(where: Where, way: Way[_T]) -> AsyncIterator[tuple[_T, str]]:
             f"no gateway answers at {url}: name its admin port with --admin URL, or its "
             "configuration with --config FILE"
         )
-    async with _directly(config, url, way) as (found, text):
+    async with _directly(config, url, way, destination) as (found, text):
         yield found, text
 
 
@@ -107,7 +113,9 @@ async def _over_http(session: aiohttp.ClientSession, url: str, way: Way[_T]) -> 
 
 
 @asynccontextmanager
-async def _directly(config: Config, url: str, way: Way[_T]) -> AsyncIterator[tuple[_T, str]]:
+async def _directly(
+    config: Config, url: str, way: Way[_T], destination: str | None
+) -> AsyncIterator[tuple[_T, str]]:
     """Open the spools, as a gateway that neither listens nor delivers."""
     clock, telemetry = SystemClock(), Telemetry()
     directory = Path(config.spool.path)
@@ -132,6 +140,11 @@ async def _directly(config: Config, url: str, way: Way[_T]) -> AsyncIterator[tup
             except SpoolError as error:
                 raise Failed(str(error)) from None
             opened.push_async_callback(spool.close)
+        if destination is not None:
+            known = {each.name for each in config.destinations}
+            _check_destination(
+                destination, known.union(*(each.ledger() for each in spools.values()))
+            )
         paths = ", ".join(str(spool.path) for spool in spools.values())
         try:
             yield way.directly(config, spools), f"the spool {paths}; no gateway runs"
@@ -164,6 +177,29 @@ def _address(admin: AdminConfig) -> str:
     """Return where to reach an admin port that may listen on every address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.host, admin.host)  # noqa: S104
     return f"http://[{host}]:{admin.port}" if ":" in host else f"http://{host}:{admin.port}"
+
+
+def _with_scheme(address: str) -> str:
+    """Return an address of which the scheme may be left out."""
+    return address if "://" in address else f"http://{address}"
+
+
+async def _destinations(session: aiohttp.ClientSession, url: str) -> Collection[str]:
+    """Return the destinations that a gateway has or had; none where it does not tell."""
+    async with session.get(f"{url}/statusz") as response:
+        answer = await response.read()
+    try:
+        return msgspec.json.decode(answer, type=_Status).destinations
+    except msgspec.DecodeError:
+        return ()  # as without the token: the command itself says why
+
+
+def _check_destination(name: str, known: Collection[str]) -> None:
+    """Raise Failed where nothing can be found only because a name is wrong."""
+    if known and name not in known:
+        raise Failed(
+            f"--destination: none is called {name!r}; there are: {', '.join(sorted(known))}"
+        )
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

@@ -4,18 +4,18 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
-import typer
 
 from gateway.cli.about import destinations_and_spool, url, version
-from gateway.cli.common import CHECKS, ConfigFile, fail, load_or_exit, say
+from gateway.cli.common import fail, say
+from gateway.cli.configuration import TO_RUN, load_or_exit
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
 from gateway.http.sockets import unusable
-from gateway.http.tls import CertificateError, check_certificate
-from gateway.ingest.bundle import check_bundle
+from gateway.http.tls import CertificateError
 from gateway.output import detach_output, finish_output
 from gateway.process import (
     collect_garbage_by_time,
@@ -26,7 +26,7 @@ from gateway.sandbox import Sandbox
 from gateway.signals import Told
 from gateway.workers import CannotStart, Child, Supervisor, fork_children, usable_cores
 
-__all__ = ["run"]
+__all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,40 +49,32 @@ _FIXED: Mapping[str, Callable[[Config], Any]] = {
 }
 """What belongs to all workers together, and so outlives each of them."""
 
-_CHECKS = (check_certificate, check_bundle)
-"""What has to be right in a configuration that is run."""
-
 _NOTHING: dict[str, str] = {}
 
 
-def run(
-    config: ConfigFile = None,
-    sandbox: bool = typer.Option(
-        False,
-        "--sandbox",
-        help="Deliver to a Mixpanel stand-in on this machine instead of Mixpanel, from a spool of "
-        "its own. Needs no token.",
-    ),
-    sandbox_port: int = typer.Option(8082, min=0, max=65535, help="The port of the stand-in."),
-) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C, then finish what is under way and exit with 0."""
+def serve(path: Path | None, sandbox_port: int | None) -> None:
+    """Run the gateway until it is told to stop.
+
+    :param path: of the configuration.
+    :param sandbox_port: of a stand-in to deliver to in place of Mixpanel; None for Mixpanel.
+    """
     detach_output()
-    fallback = _SANDBOX_VARIABLES if sandbox else _NOTHING
-    loaded = load_or_exit(config, fallback, checks=_CHECKS)
+    fallback = _NOTHING if sandbox_port is None else _SANDBOX_VARIABLES
+    loaded = load_or_exit(path, fallback, checks=TO_RUN)
     finish_output()  # which leaves no thread behind
     workers = loaded.server.workers or usable_cores()
     children = fork_children(workers)
     log_to_stderr()
 
     def read() -> Config:
-        return load(config, fallback=fallback, checks=(*CHECKS, *_CHECKS))
+        return load(path, fallback=fallback, checks=TO_RUN)
 
     try:
-        run_async(_serve(loaded, read, workers, children, sandbox_port if sandbox else None))
+        run_async(_serve(loaded, read, workers, children, sandbox_port))
     except (SpoolError, CannotStart, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
-        hint = _PORTS_OF_FILE if config else _PORTS_OF_VARIABLES
+        hint = _PORTS_OF_FILE if path else _PORTS_OF_VARIABLES
         hint = f"; {hint}" if error.errno in _ADDRESS_ERRORS else ""
         raise fail(f"cannot start: {error.strerror or error}{hint}") from None
 

@@ -15,18 +15,7 @@ __all__ = ["send"]
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
 
 
-def send(
-    event: str = typer.Argument("Gateway Test", help="Name of the event."),
-    write_key: str = typer.Option(
-        ..., "--write-key", "-k", envvar="WRITE_KEY", help="The key of a source."
-    ),
-    url: str = typer.Option("http://127.0.0.1:8080", help="Where the gateway listens."),
-    user_id: str = typer.Option("gateway-test", help="Who did it."),
-    kind: str = typer.Option(
-        "track", "--type", help="track, page, screen, identify, group or alias."
-    ),
-    properties: str = typer.Option("{}", help="Properties (or traits) as a JSON object."),
-) -> None:
+def send(event: str, write_key: str, *, url: str, user_id: str, kind: str, properties: str) -> None:
     """Send a test event and show the gateway's answer; exits with 1 unless it was accepted."""
     try:
         given = json.loads(properties)

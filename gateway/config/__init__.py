@@ -26,6 +26,7 @@ from gateway.config.schema import (
     SourceConfig,
     SpoolConfig,
     SubscriptionConfig,
+    by_token,
 )
 from gateway.config.values import TIMES
 
@@ -51,6 +52,7 @@ __all__ = [
     "SourceConfig",
     "SpoolConfig",
     "SubscriptionConfig",
+    "by_token",
     "load",
     "redacted",
     "warnings",

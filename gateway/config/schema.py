@@ -1,6 +1,7 @@
 """The configuration's tables: each key with its type, its bounds and its default."""
 
 import enum
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -39,6 +40,7 @@ __all__ = [
     "SpoolConfig",
     "StrictMode",
     "SubscriptionConfig",
+    "by_token",
 ]
 
 
@@ -283,6 +285,18 @@ class DestinationConfig(_Section, frozen=True, kw_only=True):
     def host(self) -> str:
         """The URL that the paths of Mixpanel's API are added to."""
         return (self.base_url or self.settings.apiRegion.value).rstrip("/")
+
+
+def by_token(destinations: Sequence[DestinationConfig]) -> dict[str, DestinationConfig]:
+    """Return where records of Mixpanel's SDKs go, by the project token that they name.
+
+    Of several destinations with one token it is the first that takes such records.
+    """
+    return {
+        each.settings.projectToken: each
+        for each in reversed(destinations)
+        if each.mixpanel_sdks.enabled
+    }
 
 
 class ProxyConfig(_Section, frozen=True, kw_only=True):

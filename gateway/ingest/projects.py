@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aiohttp import BasicAuth
 
-from gateway.config import DestinationConfig
+from gateway.config import DestinationConfig, by_token
 
 __all__ = ["Projects"]
 
@@ -26,7 +26,7 @@ class Projects:
         open_ones = [each for each in destinations if each.mixpanel_sdks.enabled]
         self._credentials = [each for one in open_ones for each in _credentials(one)]
         self._keys = [each for one in open_ones for each in _keys(one)]
-        self._by_token = {one.settings.projectToken: one for one in reversed(open_ones)}
+        self._by_token = by_token(destinations)
 
     def of_token(self, token: str) -> DestinationConfig | None:
         """Return the destination of a project token, which is no secret."""

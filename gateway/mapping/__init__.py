@@ -1,6 +1,5 @@
 """From events to the records of each destination."""
 
-from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.check import check_subscriptions
 from gateway.mapping.clocks import Clocks
 from gateway.mapping.doubles import mapping_warnings
@@ -11,7 +10,6 @@ from gateway.mapping.prepare import prepare
 from gateway.mapping.remap import Remap
 
 __all__ = [
-    "ENDPOINTS",
     "Clocks",
     "Mapped",
     "Mapper",

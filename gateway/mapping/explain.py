@@ -8,9 +8,9 @@ from itertools import combinations
 from fastmap import spec
 from fastmap.reference import JsonValue, Note, Numeral, Result, Source, encode
 from gateway.events import Event
-from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.doubles import is_double
 from gateway.mapping.paths import ROOTS
+from gateway.model import ENDPOINTS
 
 __all__ = ["account"]
 

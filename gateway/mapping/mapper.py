@@ -10,9 +10,8 @@ import fastmap
 from gateway.config import DestinationConfig
 from gateway.events import Event, encode, fault_of
 from gateway.events.depth import MAX_DEPTH
-from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.plans import MALFORMED, SKIPPED, UNKNOWN_TYPE, Plans, compile_plans
-from gateway.model import DeadLetter, Entry, Origin, Queue
+from gateway.model import ENDPOINTS, DeadLetter, Entry, Origin, Queue
 from gateway.telemetry import Telemetry
 
 __all__ = ["EXPLANATIONS", "MAX_MISFIT_BYTES", "Mapped", "Mapper", "stand_in"]

@@ -14,7 +14,7 @@ import msgspec
 
 import fastmap
 from fastmap import spec
-from gateway.config import DestinationConfig, IpPolicy
+from gateway.config import DestinationConfig, IpPolicy, by_token
 from gateway.events.mixpanel import (
     FAULTS,
     Endpoint,
@@ -26,7 +26,6 @@ from gateway.events.mixpanel import (
     wrapped,
 )
 from gateway.mapping.actions.common import (
-    ENDPOINTS,
     ENGAGE,
     EVENT_LIMITS,
     GROUPS,
@@ -36,8 +35,8 @@ from gateway.mapping.actions.common import (
 )
 from gateway.mapping.objects import Members
 from gateway.mapping.plans import SIMPLIFIED, SKIPPED
-from gateway.model import DeadLetter, Entry, Queue
-from gateway.policy.addresses import limited
+from gateway.model import ENDPOINTS, DeadLetter, Entry, Queue
+from gateway.policy import limited
 
 __all__ = ["NativeMapper"]
 
@@ -266,15 +265,13 @@ class NativeMapped(NamedTuple):
 class NativeMapper:
     """Completes records and finds their destinations.
 
-    :param destinations: a token is that of the first one that takes records of Mixpanel's SDKs.
+    :param destinations: where records may go; see ``by_token``.
     """
 
     def __init__(self, destinations: Sequence[DestinationConfig]) -> None:
         self._projects = {config.name: _Project(config) for config in destinations}
         self._by_token = {
-            config.settings.projectToken: self._projects[config.name]
-            for config in reversed(destinations)
-            if config.mixpanel_sdks.enabled
+            token: self._projects[config.name] for token, config in by_token(destinations).items()
         }
         self._scratch = [fastmap.Buffer() for _ in ENDPOINTS]
 
@@ -293,7 +290,7 @@ class NativeMapper:
         :param client_ip: the user's address, where Mixpanel is to locate it.
         :param destination: where all of them go, whatever their tokens say.
         """
-        by_token = self._by_token
+        projects = self._by_token
         used: dict[str, _Project] = {}
         dead: list[DeadLetter] = []
         nobodys: list[str] = []
@@ -302,7 +299,7 @@ class NativeMapper:
         forced = None if destination is None else self._projects[destination]
         project: _Project | None
         for index, record in enumerate(records):
-            project = forced or (None if record.token is None else by_token.get(record.token))
+            project = forced or (None if record.token is None else projects.get(record.token))
             if project is None:
                 fault = record.fault or ("unknown_token" if record.token else "missing_token")
                 nobodys.append(fault)

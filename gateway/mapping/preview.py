@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import msgspec
 
 import fastmap
-from fastmap import parse_time, reference
+from fastmap import reference
 from fastmap.limits import TOO_LARGE
 from fastmap.reference import Result
 from gateway.config import DestinationConfig
 from gateway.events import MEMBERS, Event
 from gateway.events.depth import check_depth
-from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.plans import (
     EMPTY,
     MALFORMED,
@@ -26,8 +25,9 @@ from gateway.mapping.plans import (
     choices,
     compile_plans,
 )
+from gateway.model import ENDPOINTS
 
-__all__ = ["Disagreement", "Outcome", "Preview", "parse_time"]
+__all__ = ["Disagreement", "Outcome", "Preview"]
 
 
 _MAX_DEPTH = 300

@@ -1,6 +1,6 @@
 """What the options of a source take from its events before anything is stored: pure decisions."""
 
-from gateway.policy.addresses import Address, address_of, stricter
+from gateway.policy.addresses import Address, address_of, first_address, limited, stricter
 from gateway.policy.members import Removal
 from gateway.policy.origins import is_origin_allowed
 from gateway.policy.source import Applied, SourcePolicy, policy_of
@@ -11,7 +11,9 @@ __all__ = [
     "Removal",
     "SourcePolicy",
     "address_of",
+    "first_address",
     "is_origin_allowed",
+    "limited",
     "policy_of",
     "stricter",
 ]

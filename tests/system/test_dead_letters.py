@@ -347,6 +347,18 @@ async def test_filters_choose(tmp_path: Path) -> None:
             assert [each["id"] for each in listed] == expected, options
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2])
+async def test_destination_that_never_was_is_named(tmp_path: Path, workers: int) -> None:
+    async with running(tmp_path, workers=workers or 1) as (process, _):
+        if not workers:
+            await process.terminate()
+        for command in (("list",), ("list", "--each"), ("export",), ("purge",), ("replay",)):
+            done = await process.command(*command, "--destination", "mixpnel")
+            assert done.code == 1, done
+            assert "none is called 'mixpnel'; there are: mixpanel" in done.stderr
+        assert (await process.command("list", "--destination", "mixpanel")).code == 0
+
+
 async def test_commands_see_the_letters_of_all_workers_as_one(tmp_path: Path) -> None:
     async with running(tmp_path, workers=2) as (process, sandbox):
         for n in range(40):  # each on a connection of its own, so both workers get some
@@ -393,6 +405,14 @@ async def test_token_is_wanted_and_taken_from_where_it_is_given(tmp_path: Path) 
         read = await gateway("dead-letters", "list", *url, env=environment)
         assert (given.code, read.code) == (0, 0)
         assert (await process.command("list")).code == 0
+
+
+async def test_scheme_of_the_admin_port_may_be_left_out(tmp_path: Path) -> None:
+    async with running(tmp_path) as (process, _):
+        place = process.admin_url.removeprefix("http://")
+        for url in (place, f"{place}/", f"localhost:{place.rpartition(':')[2]}"):
+            done = await gateway("dead-letters", "list", "--admin", url)
+            assert (done.code, "no dead letters" in done.stderr) == (0, True), done
 
 
 async def test_gateway_that_does_not_answer_and_holds_the_spool_is_named(tmp_path: Path) -> None:

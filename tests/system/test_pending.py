@@ -61,6 +61,12 @@ async def test_what_waits_is_listed(tmp_path: Path) -> None:
         assert "the first 3" in plain.stderr
         nothing = await pending(process, "list", "--event", "Ugly")
         assert "no pending records" in nothing.stderr
+        assert "--source" not in nothing.stderr
+        nothing = await pending(process, "list", "--each", "--source", "web")
+        assert "no pending records" in nothing.stderr
+        assert "sourceName" in nothing.stderr
+        mistyped = await pending(process, "retry", "--destination", "mixpnel")
+        assert (mistyped.code, "there are: mixpanel" in mistyped.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("fault", "state"), [(REFUSED, "paused"), (BROKEN, "retrying")])
@@ -163,7 +169,7 @@ async def test_what_is_in_a_request_is_left_and_the_command_says_so(tmp_path: Pa
             return bool(status["in_flight"] == 1)
 
         await wait_for(is_sending)
-        done = await pending(process, "set-aside", "--yes")
+        done = await pending(process, "set-aside", "--yes", "--all")
         assert "0 pending records set aside" in done.stderr, done
         assert "5 were in requests and are left" in done.stderr
         ledger = await process.drained()
@@ -284,6 +290,9 @@ MISTAKES = [
     (("list", "--since", "yesterday"), 2, "--since: not a time"),
     (("list", "--id", "x"), 2, "--id: not an id of a pending record"),
     (("set-aside", "--limit", "0"), 2, ""),
+    (("set-aside", "--yes"), 2, "--all"),
+    (("set-aside", "--yes", "--dry-run", "--limit", "3"), 2, "--all"),
+    (("set-aside", "--yes", "--all", "--event", "x"), 2, "only one of them"),
     (("retry", "--event", "x"), 2, ""),
     (("list",), 1, "no gateway answers"),
     (("retry", "--admin", "http://127.0.0.1:1"), 1, "no gateway answers"),

@@ -82,7 +82,7 @@ def is_forbidden(module: str, imported: str) -> bool:
         return target != "fastmap" and target not in sys.stdlib_module_names
     part = part_of(module)
     if target == "fastmap":
-        return part not in ("events", "mapping")
+        return part not in ("events", "mapping", "cli")  # the last reads times as events do
     if target != "gateway":
         return False
     wanted = part_of(imported)

@@ -8,7 +8,8 @@ from gateway.app import dead_letters_of
 from gateway.cli.admin_port import AdminPort
 from gateway.cli.dead_letters.over_http import OverHttp
 from gateway.cli.dead_letters.several import SeveralOverHttp
-from gateway.cli.reach import Way, Where, reach
+from gateway.cli.options import Where
+from gateway.cli.reach import Way, reach
 from gateway.config import Config
 from gateway.dead_letters import DeadLetters
 from gateway.spool import SqliteSpool
@@ -19,9 +20,11 @@ __all__ = ["Access", "access"]
 Access: TypeAlias = DeadLetters | OverHttp | SeveralOverHttp
 
 
-def access(where: Where) -> AbstractAsyncContextManager[tuple[Access, str]]:
+def access(
+    where: Where, *, destination: str | None = None
+) -> AbstractAsyncContextManager[tuple[Access, str]]:
     """Give the dead letters, and a text that says where they are; see ``reach``."""
-    return reach(where, _WAY)
+    return reach(where, _WAY, destination=destination)
 
 
 async def _together(ports: Mapping[int, AdminPort]) -> Access:

@@ -6,44 +6,32 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import typer
 
-from gateway.cli.common import counted, fail, say
-from gateway.cli.dead_letters import options
+from gateway.cli.common import counted, do, fail, say
 from gateway.cli.dead_letters.access import Access, access
+from gateway.cli.dead_letters.chosen import chosen
 from gateway.cli.dead_letters.tables import progress, show_groups, show_letters
+from gateway.cli.options import LetterOptions, Where
 from gateway.dead_letters.model import MAX_LETTERS, Letter
 from gateway.spool.dead_letters import Filter
 
 __all__ = ["export_letters", "list_letters", "show_letter"]
 
 
-def list_letters(
-    each: Annotated[bool, typer.Option("--each", help="List each, with its detail.")] = False,
-    as_json: options.AsJson = False,
-    destination: options.Destination = None,
-    endpoint: options.Endpoint = None,
-    reason: options.Reason = None,
-    kind: options.KindOption = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    ids: options.Ids = None,
-    config: options.Config = None,
-    admin: options.Admin = None,
-    token: options.Token = None,
-) -> None:
-    """Count dead letters by cause, or list them one by one."""
-    wanted = options.chosen(destination, endpoint, reason, kind, since, until, ids)
+def list_letters(letters: LetterOptions, where: Where, *, each: bool, as_json: bool) -> None:
+    """Print dead letters, counted by cause or one by one."""
+    wanted = chosen(letters)
 
     async def run() -> None:
-        async with access(options.where(config, admin, token)) as (letters, _):
+        async with access(where, destination=wanted.destination) as (store, _):
             if each:
-                await _list_each(letters, wanted, as_json=as_json)
+                await _list_each(store, wanted, as_json=as_json)
                 return
-            summary = await letters.summary(wanted)
+            summary = await store.summary(wanted)
             if as_json:
                 typer.echo(msgspec.json.encode(summary).decode())
             elif summary.groups:
@@ -51,7 +39,7 @@ def list_letters(
             else:
                 say("gateway: no dead letters")
 
-    options.do(run())
+    do(run())
 
 
 async def _list_each(letters: Access, wanted: Filter, *, as_json: bool) -> None:
@@ -67,55 +55,31 @@ async def _list_each(letters: Access, wanted: Filter, *, as_json: bool) -> None:
         say("gateway: no dead letters")
 
 
-def show_letter(
-    letter_id: Annotated[int, typer.Argument(metavar="ID", min=0, max=2**63 - 1)],
-    as_json: options.AsJson = False,
-    config: options.Config = None,
-    admin: options.Admin = None,
-    token: options.Token = None,
-) -> None:
-    """Print everything that is known of a dead letter, as JSON; with --json on one line."""
+def show_letter(letter_id: int, where: Where, *, as_json: bool) -> None:
+    """Print everything that is known of a dead letter."""
 
     async def run() -> Letter | None:
-        async with access(options.where(config, admin, token)) as (letters, _):
-            return await letters.get(letter_id)
+        async with access(where) as (store, _):
+            return await store.get(letter_id)
 
-    letter = options.do(run())
+    letter = do(run())
     if letter is None:
         raise fail(f"there is no dead letter {letter_id}: it was replayed, purged or dropped")
     text = msgspec.json.encode(letter)
     typer.echo((text if as_json else msgspec.json.format(text, indent=2)).decode())
 
 
-def export_letters(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="Without it, or for -, standard output."),
-    ] = None,
-    destination: options.Destination = None,
-    endpoint: options.Endpoint = None,
-    reason: options.Reason = None,
-    kind: options.KindOption = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    ids: options.Ids = None,
-    config: options.Config = None,
-    admin: options.Admin = None,
-    token: options.Token = None,
-) -> None:
-    """Write dead letters as JSON, one line each; they stay where they are.
-
-    Lines with another payload can be sent with: gateway dead-letters replay --edited FILE
-    """
-    wanted = options.chosen(destination, endpoint, reason, kind, since, until, ids)
+def export_letters(file: Path | None, letters: LetterOptions, where: Where) -> None:
+    """Write dead letters, one line of JSON each."""
+    wanted = chosen(letters)
 
     async def run(output: BinaryIO) -> int:
-        async with access(options.where(config, admin, token)) as (letters, _):
-            return await _export(letters, wanted, output)
+        async with access(where, destination=wanted.destination) as (store, _):
+            return await _export(store, wanted, output)
 
     try:
         with _output(file) as output:
-            count = options.do(run(output))
+            count = do(run(output))
     except OSError as error:
         raise fail(f"cannot write {file or 'standard output'}: {error.strerror or error}") from None
     say(f"gateway: {counted(count, 'dead letter')} exported")

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
 
-from gateway.cli.admin_port import Failed
-from gateway.cli.common import counted, fail, say
-from gateway.cli.dead_letters import options
+from gateway.cli.common import Failed, ask, counted, do, fail, say
 from gateway.cli.dead_letters.access import Access, access
+from gateway.cli.dead_letters.chosen import chosen
 from gateway.cli.dead_letters.edits import batches, edited, read_edits
 from gateway.cli.dead_letters.tables import progress, show_groups, show_problems, show_would
+from gateway.cli.options import LetterOptions, Where
 from gateway.dead_letters.model import Edit, Problem, Replayed, ReplayReport, ReplayRequest
 from gateway.spool.dead_letters import Filter
 
@@ -22,49 +21,32 @@ _EXAMPLES = 10
 
 
 def replay_letters(
-    edited_file: Annotated[
-        Path | None,
-        typer.Option("--edited", metavar="FILE", help="An export, with payloads to send instead."),
-    ] = None,
-    edit_id: Annotated[
-        int | None,
-        typer.Option("--edit", metavar="ID", min=0, help="Edit this one, then send it."),
-    ] = None,
-    editor: Annotated[
-        str, typer.Option(envvar=["VISUAL", "EDITOR"], help="The editor for --edit.")
-    ] = "vi",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what the letters would become.")
-    ] = False,
-    yes: options.Yes = False,
-    as_json: options.AsJson = False,
-    destination: options.Destination = None,
-    endpoint: options.Endpoint = None,
-    reason: options.Reason = None,
-    kind: options.KindOption = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    ids: options.Ids = None,
-    config: options.Config = None,
-    admin: options.Admin = None,
-    token: options.Token = None,
+    letters: LetterOptions,
+    where: Where,
+    *,
+    edited_file: Path | None,
+    edit_id: int | None,
+    editor: str,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Send dead letters again: events as they are mapped now, records as they are or as edited.
+    """Send dead letters again, and say what became of them.
 
-    Without a filter, all of them. What cannot be sent stays as it is, and the exit code is 1. A
-    letter is never sent twice, also when this is stopped and run again.
+    :param edited_file: has the letters, with other payloads.
+    :param edit_id: the only letter, to be edited by a person.
     """
-    wanted = options.chosen(destination, endpoint, reason, kind, since, until, ids)
+    wanted = chosen(letters)
     if sum((wanted != Filter(), edited_file is not None, edit_id is not None)) > 1:
         raise fail("give filters, or --edited FILE, or --edit ID: only one of them", 2)
     # All of them are read before any is sent: a mistake in the last stops the first.
     edits = sum(1 for _ in read_edits(edited_file)) if edited_file else 0
 
     async def run() -> bool:
-        async with access(options.where(config, admin, token)) as (letters, place):
-            plan = _Plan(letters, dry_run=dry_run, as_json=as_json)
+        async with access(where, destination=wanted.destination) as (store, place):
+            plan = _Plan(store, dry_run=dry_run, as_json=as_json)
             if edit_id is not None:
-                letter = await letters.get(edit_id)
+                letter = await store.get(edit_id)
                 if letter is None:
                     raise Failed(f"there is no dead letter {edit_id} in {place}")
                 edit = edited(letter, editor)
@@ -77,10 +59,10 @@ def replay_letters(
                 say("gateway: no dead letters to replay")
                 return True
             if not dry_run:
-                options.ask(f"replay {counted(plan.total, 'dead letter')} of {place}?", yes=yes)
+                ask(f"replay {counted(plan.total, 'dead letter')} of {place}?", yes=yes)
             return await plan.carry_out()
 
-    if not options.do(run()):
+    if not do(run()):
         raise typer.Exit(1)
 
 

@@ -5,8 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 from gateway.cli.admin_port import AdminPort
+from gateway.cli.options import Where
 from gateway.cli.pending.over_http import OverHttp, SeveralOverHttp
-from gateway.cli.reach import Way, Where, reach
+from gateway.cli.reach import Way, reach
 from gateway.clock import SystemClock
 from gateway.config import Config
 from gateway.pending import Pending
@@ -17,9 +18,11 @@ __all__ = ["Access", "access"]
 Access: TypeAlias = Pending | OverHttp | SeveralOverHttp
 
 
-def access(where: Where) -> AbstractAsyncContextManager[tuple[Access, str]]:
+def access(
+    where: Where, *, destination: str | None = None
+) -> AbstractAsyncContextManager[tuple[Access, str]]:
     """Give the pending records, and a text that says where they are; see ``reach``."""
-    return reach(where, _WAY)
+    return reach(where, _WAY, destination=destination)
 
 
 async def _together(ports: Mapping[int, AdminPort]) -> Access:

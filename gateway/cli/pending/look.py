@@ -1,15 +1,13 @@
 """``gateway pending list``: what waits."""
 
-from typing import Annotated
-
 import msgspec
 import typer
 
-from gateway.cli.common import say
-from gateway.cli.dead_letters import options as shared
+from gateway.cli.common import do, say
 from gateway.cli.dead_letters.tables import show_waiting, show_waiting_each
-from gateway.cli.pending import options
+from gateway.cli.options import RecordOptions, Where
 from gateway.cli.pending.access import Access, access
+from gateway.cli.pending.chosen import chosen
 from gateway.pending.model import Group, Summary, merged
 from gateway.spool.pending import PendingFilter
 
@@ -19,41 +17,25 @@ _FIRST = 100
 
 
 def list_records(
-    each: Annotated[bool, typer.Option("--each", help="One line a record.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help=f"With --each: so many at most, else {_FIRST}."),
-    ] = None,
-    as_json: shared.AsJson = False,
-    destination: shared.Destination = None,
-    endpoint: options.Endpoint = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    event: options.Event = None,
-    project_token: options.Token = None,
-    source: options.Source = None,
-    ids: options.Ids = None,
-    config: shared.Config = None,
-    admin: shared.Admin = None,
-    token: shared.Token = None,
+    records: RecordOptions, where: Where, *, each: bool, limit: int | None, as_json: bool
 ) -> None:
-    """Show what waits, and for what, by destination and endpoint, or record by record."""
-    wanted = options.chosen(destination, endpoint, since, until, event, project_token, source, ids)
+    """Print what waits, by destination and endpoint, or record by record."""
+    wanted = chosen(records)
 
     async def run() -> None:
-        async with access(shared.where(config, admin, token)) as (records, _):
+        async with access(where, destination=wanted.destination) as (store, _):
             if each:
-                await _list_each(records, wanted, limit or _FIRST, as_json=as_json)
+                await _list_each(store, wanted, limit or _FIRST, as_json=as_json)
                 return
-            summary = await summary_of(records, wanted)
+            summary = await summary_of(store, wanted)
             if as_json:
                 typer.echo(msgspec.json.encode(summary).decode())
             elif summary.groups:
                 show_waiting(summary.groups)
             else:
-                say("gateway: no pending records")
+                _say_none(wanted)
 
-    shared.do(run())
+    do(run())
 
 
 async def summary_of(records: Access, wanted: PendingFilter) -> Summary:
@@ -86,6 +68,15 @@ async def _list_each(records: Access, wanted: PendingFilter, limit: int, *, as_j
         after = page.next
         is_cut = count >= limit and (after is not None or len(shown) < len(page.records))
     if not count:
-        say("gateway: no pending records")
+        _say_none(wanted)
     elif is_cut:
         say(f"gateway: the first {count}; --limit N shows more")
+
+
+def _say_none(wanted: PendingFilter) -> None:
+    say("gateway: no pending records")
+    if wanted.source is not None:
+        say(
+            "gateway: --source goes by what records say themselves: those of a destination with "
+            "settings.sourceName"
+        )

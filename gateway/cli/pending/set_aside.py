@@ -1,15 +1,13 @@
 """``gateway pending set-aside``: make pending records dead letters."""
 
-from typing import Annotated
-
 import msgspec
 import typer
 
-from gateway.cli.common import counted, say
-from gateway.cli.dead_letters import options as shared
+from gateway.cli.common import ask, counted, do, fail, say
 from gateway.cli.dead_letters.tables import progress, show_waiting
-from gateway.cli.pending import options
+from gateway.cli.options import RecordOptions, Where
 from gateway.cli.pending.access import Access, access
+from gateway.cli.pending.chosen import chosen
 from gateway.cli.pending.look import summary_of
 from gateway.pending.model import MAX_RECORDS, SetAsideReport, SetAsideRequest, Summary
 from gateway.spool.pending import PendingFilter
@@ -18,52 +16,46 @@ __all__ = ["set_records_aside"]
 
 
 def set_records_aside(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be.")] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="So many at most, the oldest first.")
-    ] = None,
-    yes: shared.Yes = False,
-    as_json: shared.AsJson = False,
-    destination: shared.Destination = None,
-    endpoint: options.Endpoint = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    event: options.Event = None,
-    project_token: options.Token = None,
-    source: options.Source = None,
-    ids: options.Ids = None,
-    config: shared.Config = None,
-    admin: shared.Admin = None,
-    token: shared.Token = None,
+    records: RecordOptions,
+    where: Where,
+    *,
+    every: bool,
+    dry_run: bool,
+    limit: int | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Make pending records dead letters, with the reason set_aside; without a filter, all of them.
+    """Make pending records dead letters, and say how many.
 
-    They can be sent later with: gateway dead-letters replay --reason set_aside. What is in a
-    request right now is left as it is.
+    :param every: all of them are meant; without it, there has to be a filter.
     """
-    wanted = options.chosen(destination, endpoint, since, until, event, project_token, source, ids)
+    wanted = chosen(records)
+    if not every and wanted == PendingFilter():
+        raise fail("say which, by --destination, --event and so on, or --all for every one", 2)
+    if every and wanted != PendingFilter():
+        raise fail("give --all or a filter: only one of them", 2)
 
     async def run() -> SetAsideReport:
-        async with access(shared.where(config, admin, token)) as (records, place):
-            summary = await summary_of(records, wanted)
+        async with access(where, destination=wanted.destination) as (store, place):
+            summary = await summary_of(store, wanted)
             would = _would(summary, limit)
             if not as_json and summary.groups:
                 show_waiting(summary.groups, to_stderr=not dry_run)
             if dry_run or not would.set_aside:
                 return would
             asked = counted(would.set_aside, "pending record")
-            shared.ask(f"set aside {asked} of {place}?", yes=yes)
+            ask(f"set aside {asked} of {place}?", yes=yes)
             bounded = msgspec.structs.replace(wanted, up_to=summary.up_to)
-            return await _set_aside(records, bounded, would.set_aside)
+            return await _set_aside(store, bounded, would.set_aside)
 
-    report = shared.do(run())
-    records = counted(report.set_aside, "pending record")
+    report = do(run())
+    count = counted(report.set_aside, "pending record")
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     elif dry_run:
-        say(f"gateway: {records} would be set aside; nothing was done")
+        say(f"gateway: {count} would be set aside; nothing was done")
     else:
-        say(f"gateway: {records} set aside: dead letters now")
+        say(f"gateway: {count} set aside: dead letters now")
     if report.left:
         say(
             f"gateway: {report.left} were in requests and are left as they are; the same command "

@@ -7,14 +7,14 @@ types and names of the fields are data (``fields.toml``); the shapes of the reco
 from collections.abc import Callable, Mapping
 
 from fastmap import spec
-from gateway.mapping.actions.common import ENDPOINTS, Settings
+from gateway.mapping.actions.common import Settings
 from gateway.mapping.actions.events import track_event, track_purchase
 from gateway.mapping.actions.fields import Fields, MappingError
 from gateway.mapping.actions.groups import group_identify_user
 from gateway.mapping.actions.users import alias, identify_user, increment_properties
 from gateway.mapping.profile import Source
 
-__all__ = ["ACTIONS", "ENDPOINTS", "MappingError", "Settings", "build"]
+__all__ = ["ACTIONS", "MappingError", "Settings", "build"]
 
 ACTIONS: dict[str, Callable[[Fields, Settings], spec.Mapping]] = {
     "trackEvent": track_event,

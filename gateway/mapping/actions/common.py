@@ -10,10 +10,10 @@ from gateway.mapping.directives import NOTHING
 from gateway.mapping.objects import Members, PathObject
 from gateway.mapping.paths import ROOTS, event_path
 from gateway.mapping.profile import Constants, load_fields
-from gateway.policy.addresses import first_address
+from gateway.model import ENDPOINTS
+from gateway.policy import first_address
 
 __all__ = [
-    "ENDPOINTS",
     "ENGAGE",
     "EVENT_LIMITS",
     "GROUPS",
@@ -35,9 +35,6 @@ __all__ = [
     "source_name",
     "trait",
 ]
-
-ENDPOINTS = ("import", "track", "engage", "groups")
-"""Mixpanel's endpoints, in the order of the outputs of every mapping."""
 
 IMPORT, TRACK, ENGAGE, GROUPS = range(len(ENDPOINTS))
 

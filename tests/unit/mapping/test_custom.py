@@ -13,11 +13,11 @@ from gateway.config import Config, DestinationConfig, load
 from gateway.errors import ConfigError
 from gateway.events import Event, decode
 from gateway.mapping import Mapper, check_subscriptions, prepare
-from gateway.mapping.actions import ENDPOINTS
 from gateway.mapping.directives import Sources
 from gateway.mapping.fql import parse
 from gateway.mapping.paths import ROOTS
 from gateway.mapping.plans import UNKNOWN_TYPE, UNMATCHED, compile_plans
+from gateway.model import ENDPOINTS
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
 from gateway.telemetry import Telemetry
