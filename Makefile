@@ -15,7 +15,7 @@ SDK_TOOLS := npm go java mvn chromium
 has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
-.PHONY: build dev run lock test test-fast test-aiohttp test-sdks torture sanitize damage fuzz lint format sdks bench bench-soak bench-peers clean
+.PHONY: build dev run lock test test-fast test-aiohttp test-sdks torture sanitize damage fuzz lint docs format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with the gateway compiled and installed: all that running it needs.
 
@@ -102,6 +102,9 @@ lint: dev  ## Check style and types.
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint --max-line-length 110 fastmap
+
+docs: dev  ## Write the tables of the documents that come from the code.
+	@$(BIN)/python docs/generate.py
 
 format: dev  ## Rewrite the sources in the project's style.
 	@$(BIN)/ruff check --fix .

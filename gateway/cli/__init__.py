@@ -36,6 +36,10 @@ def _options(
     pass
 
 
+_config = _group("What can be set in a configuration.")
+_config.command("keys", short_help="List keys, defaults and what they mean.")(commands.list_keys)
+_config.command("schema", short_help="Print a JSON Schema, for editors.")(commands.print_schema)
+
 _dead_letters = _group("What could not be delivered: look at it, replay it, purge it.")
 _dead_letters.command("list", short_help="Count them by cause, or list each.")(
     commands.list_letters
@@ -55,6 +59,7 @@ _pending.command("retry", short_help="Make the next attempt now.")(commands.retr
 app.command("run", short_help="Serve until SIGTERM or Ctrl-C.")(commands.run)
 app.command("check", short_help="Name every mistake in a configuration.")(commands.check)
 app.command("map", short_help="Show what events become; send nothing.")(commands.map_events)
+app.add_typer(_config, name="config", short_help="What can be set in a configuration.")
 app.add_typer(
     _dead_letters, name="dead-letters", short_help="What could not be delivered, and why."
 )

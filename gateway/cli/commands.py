@@ -25,9 +25,11 @@ from gateway.cli.options import (
 __all__ = [
     "check",
     "export_letters",
+    "list_keys",
     "list_letters",
     "list_records",
     "map_events",
+    "print_schema",
     "purge_letters",
     "replay_letters",
     "retry_queues",
@@ -78,6 +80,29 @@ def check(
     from gateway.cli.check import check
 
     check(config, show=show)
+
+
+def list_keys(
+    word: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORD]",
+            help="Only keys that have to do with it, as in workers.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List what can be set: each key with its meaning, what is accepted, default and variable."""
+    from gateway.cli.config import print_keys
+
+    print_keys(word)
+
+
+def print_schema() -> None:
+    """Print the JSON Schema of configuration files, for editors and other programs."""
+    from gateway.cli.config import print_schema
+
+    print_schema()
 
 
 def map_events(

@@ -37,7 +37,7 @@ ConfigFile = Annotated[
         "--config",
         "-c",
         help="Configuration: a .toml, .yaml or .json file. Without it, the environment is read: "
-        "MIXPANEL_PROJECT_TOKEN, WRITE_KEY and those in docs/configuration.md.",
+        "MIXPANEL_PROJECT_TOKEN, WRITE_KEY and what gateway config keys lists.",
         metavar="FILE",
         show_default=False,
     ),

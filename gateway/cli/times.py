@@ -6,7 +6,7 @@ from fastmap import parse_time
 from gateway.cli.common import fail
 from gateway.clock import SystemClock
 from gateway.config import TIMES
-from gateway.config.reader import measured
+from gateway.config.kinds import measured
 
 __all__ = ["time_of"]
 

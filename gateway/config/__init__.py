@@ -1,8 +1,9 @@
 """The configuration: one frozen value, read once from a file or from the environment.
 
-``schema`` has its keys, ``values`` what a key accepts, ``reader`` reads any such schema,
-``variables`` names the environment's variables, ``load`` brings them together and looks for
-contradictions, ``advice`` tells what is allowed but unwise.
+``schema`` has its keys, ``values`` what a key accepts, ``kinds`` what can be said of both,
+``reader`` reads any such schema, ``variables`` names the environment's variables, ``load`` brings
+them together and looks for contradictions, ``advice`` tells what is allowed but unwise.
+``reference`` and ``json_schema`` tell people and editors what there is.
 """
 
 from gateway.config.advice import redacted, warnings
@@ -14,21 +15,18 @@ from gateway.config.schema import (
     DeliveryConfig,
     DestinationConfig,
     DestinationSettings,
-    IpPolicy,
     MixpanelSdksConfig,
     ProxyConfig,
-    ProxyHeader,
-    Region,
-    Secret,
     ServerConfig,
     ServiceAccount,
     SharedDeliveryConfig,
     SourceConfig,
     SpoolConfig,
+    SqliteSpoolConfig,
     SubscriptionConfig,
     by_token,
 )
-from gateway.config.values import TIMES
+from gateway.config.values import TIMES, IpPolicy, ProxyHeader, Region, Secret
 
 __all__ = [
     "TIMES",
@@ -51,6 +49,7 @@ __all__ = [
     "SharedDeliveryConfig",
     "SourceConfig",
     "SpoolConfig",
+    "SqliteSpoolConfig",
     "SubscriptionConfig",
     "by_token",
     "load",

@@ -20,7 +20,7 @@ from gateway.config.schema import (
     ServiceAccount,
     SpoolConfig,
 )
-from gateway.config.values import LEAVES, UNITS
+from gateway.config.values import UNITS
 from gateway.config.variables import named, read_variables
 from gateway.errors import ConfigError
 
@@ -46,10 +46,10 @@ def load(
     :param checks: report what only other parts of the program can find wrong.
     :raises ConfigError: every mistake at once; none repeats a secret or the environment's text.
     """
-    environ = {**fallback, **(os.environ if environ is None else environ)}
-    reader = Reader(environ, LEAVES, UNITS)
+    given = os.environ if environ is None else environ
+    reader = Reader({**fallback, **given}, UNITS)
     if path is None:
-        document, names = read_variables(VARIABLES, environ, reader)
+        document, names = read_variables(VARIABLES, given, reader, fallback=fallback)
     else:
         document, names = read_document(path), {}
     config = _with_names(reader.read(Config, document))
@@ -57,7 +57,7 @@ def load(
         config = _anchored(config, path.absolute().parent, reader)
     own = (
         *(_check_names, _check_references, _check_default, _check_limits),
-        *(_check_room, _check_listeners, _check_available),
+        *(_check_room, _check_listeners),
     )
     for check in (*own, *checks):
         check(config, reader)
@@ -215,10 +215,3 @@ def _check_listeners(config: Config, reader: Reader) -> None:
             reader.report(
                 ("server", absent), f"missing, but server.{given} is set; accepted: both or neither"
             )
-
-
-def _check_available(config: Config, reader: Reader) -> None:
-    if config.spool.backend == "kafka":
-        reader.report(
-            ("spool", "backend"), "kafka is not available in this version; accepted: sqlite"
-        )

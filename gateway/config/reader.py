@@ -1,45 +1,41 @@
 """Configuration files as typed values: formats, variables, and every mistake at once.
 
-The shape of the configuration is known here only through the struct type that is asked for;
-what it means is the business of ``gateway.config``.
+The shape of the configuration is known here only through the struct type that is asked for.
 """
 
 import difflib
 import math
 import re
 import tomllib
-import types
-import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 import msgspec
 import yaml
 
+from gateway.config.kinds import (
+    Key,
+    Leaf,
+    Unit,
+    described,
+    item_of,
+    keys_of,
+    leaf_of,
+    names_of,
+    tables_of,
+    tag_of,
+    unit_of,
+)
 from gateway.errors import ConfigError
 from gateway.events.depth import check_depth
 
-__all__ = [
-    "Leaf",
-    "Place",
-    "Reader",
-    "Unit",
-    "http_url",
-    "matching",
-    "measured",
-    "read_document",
-    "without_none",
-]
+__all__ = ["Place", "Reader", "read_document"]
 
 Place = tuple[Hashable, ...]
 """Keys and indices from the top of the document to a value."""
 
 _MAX_SHOWN = 60
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
-_MEASURE = re.compile(rf"({_NUMBER})\s*([A-Za-z]*)", re.A)
-_MEASURES = re.compile(rf"{_NUMBER}(?:\s*[A-Za-z]+(?:\s*{_NUMBER}\s*[A-Za-z]+)*)?", re.A)
 _BARE_KEY = re.compile(r"[A-Za-z_@$][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 _BYTE = re.compile(r" \(byte (\d+)\)")
@@ -135,84 +131,6 @@ _FORMATS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 }
 
 
-class Leaf(NamedTuple):
-    """How one kind of value is read.
-
-    :param expected: what is accepted, for a person.
-    :param parse: returns the value read, or raises ValueError.
-    :param hidden: never repeat the value that was given.
-    :param may_be_list: whether a list of such values is accepted, too; it becomes a tuple.
-    """
-
-    expected: str
-    parse: Callable[[object], object]
-    hidden: bool = False
-    may_be_list: bool = False
-
-
-class Unit(NamedTuple):
-    """How a number is written with a unit, as in "10 MiB".
-
-    :param keys: pattern of the keys whose values are such numbers.
-    :param factors: what one of each unit is, in that of the key; by names in small letters.
-    :param expected: how it may be written, for a person.
-    :param is_composed: whether several may follow one another, the largest first, as in "1h30m".
-    """
-
-    keys: re.Pattern[str]
-    factors: Mapping[str, float]
-    expected: str
-    is_composed: bool = False
-
-    def parse(self, text: str) -> float:
-        """Return the number that a text is, in the unit of the key.
-
-        :raises ValueError: it is none, or its unit is not known.
-        """
-        return measured(text, self.factors, is_composed=self.is_composed)
-
-
-def measured(text: str, factors: Mapping[str, float], *, is_composed: bool) -> float:
-    """Return the number that a text is, which may have a unit; parameters as of ``Unit``.
-
-    :raises ValueError: it is none, or its unit is not known.
-    """
-    text = text.strip()
-    if not _MEASURES.fullmatch(text):
-        raise ValueError
-    value: float = 0
-    last = math.inf
-    for number, unit in _MEASURE.findall(text):
-        factor = factors.get(unit.lower()) if unit else 1
-        if factor is None or factor >= last or (last < math.inf and not is_composed):
-            raise ValueError
-        last = factor
-        value += float(number) * factor if "." in number else int(number) * factor
-    return int(value) if value == int(value) else value
-
-
-def matching(pattern: str, value: object) -> str:
-    """Return a string all of which matches.
-
-    :raises ValueError: it does not, or is no string.
-    """
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise ValueError
-    return value
-
-
-def http_url(value: object) -> str:
-    """Return an absolute http(s) URL that paths can be appended to, without a final slash.
-
-    :raises ValueError: it is none, or has a query, a fragment or a user, who would be a secret.
-    """
-    text = matching(r"(?i)https?://[^\s?#@\\]+", value)
-    url = urlsplit(text)
-    if not url.hostname or url.port == 0 or not text.isprintable():
-        raise ValueError
-    return text.rstrip("/")
-
-
 class Reader:
     """Turns a document into structs and notes every mistake on the way.
 
@@ -220,18 +138,11 @@ class Reader:
     on the others can still be checked.  The result is good only when ``problems`` is empty.
 
     :param environ: what ``${NAME}`` stands for.
-    :param leaves: by type, values that need more than msgspec's own conversion.
     :param units: in which numbers may be written.
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        leaves: Mapping[Any, Leaf],
-        units: Sequence[Unit] = (),
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], units: Sequence[Unit] = ()) -> None:
         self._environ = environ
-        self._leaves = leaves
         self._units = units
         self.problems: dict[Place, str] = {}
         self.substituted: set[Place] = set()  # their text is the environment's: never shown
@@ -255,39 +166,49 @@ class Reader:
         ]
 
     def read(self, kind: Any, value: object, place: Place = ()) -> Any:
-        """Return ``value`` as ``kind``: a struct, a tuple of one type, or a leaf."""
-        kind, optional = without_none(kind)
-        if optional and value is None:
-            return None
-        if _is_struct(kind):
-            return self._struct(kind, value, place)
-        if typing.get_origin(kind) is tuple:
+        """Return ``value`` as ``kind``: one of its structs, a tuple of one type, or a leaf."""
+        if tables := tables_of(kind):
+            return self._struct(self._meant(tables, value, place), value, place)
+        if item_of(kind) is not None:
             return self._items(kind, value, place)
-        leaf = self._leaves.get(kind)
+        leaf = leaf_of(kind)
         if leaf is not None and leaf.may_be_list and isinstance(value, list) and value:
             return tuple(self._scalar(kind, entry, (*place, i)) for i, entry in enumerate(value))
         return self._scalar(kind, value, place)
 
-    def _struct(self, kind: Any, value: object, place: Place) -> Any:
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        given = {f.name: _unreadable(f.type) for f in fields.values() if f.required}
+    def _meant(self, tables: Sequence[Any], value: object, place: Place) -> Any:
+        """Return which of several tables it is, by the key that tells them apart."""
+        tags = [tag for tag in map(tag_of, tables) if tag]
+        key = tags[0][0] if tags else None
+        if key is None or not isinstance(value, dict) or key not in value:
+            return tables[0]
+        names = tuple(name for _, name in tags)
+        name = self.read(Literal[names], value[key], (*place, key))
+        return tables[names.index(name)] if name in names else tables[0]
+
+    def _struct(self, table: Any, value: object, place: Place) -> Any:
+        keys, names = keys_of(table), names_of(table)
+        given = {each.field: _unreadable(each.kind) for each in keys.values() if each.is_required}
         if not isinstance(value, dict):
-            accepted = ", ".join(fields)
+            accepted = ", ".join(names)
             self.report(place, f"expected a table (got {_sort(value)}); accepted: {accepted}")
-            return kind(**given)
-        for key in value:
-            if key not in fields:
-                self.report((*place, key), _unknown(key, list(fields)))
-        for key, field in fields.items():
-            if key in value:
-                given[field.name] = self.read(field.type, value[key], (*place, key))
-            elif field.required:
-                self.report((*place, key), f"missing; accepted: {self._expected(field.type)}")
-        return kind(**given)
+            return table(**given)
+        for name in value:
+            if name not in names:
+                self.report((*place, name), _unknown(name, names))
+        for name, key in keys.items():
+            if name in value:
+                given[key.field] = self._value(key, value[name], (*place, name))
+            elif key.is_required:
+                self.report((*place, name), f"missing; accepted: {self._expected(key.kind)}")
+        return table(**given)
+
+    def _value(self, key: Key, value: object, place: Place) -> Any:
+        return None if key.is_optional and value is None else self.read(key.kind, value, place)
 
     def _items(self, kind: Any, value: object, place: Place) -> tuple[Any, ...]:
-        item = typing.get_args(kind)[0]
-        if isinstance(value, str) and not _is_struct(item):
+        item = item_of(kind)
+        if isinstance(value, str) and not tables_of(item):
             value = self._listed(value, place)
         if not isinstance(value, list):
             self.report(place, f"expected {self._expected(kind)} (got {_sort(value)})")
@@ -313,8 +234,8 @@ class Reader:
                 self.report(place, problem)
                 return msgspec.UNSET
         # A variable is always text, whatever the field wants.
-        leaf = self._leaves.get(kind) or _plain(kind, strict=place not in self.substituted)
-        unit = self._unit(kind, place)
+        leaf = leaf_of(kind) or _plain(kind, strict=place not in self.substituted)
+        unit = unit_of(kind, place[-1], self._units) if place else None
         read = value
         try:
             if isinstance(value, str):
@@ -326,14 +247,6 @@ class Reader:
             also = f" or {unit.expected}" if unit and not isinstance(value, int | float) else ""
             self.report(place, f"expected {leaf.expected}{also}{got}")
             return msgspec.UNSET
-
-    def _unit(self, kind: Any, place: Place) -> Unit | None:
-        """Return the unit of a number, which its key names."""
-        info = msgspec.inspect.type_info(kind)
-        if not isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
-            return None
-        key = str(place[-1])
-        return next((unit for unit in self._units if unit.keys.search(key)), None)
 
     def _substitute(self, text: str, place: Place) -> tuple[str, str]:
         """Return a problem or "", and the text with its variables filled in."""
@@ -364,29 +277,15 @@ class Reader:
         return "; ".join(dict.fromkeys(problems)), filled
 
     def _expected(self, kind: Any) -> str:
-        kind, _ = without_none(kind)
-        if _is_struct(kind):
-            return "a table with " + ", ".join(f.encode_name for f in msgspec.structs.fields(kind))
-        if typing.get_origin(kind) is tuple:
-            tables = _is_struct(typing.get_args(kind)[0])
-            return "a list of tables" if tables else "a list of strings"
-        return (self._leaves.get(kind) or _plain(kind, strict=True)).expected
+        if tables := tables_of(kind):
+            return "a table with " + ", ".join(names_of(tables[0]))
+        if item_of(kind) is not None:
+            return "a list of tables" if tables_of(item_of(kind)) else "a list of strings"
+        return (leaf_of(kind) or _plain(kind, strict=True)).expected
 
 
 def _unreadable(kind: Any) -> Any:
-    return () if typing.get_origin(kind) is tuple else msgspec.UNSET
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def without_none(kind: Any) -> tuple[Any, bool]:
-    """Return the type inside ``X | None``, and whether None is allowed."""
-    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
-        return kind, False
-    [inner] = (arg for arg in typing.get_args(kind) if arg is not types.NoneType)
-    return inner, True
+    return () if item_of(kind) is not None else msgspec.UNSET
 
 
 def _plain(kind: Any, *, strict: bool) -> Leaf:
@@ -398,31 +297,7 @@ def _plain(kind: Any, *, strict: bool) -> Leaf:
             raise ValueError("not finite")
         return result
 
-    return Leaf(_described(msgspec.inspect.type_info(kind)), parse)
-
-
-def _described(info: msgspec.inspect.Type) -> str:
-    match info:
-        case msgspec.inspect.IntType(ge=low, le=high, gt=above):
-            return "an integer" + _range(low, high, above)
-        case msgspec.inspect.FloatType(ge=low, le=high, gt=above):
-            return "a number" + _range(low, high, above)
-        case msgspec.inspect.LiteralType(values=values):
-            return "one of " + ", ".join(map(str, values)) if len(values) > 1 else str(values[0])
-        case msgspec.inspect.StrType(min_length=int()):
-            return "a nonempty string in quotes"
-        case msgspec.inspect.BoolType():
-            return "true or false"
-        case _:
-            return "a string in quotes"
-
-
-def _range(low: float | None, high: float | None, above: float | None) -> str:
-    if above is not None:
-        return f" above {above}" + ("" if high is None else f", at most {high}")
-    if high is not None:
-        return f" from {low} to {high}"
-    return "" if low is None else f" of at least {low}"
+    return Leaf(described(kind), parse)
 
 
 def _unknown(key: object, accepted: list[str]) -> str:

@@ -1,36 +1,77 @@
-"""How a value is read: what a kind of the schema accepts, and sizes and times with a unit."""
+"""Kinds of values: what a key accepts, how it is read, and sizes and times with a unit."""
 
+import enum
 import ipaddress
 import math
 import re
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
-from gateway.config.reader import Leaf, Unit, http_url, matching
-from gateway.config.schema import (
-    Backend,
-    BaseUrl,
-    EventName,
-    EventPattern,
-    Hosts,
-    Name,
-    Network,
-    PageOrigin,
-    PathPrefix,
-    ProjectToken,
-    PropertyPath,
-    PublicHost,
-    Region,
-    Secret,
-    Sources,
-    StrictMode,
-)
+from gateway.config.kinds import Leaf, Unit, http_url, matching
 
-__all__ = ["LEAVES", "TIMES", "UNITS"]
+__all__ = [
+    "TIMES",
+    "UNITS",
+    "BaseUrl",
+    "Count",
+    "EventName",
+    "EventPattern",
+    "Hosts",
+    "IpPolicy",
+    "Name",
+    "Network",
+    "NonEmpty",
+    "PageOrigin",
+    "PathPrefix",
+    "Port",
+    "Positive",
+    "ProjectToken",
+    "PropertyPath",
+    "ProxyHeader",
+    "PublicHost",
+    "Region",
+    "RegionCode",
+    "Secret",
+    "SecretText",
+    "Share",
+    "Sources",
+    "StrictMode",
+]
+
+
+class Secret:
+    """A string that never shows itself; ``reveal()`` is the only way to read it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself, for the one place that sends or compares it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Region(enum.Enum):
+    """Where a Mixpanel project keeps its data; the value is the ingestion host."""
+
+    US = "https://api.mixpanel.com"
+    EU = "https://api-eu.mixpanel.com"
+    IN = "https://api-in.mixpanel.com"
+
 
 _NOT_BLANK = r"(?s).*\S.*"
 _MAX_DEPTH, _MAX_PARTS = 16, 10_000  # of a mapping: YAML's aliases can make endless ones
@@ -112,45 +153,85 @@ def _sources(value: object) -> dict[str, Any]:
     return value
 
 
-LEAVES: Mapping[Any, Leaf] = {
-    Name: Leaf(
-        "1 to 64 of the characters A-Z a-z 0-9 _ -", partial(matching, "[A-Za-z0-9_-]{1,64}")
+NonEmpty = Annotated[str, Meta(min_length=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+IpPolicy: TypeAlias = Literal["keep", "truncate", "drop"]
+ProxyHeader: TypeAlias = Literal["X-Forwarded-For", "Forwarded", "X-Real-IP"]
+StrictMode = Annotated[
+    Literal["0", "1"],
+    Leaf("one of 0, 1", _strict_mode, schema={"enum": ["0", "1", 0, 1, False, True]}),
+]
+Name = Annotated[
+    str,
+    Leaf(
+        "1 to 64 of the characters A-Z a-z 0-9 _ -",
+        partial(matching, "[A-Za-z0-9_-]{1,64}"),
+        schema={"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
     ),
-    ProjectToken: Leaf("a string without white space", partial(matching, r"\S+"), hidden=True),
-    Secret: Leaf("a string that is not blank", _secret, hidden=True),
-    BaseUrl: Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True),
-    PublicHost: Leaf(
+]
+ProjectToken = Annotated[
+    str, Leaf("a string without white space", partial(matching, r"\S+"), hidden=True)
+]
+SecretText = Annotated[Secret, Leaf("a string that is not blank", _secret, hidden=True)]
+BaseUrl = Annotated[
+    str, Leaf("an http(s) URL without user, query and fragment", http_url, hidden=True)
+]
+PublicHost = Annotated[
+    str,
+    Leaf(
         "a host without /v1, as in events.example.com; with https://, port or path if need be",
         partial(
             matching,
             r"(?!.*/v1$)((?i:https?)://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*",
         ),
     ),
-    Hosts: Leaf(
+]
+Hosts = Annotated[
+    str | tuple[str, ...],
+    Leaf(
         "an address or a name without port and brackets, as in 0.0.0.0, or a list of them",
         _hosts,
         may_be_list=True,
     ),
-    PathPrefix: Leaf("a path, as in /collect", partial(matching, r"(/[A-Za-z0-9._~-]+)*")),
-    Network: Leaf("an address or a network, as in 10.0.0.0/8", _network),
-    Region: Leaf("one of " + ", ".join(Region.__members__), _region),
-    StrictMode: Leaf("one of 0, 1", _strict_mode),
-    EventName: Leaf(
-        "a name that is not blank, and none of $identify, $create_alias, $merge", _event_name
+]
+PathPrefix = Annotated[
+    str, Leaf("a path, as in /collect", partial(matching, r"(/[A-Za-z0-9._~-]+)*"))
+]
+Network = Annotated[str, Leaf("an address or a network, as in 10.0.0.0/8", _network)]
+RegionCode = Annotated[
+    Region,
+    Leaf(
+        "one of " + ", ".join(Region.__members__),
+        _region,
+        schema={"anyOf": [{"enum": list(Region.__members__)}, {"type": "string"}]},
     ),
-    EventPattern: Leaf(
-        "the name of an event, in which * stands for any text", partial(matching, _NOT_BLANK)
-    ),
-    PageOrigin: Leaf("an origin, as in https://example.com or https://*.example.com", _page_origin),
-    PropertyPath: Leaf(
-        "the name of a property or a path, as in email or traits.address.street", _property_path
-    ),
-    Sources: Leaf(
+]
+EventName = Annotated[
+    str,
+    Leaf("a name that is not blank, and none of $identify, $create_alias, $merge", _event_name),
+]
+EventPattern = Annotated[
+    str,
+    Leaf("the name of an event, in which * stands for any text", partial(matching, _NOT_BLANK)),
+]
+PageOrigin = Annotated[
+    str, Leaf("an origin, as in https://example.com or https://*.example.com", _page_origin)
+]
+PropertyPath = Annotated[
+    str,
+    Leaf("the name of a property or a path, as in email or traits.address.street", _property_path),
+]
+Sources = Annotated[
+    dict[str, Any],
+    Leaf(
         "a table with a source for each field: texts, numbers, true, false, lists and tables",
         _sources,
+        schema={"type": "object"},
     ),
-    Backend: Leaf("sqlite", partial(matching, "sqlite|kafka")),
-}
+]
 
 
 _POWERS = "kmgt"
@@ -185,17 +266,23 @@ UNITS = (
         _SIZES,
         'a size, as in "10 MiB" (B; K, M, G, T or KiB, MiB, GiB, TiB by 1024; '
         "KB, MB, GB, TB by 1000)",
+        name="size",
+        shown=("GiB", "MiB", "KiB", "B"),
     ),
     Unit(
         re.compile(r"_s$|^keepalive_timeout$"),
         TIMES,
         'a time, as in "10s" or "1h30m" (ms, s, min, h, d, w)',
+        name="time",
+        shown=("s",),
         is_composed=True,
     ),
     Unit(
         re.compile(r"_days$"),
         {name: seconds / 86_400 for name, seconds in _HOURS.items()},
         'a time, as in "30d" (h, d, w)',
+        name="time",
+        shown=("d",),
         is_composed=True,
     ),
 )

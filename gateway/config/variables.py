@@ -8,11 +8,13 @@ import re
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from gateway.config.reader import Place, Reader, without_none
+from gateway.config.kinds import item_of, keys_of, tables_of, tag_of
+from gateway.config.reader import Place, Reader
 
 __all__ = ["named", "read_variables", "unread_variables"]
 
@@ -39,15 +41,18 @@ def named(
 
     :param but: keys that have none.
     """
-    return {
-        (*place, field.encode_name): f"{prefix}_{_in_capitals(field.encode_name)}"
-        for field in msgspec.structs.fields(table)
-        if field.encode_name not in but and _is_plain(field.type)
-    }
+    tag = tag_of(table)
+    names = [tag[0]] if tag else []
+    names += (name for name, key in keys_of(table).items() if _is_plain(key.kind))
+    return {(*place, name): f"{prefix}_{_in_capitals(name)}" for name in names if name not in but}
 
 
 def read_variables(
-    names: Mapping[Place, str], environ: Mapping[str, str], reader: Reader
+    names: Mapping[Place, str],
+    environ: Mapping[str, str],
+    reader: Reader,
+    *,
+    fallback: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[Any, Any], dict[Place, str]]:
     """Return the file one would write to read these variables; an empty one counts as not set.
 
@@ -55,8 +60,10 @@ def read_variables(
 
     :param names: the variables that there are.
     :param reader: gets the mistakes.
+    :param fallback: variables that count as set where the environment has none.
     :returns: the document, and what the variable of each place is called here.
     """
+    given, environ = environ, {**fallback, **environ}
     document: dict[str, Any] = {
         "sources": [{"name": "default"}],
         "destinations": [{"name": "mixpanel", "settings": {}}],
@@ -75,13 +82,17 @@ def read_variables(
                 place, "not set; accepted: set it, or write a configuration file (--config FILE)"
             )
     known = {*names.values(), *_ALIASES.values()}
-    for variable in sorted(environ):
-        if _may_be_ours(variable, known) and variable not in known and _is_set(variable, environ):
-            meant = _meant_by(variable, known)
+    for variable in sorted(given):
+        if variable in known or not _is_set(variable, given):
+            continue
+        meant = _meant_by(variable, known)
+        # One with the letters of ours is somebody else's where ours is set, too.
+        is_misspelt = _letters(variable) == _letters(meant) and not _is_set(meant, given)
+        if _may_be_ours(variable, known) or is_misspelt:
             hint = f" did you mean {meant}?" if meant else ""
             reader.report(
                 (variable,),
-                f"unknown variable;{hint} accepted: unset it, or one of docs/configuration.md",
+                f"unknown variable;{hint} accepted: unset it, or those of gateway config keys",
             )
     return document, called
 
@@ -122,7 +133,15 @@ def _meant_by(variable: str, known: Collection[str]) -> str:
     for exact in (capitals, without_prefix):
         if exact in known:
             return exact
+    for each in known:
+        if _letters(each) == _letters(variable):
+            return each
     return next(iter(difflib.get_close_matches(capitals, known, n=1)), "")
+
+
+def _letters(variable: str) -> str:
+    """Return a name without what is easily mistyped."""
+    return variable.upper().replace("_", "").replace("-", "")
 
 
 def _is_set(variable: str, environ: Mapping[str, str]) -> bool:
@@ -134,12 +153,9 @@ def _is_set(variable: str, environ: Mapping[str, str]) -> bool:
 
 
 def _is_plain(kind: Any) -> bool:
-    kind, _ = without_none(kind)
-    if typing.get_origin(kind) is tuple:
-        kind = typing.get_args(kind)[0]
-    kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
-    is_table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-    return not is_table and typing.get_origin(kind) is not dict
+    kind = item_of(kind) or kind
+    inner = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+    return not tables_of(kind) and typing.get_origin(inner) is not dict
 
 
 def _in_capitals(key: str) -> str:

@@ -13,6 +13,7 @@ from gateway.dead_letters.model import Letter
 from gateway.spool.dead_letters import Group
 
 _WITH_COMMANDS = {
+    "config": ("keys", "schema"),
     "dead-letters": ("list", "show", "replay", "export", "purge"),
     "pending": ("list", "set-aside", "retry"),
 }

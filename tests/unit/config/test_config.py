@@ -25,6 +25,7 @@ from gateway.config import (
     ServiceAccount,
     SourceConfig,
     SpoolConfig,
+    SqliteSpoolConfig,
     load,
     redacted,
     warnings,
@@ -147,7 +148,7 @@ def test_only_what_is_required_gives_the_defaults() -> None:
     config = load_json(MINIMAL)
     assert (config.server.host, config.server.port, config.server.workers) == ("127.0.0.1", 8080, 1)
     assert (config.admin.port, config.admin.token) == (8081, None)
-    assert (config.spool.backend, Path(config.spool.path).name) == ("sqlite", "spool")
+    assert (type(config.spool), Path(config.spool.path).name) == (SqliteSpoolConfig, "spool")
     destination = config.destinations[0]
     assert (destination.type, destination.profile, destination.base_url) == (
         "mixpanel",
@@ -411,7 +412,9 @@ def test_yaml_that_contains_itself_is_an_ordinary_mistake() -> None:
         ("server.tls_key", "k", "server.tls_cert: missing, but server.tls_key is set; accepted: "),
         ("admin.port", 8080, "admin.port: the same as server.port; accepted: another, or 0"),
         ("admin.token", "  ", "admin.token: expected a string that is not blank"),
-        ("spool.backend", "kafka", "kafka is not available in this version; accepted: sqlite"),
+        ("spool.backend", "kafka", "spool.backend: expected sqlite (got 'kafka')"),
+        ("spool.backend", "${MISSING}", "spool.backend: environment variable MISSING is not set"),
+        ("spool.backnd", "sqlite", 'spool.backnd: unknown key; did you mean "backend"?'),
         ("spool.backend", "mongo", "spool.backend: expected sqlite (got 'mongo')"),
         ("spool.path", "", "spool.path: expected a nonempty string in quotes (got '')"),
         ("spool.max_bytes", 0, "spool.max_bytes: expected an integer of at least 1 (got 0)"),
@@ -813,6 +816,21 @@ def test_unknown_variable_is_a_mistake_and_is_answered_with_what_may_be_meant(
     [problem] = caught.value.problems
     assert problem.startswith(f"{name}: unknown variable; did you mean {meant}")
     assert CANARY not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("WRITEKEY", "WRITE_KEY"), ("WriteKey", "WRITE_KEY"), ("GATEWAYPORT", "GATEWAY_PORT")],
+)
+def test_variable_with_the_letters_of_ours_is_taken_for_it_unless_that_is_set(
+    name: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"MIXPANEL_PROJECT_TOKEN": "t", name: CANARY}, fallback={"WRITE_KEY": "k"})
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{name}: unknown variable; did you mean {meant}")
+    assert CANARY not in problem
+    load(None, ENVIRON | {"GATEWAY_PORT": "1", name: "that of another program"})
 
 
 def test_region_has_two_names_that_must_agree() -> None:
