@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.config.reference import Entry, entries
+from gateway.spool.sqlite.metrics import SqliteMetrics
+from gateway.telemetry import FleetTelemetry, ReadMetrics, Telemetry, metrics_of
 
 __all__ = ["written"]
 
 _ROOT = Path(__file__).parents[1]
 
 _TABLE = re.compile(
-    r"(<!-- (keys of|keys|variables) ?([^>]*) -->\n)(?:[^<].*?)?(<!-- end -->)", re.S
+    r"(<!-- (keys of|keys|variables|metrics) ?([^>]*) -->\n)(?:[^<].*?)?(<!-- end -->)", re.S
 )
 _RELATIVE = re.compile(r"(?<=\]\()(?=[\w-]+\.md)")
 
@@ -61,10 +63,38 @@ def _variables(_: Sequence[str]) -> Iterator[str]:
     return _table(("variable", "key"), cells)
 
 
+def _metrics(names: Sequence[str]) -> Iterator[str]:
+    found = sorted(
+        (metric, kind.__name__.removesuffix("MetricFamily").lower())
+        for name in names
+        for _, kind, metric in metrics_of(_METRICS[name])
+    )
+    cells = (
+        (
+            f"`{metric.name}`",
+            kind,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.text + _OF_SEVERAL.get(metric.of_several, ""),
+        )
+        for metric, kind in found
+    )
+    return _table(("metric", "type", "labels", "what it says"), cells)
+
+
+_METRICS = {
+    "read": ReadMetrics,
+    "process": Telemetry,
+    "supervisor": FleetTelemetry,
+    "sqlite": SqliteMetrics,
+}
+
+_OF_SEVERAL = {max: " Of several workers: the greatest.", min: " Of several workers: the least."}
+
 _TABLES: Mapping[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "keys of": _keys_of_tables,
     "keys": _keys,
     "variables": _variables,
+    "metrics": _metrics,
 }
 
 

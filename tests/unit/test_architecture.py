@@ -123,7 +123,7 @@ CLOCKS = re.compile(
 
 MAY_READ_THE_ENVIRONMENT = frozenset({"gateway.config.advice", "gateway.config.load"})
 MAY_READ_THE_TIME = frozenset({"gateway.clock"})
-MAY_NAME_METRICS = frozenset({"gateway.telemetry"})
+MAY_NAME_METRICS = frozenset({"gateway.telemetry", "gateway.spool.sqlite.metrics"})
 
 
 def misdeeds(module: str, tree: ast.AST) -> list[str]:

@@ -1,6 +1,7 @@
 """What the documents name exists: files, sections, targets of make, and defaults."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def test_targets_of_make_exist(document: Path) -> None:
     targets = re.findall(r"^([\w-]+):", ROOT.joinpath("Makefile").read_text("utf-8"), re.MULTILINE)
     for target in re.findall(r"(?:`|^ {4})make ([a-z-]+)", document.read_text("utf-8"), re.M):
         assert target in targets
+
+
+def test_generated_tables_are_as_the_code_says() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["written"]()
+    assert {page.name for page in written} >= {"README.md", "configuration.md", "metrics.md"}
+    old = [page.name for page, text in written.items() if page.read_text("utf-8") != text]
+    assert old == [], "make docs"
+
+
+def test_metrics_that_are_named_exist() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    for document in DOCUMENTS:
+        for name in re.findall(r"`(gateway_[a-z_]+)[`{]", document.read_text("utf-8")):
+            assert f"| `{name}` |" in page, f"{document.name}: {name}"
 
 
 def test_defaults_of_the_threat_model_are_those_of_the_configuration(tmp_path: Path) -> None:

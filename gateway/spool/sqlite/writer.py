@@ -15,6 +15,7 @@ from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.dead_letters.table import Letterbox
 from gateway.spool.sqlite.file import SpoolFile
 from gateway.spool.sqlite.files import Files
+from gateway.spool.sqlite.metrics import SqliteMetrics
 from gateway.spool.sqlite.space import Room
 from gateway.spool.sqlite.transaction import Contents
 from gateway.telemetry import Telemetry
@@ -46,7 +47,7 @@ class Writer:
         self.problem = ""
         self._path = path
         self._clock = clock
-        self._telemetry = telemetry
+        self._telemetry, self._metrics = telemetry, telemetry.of(SqliteMetrics)
         self._min_free_bytes = min_free_bytes
         self._file = SpoolFile(
             path, connect, clock=clock, telemetry=telemetry, on_replaced=on_replaced
@@ -143,14 +144,14 @@ class Writer:
 
     def _tell_of_damage(self, changes: Changes) -> None:
         for chunk in changes.damaged:
-            self._telemetry.spool_damaged.inc()
+            self._metrics.damaged_chunks.inc()
             log.error(
                 "chunk %d of %s in %s is damaged (%s): moved to the table damaged_chunks, "
                 "its records count as dead letters",
                 *(chunk.chunk_id, "/".join(chunk.queue), self._path, chunk.reason),
             )
         for letter_id in changes.damaged_letters:
-            self._telemetry.letters_damaged.inc()
+            self._metrics.damaged_letters.inc()
             log.error(
                 "dead letter %d in %s is damaged: moved to the table damaged_letters, it counts "
                 "as lost",

@@ -6,6 +6,7 @@ from pathlib import Path
 from gateway.clock import Clock
 from gateway.errors import SpoolError
 from gateway.spool.sqlite.files import Files, read_through
+from gateway.spool.sqlite.metrics import SqliteMetrics
 from gateway.spool.sqlite.recovery.salvage import salvage
 from gateway.spool.sqlite.recovery.shadow_ledger import Memo
 from gateway.telemetry import Telemetry
@@ -35,7 +36,7 @@ class Repair:
         self._path = path
         self._files = files
         self._clock = clock
-        self._telemetry = telemetry
+        self._metrics = telemetry.of(SqliteMetrics)
         self._salvage_after = float("-inf")
         self._unreadable_since: float | None = None
         self._strikes: list[float] = []  # when a file that looked damaged was found to be sound
@@ -81,7 +82,7 @@ class Repair:
         if now < self._salvage_after:
             raise SpoolError(f"the next attempt is in {self._salvage_after - now:.0f} s")
         self._salvage_after = now + RETRY_S
-        self._telemetry.spool_salvages.inc()
+        self._metrics.salvages.inc()
         result = salvage(self._files, memo, self._clock.now_ms(), confirm=self.read_through)
         self._salvage_after = now
         self._strikes.clear()
