@@ -7,6 +7,7 @@ correction must not change from one attempt to the next.
 """
 
 from array import array
+from collections.abc import Callable
 from enum import Enum
 
 import msgspec
@@ -116,30 +117,13 @@ class Clocks:
         self._places = 1 << 15
         self._events = self._corrections = array("q")
 
-    def correction(
-        self, event: Event, sent_ms: int, received_ms: int, *, sender: str, is_retry: bool
-    ) -> int | None:
-        """Return what to add to an event's times, in milliseconds.
+    def of_request(self, received_ms: int, *, sender: str, is_retry: bool) -> "Corrections":
+        """Return what decides about the events of one request.
 
-        None where the request was sent too long ago for its client's clock to be known.
-
-        :param sent_ms: when it was sent by its client's clock.
         :param sender: what sends it, by its headers; where it is not known, the library counts.
         :param is_retry: whether the request says that it was sent before.
         """
-        sent_at = _sent_at_of(sender) or _sent_at_of(_library_of(event))
-        is_stale = sent_at is _SentAt.ONCE or (is_retry and sent_at is None)
-        skew = received_ms - sent_ms
-        if abs(skew) > MAX_SKEW_MS:
-            if not _is_by_a_wrong_clock(event, sent_ms, received_ms):
-                return 0 if is_stale else None
-        elif sent_at is _SentAt.ONCE:
-            return 0
-        elif is_stale or abs(skew) <= _ON_THE_WAY_MS:
-            skew = 0
-        else:
-            skew = round(skew / _STEP_MS) * _STEP_MS
-        return self._once(event, skew)
+        return Corrections(self._once, received_ms, _sent_at_of(sender), is_retry=is_retry)
 
     def _once(self, event: Event, skew: int) -> int:
         """Return what was decided for an event before, or else what is decided now."""
@@ -152,6 +136,55 @@ class Clocks:
             self._events[place] = key
             self._corrections[place] = skew
         return self._corrections[place]
+
+
+class Corrections:
+    """What the times of the events of one request are corrected by.
+
+    :param once: returns what was decided for an event before, or else what is given.
+    :param sent_at: what the sender's ``sentAt`` means, where the headers tell the sender.
+    """
+
+    __slots__ = ("_by_library", "_context", "_is_retry", "_once", "_received_ms", "_sent_at")
+
+    def __init__(
+        self,
+        once: Callable[[Event, int], int],
+        received_ms: int,
+        sent_at: _SentAt | None,
+        *,
+        is_retry: bool,
+    ) -> None:
+        self._once = once
+        self._received_ms = received_ms
+        self._is_retry = is_retry
+        self._sent_at = sent_at
+        self._by_library = sent_at is None
+        self._context: msgspec.Raw | None = None  # of the last event: the next one's is the same
+
+    def of(self, event: Event, sent_ms: int) -> int | None:
+        """Return what to add to an event's times, in milliseconds.
+
+        None where the request was sent too long ago for its client's clock to be known.
+
+        :param sent_ms: when it was sent by its client's clock.
+        """
+        if self._by_library and event.context != self._context:
+            self._context = event.context
+            self._sent_at = _sent_at_of(_library_of(event))
+        sent_at = self._sent_at
+        is_stale = sent_at is _SentAt.ONCE or (self._is_retry and sent_at is None)
+        skew = self._received_ms - sent_ms
+        if abs(skew) > MAX_SKEW_MS:
+            if not _is_by_a_wrong_clock(event, sent_ms, self._received_ms):
+                return 0 if is_stale else None
+        elif sent_at is _SentAt.ONCE:
+            return 0
+        elif is_stale or abs(skew) <= _ON_THE_WAY_MS:
+            skew = 0
+        else:
+            skew = round(skew / _STEP_MS) * _STEP_MS
+        return self._once(event, skew)
 
 
 def _is_by_a_wrong_clock(event: Event, sent_ms: int, received_ms: int) -> bool:

@@ -50,7 +50,7 @@ def prepare(
         share(received)
     if user_agent is not None:
         _add_browser(received, user_agent)
-    clocks = clocks or Clocks()
+    corrections = (clocks or Clocks()).of_request(received_ms, sender=sender, is_retry=is_retry)
     batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
     uncorrected = 0
     for event in received.events:
@@ -65,7 +65,7 @@ def prepare(
             sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
         skew: int | None = 0
         if sent_ms is not None:
-            skew = clocks.correction(event, sent_ms, received_ms, sender=sender, is_retry=is_retry)
+            skew = corrections.of(event, sent_ms)
         if skew is None:
             uncorrected += 1
             skew = 0
