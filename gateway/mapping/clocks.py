@@ -145,7 +145,16 @@ class Corrections:
     :param sent_at: what the sender's ``sentAt`` means, where the headers tell the sender.
     """
 
-    __slots__ = ("_by_library", "_context", "_is_retry", "_once", "_received_ms", "_sent_at")
+    __slots__ = (
+        "_by_library",
+        "_context",
+        "_is_retry",
+        "_last",
+        "_once",
+        "_received_ms",
+        "_sent_at",
+        "_sent_ms",
+    )
 
     def __init__(
         self,
@@ -160,7 +169,10 @@ class Corrections:
         self._is_retry = is_retry
         self._sent_at = sent_at
         self._by_library = sent_at is None
-        self._context: msgspec.Raw | None = None  # of the last event: the next one's is the same
+        # Of the last event, if others of the same sender are corrected by as much.
+        self._context: msgspec.Raw | None = None
+        self._sent_ms: int | None = None
+        self._last: int | None = None
 
     def of(self, event: Event, sent_ms: int) -> int | None:
         """Return what to add to an event's times, in milliseconds.
@@ -169,22 +181,36 @@ class Corrections:
 
         :param sent_ms: when it was sent by its client's clock.
         """
-        if self._by_library and event.context != self._context:
-            self._context = event.context
+        if sent_ms == self._sent_ms and (not self._by_library or event.context == self._context):
+            return self._last
+        self._sent_ms = None
+        if self._by_library:
             self._sent_at = _sent_at_of(_library_of(event))
         sent_at = self._sent_at
         is_stale = sent_at is _SentAt.ONCE or (self._is_retry and sent_at is None)
         skew = self._received_ms - sent_ms
         if abs(skew) > MAX_SKEW_MS:
+            if _is_plausible(sent_ms, self._received_ms):
+                return self._for_all(event, sent_ms, 0 if is_stale else None)
             if not _is_by_a_wrong_clock(event, sent_ms, self._received_ms):
                 return 0 if is_stale else None
         elif sent_at is _SentAt.ONCE:
-            return 0
+            return self._for_all(event, sent_ms, 0)
         elif is_stale or abs(skew) <= _ON_THE_WAY_MS:
             skew = 0
         else:
             skew = round(skew / _STEP_MS) * _STEP_MS
         return self._once(event, skew)
+
+    def _for_all(self, event: Event, sent_ms: int, skew: int | None) -> int | None:
+        """Remember a correction that holds for all events of the same sender."""
+        self._context, self._sent_ms, self._last = event.context, sent_ms, skew
+        return skew
+
+
+def _is_plausible(sent_ms: int, received_ms: int) -> bool:
+    """Return whether the time of an event that is not much older may be true."""
+    return _FIRST_SDK_MS + _MAX_WAIT_MS <= sent_ms <= received_ms
 
 
 def _is_by_a_wrong_clock(event: Event, sent_ms: int, received_ms: int) -> bool:
@@ -192,8 +218,6 @@ def _is_by_a_wrong_clock(event: Event, sent_ms: int, received_ms: int) -> bool:
 
     The event's time cannot be true then, and is not later than ``sentAt`` or much earlier.
     """
-    if _FIRST_SDK_MS + _MAX_WAIT_MS <= sent_ms <= received_ms:
-        return False  # the time of an event that is not much older may be true
     text = plain_text(event.timestamp)
     time_ms = None if text is None else parse_time(text)
     if time_ms is None or not 0 <= sent_ms - time_ms <= _MAX_WAIT_MS:
