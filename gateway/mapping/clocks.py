@@ -9,13 +9,21 @@ correction must not change from one attempt to the next.
 from array import array
 from collections.abc import Callable
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
 from fastmap import parse_time
 from gateway.events import Event, plain_text
 
-__all__ = ["MAX_SKEW_MS", "Clocks", "is_possible", "sent_far_off"]
+__all__ = [
+    "MAX_SKEW_MS",
+    "Clocks",
+    "Correction",
+    "Corrections",
+    "is_possible",
+    "sent_far_off",
+]
 
 _HOUR_MS = 60 * 60 * 1000  # how far ahead Mixpanel takes times
 _DAY_MS = 24 * _HOUR_MS
@@ -138,6 +146,17 @@ class Clocks:
         return self._corrections[place]
 
 
+class Correction(NamedTuple):
+    """What to add to the times of an event.
+
+    :param skew_ms: None where the request was sent too long ago for its client's clock to be known.
+    :param is_common: whether it is the same for all events of the request with the same context.
+    """
+
+    skew_ms: int | None
+    is_common: bool
+
+
 class Corrections:
     """What the times of the events of one request are corrected by.
 
@@ -145,16 +164,7 @@ class Corrections:
     :param sent_at: what the sender's ``sentAt`` means, where the headers tell the sender.
     """
 
-    __slots__ = (
-        "_by_library",
-        "_context",
-        "_is_retry",
-        "_last",
-        "_once",
-        "_received_ms",
-        "_sent_at",
-        "_sent_ms",
-    )
+    __slots__ = ("_is_retry", "_once", "_received_ms", "_sent_at")
 
     def __init__(
         self,
@@ -166,46 +176,29 @@ class Corrections:
     ) -> None:
         self._once = once
         self._received_ms = received_ms
-        self._is_retry = is_retry
         self._sent_at = sent_at
-        self._by_library = sent_at is None
-        # Of the last event, if others of the same sender are corrected by as much.
-        self._context: msgspec.Raw | None = None
-        self._sent_ms: int | None = None
-        self._last: int | None = None
+        self._is_retry = is_retry
 
-    def of(self, event: Event, sent_ms: int) -> int | None:
-        """Return what to add to an event's times, in milliseconds.
-
-        None where the request was sent too long ago for its client's clock to be known.
+    def of(self, event: Event, sent_ms: int) -> Correction:
+        """Return the correction of an event.
 
         :param sent_ms: when it was sent by its client's clock.
         """
-        if sent_ms == self._sent_ms and (not self._by_library or event.context == self._context):
-            return self._last
-        self._sent_ms = None
-        if self._by_library:
-            self._sent_at = _sent_at_of(_library_of(event))
-        sent_at = self._sent_at
+        sent_at = self._sent_at or _sent_at_of(_library_of(event))
         is_stale = sent_at is _SentAt.ONCE or (self._is_retry and sent_at is None)
         skew = self._received_ms - sent_ms
         if abs(skew) > MAX_SKEW_MS:
             if _is_plausible(sent_ms, self._received_ms):
-                return self._for_all(event, sent_ms, 0 if is_stale else None)
+                return Correction(0 if is_stale else None, is_common=True)
             if not _is_by_a_wrong_clock(event, sent_ms, self._received_ms):
-                return 0 if is_stale else None
+                return Correction(0 if is_stale else None, is_common=False)
         elif sent_at is _SentAt.ONCE:
-            return self._for_all(event, sent_ms, 0)
+            return Correction(0, is_common=True)
         elif is_stale or abs(skew) <= _ON_THE_WAY_MS:
             skew = 0
         else:
             skew = round(skew / _STEP_MS) * _STEP_MS
-        return self._once(event, skew)
-
-    def _for_all(self, event: Event, sent_ms: int, skew: int | None) -> int | None:
-        """Remember a correction that holds for all events of the same sender."""
-        self._context, self._sent_ms, self._last = event.context, sent_ms, skew
-        return skew
+        return Correction(self._once(event, skew), is_common=False)
 
 
 def _is_plausible(sent_ms: int, received_ms: int) -> bool:

@@ -19,7 +19,7 @@ from gateway.events import (
     share,
 )
 from gateway.events.recovery import TYPES
-from gateway.mapping.clocks import Clocks, is_possible, sent_far_off
+from gateway.mapping.clocks import Clocks, Correction, Corrections, is_possible, sent_far_off
 
 __all__ = ["prepare"]
 
@@ -50,28 +50,20 @@ def prepare(
         share(received)
     if user_agent is not None:
         _add_browser(received, user_agent)
-    corrections = (clocks or Clocks()).of_request(received_ms, sender=sender, is_retry=is_retry)
-    batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
-    uncorrected = 0
     for event in received.events:
-        if event.type != "track":
+        kind = event.type
+        if kind != "track" and not (event.name and kind in _NAMED):
             _find_what_it_is(event, default_type)
         given = event.message_id
         if (type(given) is not str or not given) and not plain_text(given):
             event.message_id = str(uuid.uuid4())
         event.client_ip = client_ip
-        sent_ms = batch_sent_ms
-        if event.original_timestamp is not None or event.sent_at is not None:
-            sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
-        skew: int | None = 0
-        if sent_ms is not None:
-            skew = corrections.of(event, sent_ms)
-        if skew is None:
-            uncorrected += 1
-            skew = 0
-        if event.skew_ms != skew:  # nearly never, and asking costs less than setting
-            event.skew_ms = skew
-    return uncorrected
+    corrections = (clocks or Clocks()).of_request(received_ms, sender=sender, is_retry=is_retry)
+    return _correct_times(received, received_ms, corrections)
+
+
+_NAMED = ("page", "screen")
+"""Types of which nothing has to be found where the event has a name."""
 
 
 def _find_what_it_is(event: Event, default_type: str | None) -> None:
@@ -151,6 +143,30 @@ def _bring_out_name(event: Event) -> None:
             event.name = _decode_properties(event.properties).name
         except msgspec.DecodeError:
             pass  # it is no text
+
+
+def _correct_times(received: Received, received_ms: int, corrections: Corrections) -> int:
+    """Find the errors of the clients' clocks; return for how many events they are not known."""
+    batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
+    uncorrected = 0
+    last = Correction(0, is_common=False)  # most events of a request are corrected by the same
+    last_context, last_ms = NOTHING, None
+    for event in received.events:
+        sent_ms = batch_sent_ms
+        if event.original_timestamp is not None or event.sent_at is not None:
+            sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
+        skew: int | None = 0
+        if sent_ms is not None:
+            if sent_ms != last_ms or event.context != last_context or not last.is_common:
+                last = corrections.of(event, sent_ms)
+                last_context, last_ms = event.context, sent_ms
+            skew = last.skew_ms
+        if skew is None:
+            uncorrected += 1
+            skew = 0
+        if event.skew_ms != skew:  # nearly never, and asking costs less than setting
+            event.skew_ms = skew
+    return uncorrected
 
 
 def _event_sent_ms(event: Event, batch_sent_ms: int | None, received_ms: int) -> int | None:
