@@ -150,20 +150,22 @@ def _correct_times(received: Received, received_ms: int, corrections: Correction
     batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
     uncorrected = 0
     last = Correction(0, is_common=False)  # most events of a request are corrected by the same
-    last_context, last_ms = NOTHING, None
+    last_context: msgspec.Raw | None = None
+    last_ms = 0
     for event in received.events:
         sent_ms = batch_sent_ms
         if event.original_timestamp is not None or event.sent_at is not None:
             sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
-        skew: int | None = 0
+        skew = 0
         if sent_ms is not None:
-            if sent_ms != last_ms or event.context != last_context or not last.is_common:
+            # One context is given to all events that share it.
+            if event.context is not last_context or sent_ms != last_ms:
                 last = corrections.of(event, sent_ms)
-                last_context, last_ms = event.context, sent_ms
-            skew = last.skew_ms
-        if skew is None:
-            uncorrected += 1
-            skew = 0
+                last_context, last_ms = event.context if last.is_common else None, sent_ms
+            if last.skew_ms is None:
+                uncorrected += 1
+            else:
+                skew = last.skew_ms
         if event.skew_ms != skew:  # nearly never, and asking costs less than setting
             event.skew_ms = skew
     return uncorrected
