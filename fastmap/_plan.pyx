@@ -11,7 +11,7 @@ from fastmap._members cimport Members, value_of
 from fastmap._objects cimport Objects
 from fastmap._outputs cimport Outputs
 from fastmap._paths cimport Paths
-from fastmap._scan cimport JSON, Slot, is_within, skip_space, skip_value
+from fastmap._scan cimport JSON, Slot, is_surely_deeper, is_within, skip_space, skip_value
 from fastmap._values cimport Values
 
 from fastmap import limits
@@ -188,13 +188,15 @@ cdef class Plan:
                 if p != NULL:
                     p += 1
                     braces += 1
-            # The first two are the record and its only object.
+            # The first two are the record and its only object, which the mapping wrote.
             if braces <= part.max_depth and (
-                braces <= 2 or largest < MIN_MEMBER * part.max_members
+                braces <= 2 and not part.is_open or largest < MIN_MEMBER * part.max_members
             ):
                 return None
         if is_within(record, end, part.max_members, part.max_depth):
             return None
+        if is_surely_deeper(record, end, part.max_depth):
+            return limits.TOO_DEEP
         return limits.excess_of_text(
             record[:end - record], self.code.limits[part - self.code.parts], limits.TOO_DEEP
         )

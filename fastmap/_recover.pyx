@@ -28,6 +28,7 @@ cdef enum:
     LONGEST_TOKEN = 64   # bytes of a number that is mended
     LONGEST_KIND = 32    # bytes of an object's kind
     MOST_MEMBERS = 64    # known members of one object
+    MOST_OBJECTS = 64    # that are looked for
     MOST_ASTRAY = 2      # strings where none can be, in a lost element whose end is known
     TIMES = 6            # the text's length that is looked at again
 
@@ -86,9 +87,10 @@ cdef class Shapes:
     cdef KeyTable names
     cdef KeyTable kinds
     cdef list spelled
-    cdef set lists
-    cdef set members
-    cdef list masks
+    cdef list lists                # numbers of their names,
+    cdef unsigned long long list_bits, member_bits
+    cdef unsigned long long masks[MOST_OBJECTS]
+    cdef int mask_count
     cdef int kind
     cdef unsigned long long own
 
@@ -100,9 +102,14 @@ cdef class Shapes:
         numbers = {name: number for number, name in enumerate(self.spelled)}
         self.names = KeyTable(numbers)
         self.kinds = KeyTable({each: number for number, each in enumerate(kinds)})
-        self.lists = {numbers[name] for name in lists}
-        self.members = {numbers[name] for name in members}
-        self.masks = [sum(1 << numbers[name] for name in each) for each in objects]
+        self.lists = [numbers[name] for name in lists]
+        self.list_bits = sum(1 << number for number in self.lists)
+        self.member_bits = sum(1 << numbers[name] for name in set(members))
+        masks = [sum(1 << numbers[name] for name in each) for each in objects]
+        if len(masks) > MOST_OBJECTS:
+            raise ValueError("too many objects")
+        for self.mask_count, mask in enumerate(masks, 1):
+            self.masks[self.mask_count - 1] = mask
         self.kind = numbers[kind] if kind is not None else -1
         whole = {name for each in objects for name in each} - set(beside)
         self.own = sum(1 << numbers[name] for name in whole)
@@ -236,8 +243,13 @@ cdef class _Recovery:
         self.at = at
         return NULL
 
-    cdef const char* space(self, const char* p) except? NULL:
+    cdef inline const char* space(self, const char* p) except? NULL:
         """Return the place past white space; zeros that lie in it are left out."""
+        if p < self.end and <unsigned char>p[0] > c" ":
+            return p
+        return self.long_space(p)
+
+    cdef const char* long_space(self, const char* p) except? NULL:
         cdef const char* zero
         while True:
             p = skip_space(p, self.end)
@@ -510,9 +522,9 @@ cdef class _Recovery:
             if p == NULL:
                 return FAILED
 
-    cdef bint is_list(self, int number, const char* value) except -1:
+    cdef bint is_list(self, int number, const char* value) noexcept:
         """Return whether a value is the list that an object is there for."""
-        if value == self.end or value[0] != c"[" or number not in self.shapes.lists:
+        if value == self.end or value[0] != c"[" or not self.shapes.list_bits >> number & 1:
             return False
         return not self.bits & self.shapes.own
 
@@ -523,7 +535,7 @@ cdef class _Recovery:
             self.is_repeating = True
         if at[0] != c"n" and (number != self.shapes.kind or self.is_kind(at, past)):
             self.bits |= bit
-        if number in self.shapes.members and self.found_count < MOST_MEMBERS:
+        if self.shapes.member_bits >> number & 1 and self.found_count < MOST_MEMBERS:
             found = &self.found[self.found_count]
             self.found_count += 1
             found.number = number
@@ -560,14 +572,13 @@ cdef class _Recovery:
             return FAILED
         return self.read(p, opens)
 
-    cdef bint is_wanted(self) except -1:
+    cdef bint is_wanted(self) noexcept:
         """Return whether the object read last is one of those looked for."""
-        cdef unsigned long long mask
+        cdef int i
         if self.is_repeating:
             return False
-        for each in self.shapes.masks:
-            mask = each
-            if self.bits & mask == mask:
+        for i in range(self.shapes.mask_count):
+            if self.bits & self.shapes.masks[i] == self.shapes.masks[i]:
                 return True
         return False
 

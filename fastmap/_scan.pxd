@@ -262,6 +262,7 @@ cdef inline const char* string_end(const char* p, const char* end, bint* escaped
         p += 2
 
 
+cdef bint is_surely_deeper(const char* p, const char* end, int max_depth) noexcept nogil
 cdef bint is_within(
     const char* p, const char* end, int max_members, int max_depth
 ) noexcept nogil

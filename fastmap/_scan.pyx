@@ -6,7 +6,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 cdef extern from *:
     """
@@ -153,6 +153,46 @@ cdef bint is_within(
                 return False
         p += 1
     return True
+
+
+cdef bint is_surely_deeper(const char* p, const char* end, int max_depth) noexcept nogil:
+    """Whether an object in valid JSON lies deeper, in no member that a later one of its name replaces.
+
+    False as well where the names would have to be decoded to tell.
+    """
+    cdef const char* names[MAX_DEPTH + 1]  # of the members that lead to where p is, by depth
+    cdef Py_ssize_t lengths[MAX_DEPTH + 1]
+    cdef const char* text = NULL           # of the last string
+    cdef Py_ssize_t length = 0
+    cdef int depth = 0
+    cdef int common = max_depth + 1        # depth of the objects around both p and what is too deep
+    cdef bint is_found = False
+    cdef bint escaped
+    while p < end:
+        if p[0] == c'"':
+            text = p + 1
+            escaped = False
+            p = string_end(text, end, &escaped)
+            if p == NULL:
+                return False
+            length = -1 if escaped else p - text
+        elif p[0] == c"{":
+            depth += 1
+            is_found = is_found or depth > max_depth
+        elif p[0] == c"}" and depth:
+            depth -= 1
+            common = min(common, depth) if is_found else common
+        elif p[0] == c":" and 0 < depth <= max_depth:
+            if not is_found:
+                names[depth] = text
+                lengths[depth] = length
+            elif depth == common and (
+                length < 0 or lengths[depth] < 0
+                or (length == lengths[depth] and memcmp(text, names[depth], length) == 0)
+            ):
+                return False
+        p += 1
+    return is_found
 
 
 cdef const char* skip_container(const char* p, const char* end) noexcept nogil:

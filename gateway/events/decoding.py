@@ -285,10 +285,13 @@ def integrations_of(text: bytes | msgspec.Raw) -> bytes:
 
 def add_to_contexts(received: Received, events: Iterable[Event], context: bytes) -> None:
     """Give the members of a context to events of a request that have none of these names."""
+    last, merged = None, NOTHING
     for event in events:
         own = event.context
-        event.context = merge_objects(context, own)
-        if event.context is not own:  # else it is still there to be counted
+        if own is not last:  # many have the very same one
+            last, merged = own, merge_objects(context, own)
+        event.context = merged
+        if merged is not own:  # else it is still there to be counted
             received.odd_contexts += _is_odd(bytes(own))
 
 
@@ -315,6 +318,11 @@ def decode_event(text: bytes) -> Event:
     :raises RecursionError: it is nested too deep.
     """
     check_depth(text)
+    return _decode_shallow(text)
+
+
+def _decode_shallow(text: bytes | msgspec.Raw) -> Event:
+    """Return the event that one JSON object is, which is known not to be nested too deep."""
     try:
         return _decode_event(text)
     except msgspec.ValidationError:
@@ -484,12 +492,9 @@ def _payload_of(body: bytes) -> tuple[_Payload, bytes]:
     folded = fold(body, b"context")
     if folded is not None:
         check_depth(folded.text)  # what it leaves out lies as deep in an event as what is like it
-        try:
-            payload = _decode_payload(folded.text)
-            if folded.unfold(payload.batch or (), "context", payload.context):
-                return payload, folded.text
-        except msgspec.ValidationError:
-            pass
+        payload = _decode_payload(folded.text)
+        if folded.unfold(payload.batch or (), "context", payload.context):
+            return payload, folded.text
     check_depth(body)
     return _decode_payload(body), body
 
@@ -525,7 +530,7 @@ def _decode_loosely(body: bytes, *, is_list: bool) -> Received:
     received = Received([], shared, is_batch=True, misfits=[], body=body)
     for item in items:
         try:
-            received.events.append(decode_event(item))
+            received.events.append(_decode_shallow(item))
         except msgspec.ValidationError:
             received.misfits.append(bytes(item))
     return received
@@ -569,7 +574,7 @@ def _event_of(members: dict[str, msgspec.Raw]) -> Event:
         if kind is msgspec.Raw:
             check_depth(raw)
         try:
-            setattr(event, name, _decode_any(raw, type=kind))
+            setattr(event, name, _DECODERS[kind](raw))
         except msgspec.ValidationError:
             setattr(event, name, raw)
     return event
@@ -582,6 +587,10 @@ def _members() -> Iterator[tuple[str, str, type]]:
 
 MEMBERS = tuple(_members())
 """Names in JSON, names here and types of the members of an event."""
+
+_DECODERS: dict[type, Callable[[msgspec.Raw], object]] = {
+    kind: msgspec.json.Decoder(kind).decode for _, _, kind in MEMBERS
+}
 
 _SHARED = {"type", "context", "integrations", "sent_at", "write_key", "client_ip", "skew_ms"}
 _HAPPENED = ("event", "name", "properties", "traits", "group_id", "previous_id")

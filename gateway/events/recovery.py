@@ -99,11 +99,10 @@ def save(body: bytes, shapes: Shapes) -> Saved | None:
     whole = [text for group in groups for text, is_whole in group.items if is_whole]
     if not any(text[:1] == b"{" for text in whole):
         return None
-    lost = [text for group in groups for text, is_whole in group.items if not is_whole]
     is_withheld = any(map(_must_withhold, groups))
-    if len(groups) > 1 or lost:
-        groups = _without_strays(groups, whole)
-    if is_withheld or lost or len(groups) > 1:
+    if len(groups) > 1 or len(groups[0].items) > len(whole):
+        groups = [_without_secrets(group) for group in _without_strays(groups, whole)]
+    elif is_withheld:
         groups = [_without_secrets(group) for group in groups]
     return Saved(groups, nulls, is_withheld)
 
@@ -155,9 +154,10 @@ def _without_strays(groups: list[Group], whole: list[bytes]) -> list[Group]:
     One SDK wrote them all.  What has none lay inside of an event that is damaged, and looks like
     one itself: a product with a type and a user.
     """
-    strays = {text for text in whole if _MESSAGE_ID not in text}
-    if not strays or 2 * sum(text in strays for text in whole) >= len(whole):
+    found = [text for text in whole if _MESSAGE_ID not in text]
+    if not found or 2 * len(found) >= len(whole):
         return groups
+    strays = frozenset(found)
     return [
         group._replace(
             items=[(text, is_whole and text not in strays) for text, is_whole in group.items]
@@ -170,10 +170,10 @@ def _without_secrets(group: Group) -> Group:
     """Return a group without write keys in what is lost."""
     is_withheld = _must_withhold(group)
     items = [
-        (text, True) if is_whole and not is_withheld else (_without_write_keys(text), False)
-        for text, is_whole in group.items
+        item if item[1] and not is_withheld else (_without_write_keys(item[0]), False)
+        for item in group.items
     ]
-    return group._replace(items=items)
+    return Group(group.name, group.members, items, group.gaps)
 
 
 def _without_write_keys(text: bytes) -> bytes:

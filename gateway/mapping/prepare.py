@@ -152,10 +152,11 @@ def _correct_times(received: Received, received_ms: int, corrections: Correction
     last = Correction(0, is_common=False)  # most events of a request are corrected by the same
     last_context: msgspec.Raw | None = None
     last_ms = 0
+    known: dict[object, int | None] = {}  # many events say that they were sent at the same time
     for event in received.events:
         sent_ms = batch_sent_ms
         if event.original_timestamp is not None or event.sent_at is not None:
-            sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms)
+            sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms, known)
         skew = 0
         if sent_ms is not None:
             # One context is given to all events that share it.
@@ -171,14 +172,26 @@ def _correct_times(received: Received, received_ms: int, corrections: Correction
     return uncorrected
 
 
-def _event_sent_ms(event: Event, batch_sent_ms: int | None, received_ms: int) -> int | None:
-    """Return when an event was sent, as ``sent_far_off``; None where its time is right already."""
+def _event_sent_ms(
+    event: Event, batch_sent_ms: int | None, received_ms: int, known: dict[object, int | None]
+) -> int | None:
+    """Return when an event was sent, as ``sent_far_off``; None where its time is right already.
+
+    :param known: that of each ``sentAt`` that was a text.
+    """
     if event.original_timestamp is not None:
         # The client corrected the time itself where both are there.
         if _is_better(event.timestamp, event.original_timestamp):
             return None
         event.timestamp = event.original_timestamp
-    return batch_sent_ms if event.sent_at is None else sent_far_off(event.sent_at, received_ms)
+    sent_at = event.sent_at
+    if sent_at is None:
+        return batch_sent_ms
+    if not isinstance(sent_at, str):
+        return sent_far_off(sent_at, received_ms)
+    if sent_at not in known:
+        known[sent_at] = sent_far_off(sent_at, received_ms)
+    return known[sent_at]
 
 
 def _is_better(time: object, original: object) -> bool:
