@@ -203,6 +203,7 @@ cdef class _Recovery:
     cdef list groups
     cdef Py_ssize_t count
     cdef Py_ssize_t nulls
+    cdef bint has_doubtful         # something that is looked for may or may not be whole
 
     def __cinit__(self, Shapes shapes, bytes text, Py_ssize_t limit):
         self.shapes = shapes
@@ -866,6 +867,7 @@ cdef class _Recovery:
                 self.is_doubtful = self.is_doubtful or is_searching
                 self.keep(p, past)
                 return past
+            self.has_doubtful = self.has_doubtful or not is_value and self.is_wanted()
             if is_searching:
                 return self.inside(p)
             self.lost = p
@@ -1071,8 +1073,9 @@ def recover(bytes text not None, Shapes shapes not None, Py_ssize_t limit):
     :param shapes: what the objects look like.  Where nothing is damaged but tokens, objects that
         look otherwise are taken as well.
     :param limit: of elements, gaps and groups; of what comes after as many, nothing is said.
-    :returns: the groups, in order, and how many numbers became null.
+    :returns: the groups, in order, how many numbers became null, and whether something that is
+        lost looks whole, but for a brace too many behind it.
     """
     cdef _Recovery recovery = _Recovery(shapes, text, limit)
     recovery.run()
-    return recovery.groups, recovery.nulls
+    return recovery.groups, recovery.nulls, recovery.has_doubtful

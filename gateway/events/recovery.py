@@ -94,12 +94,13 @@ def save(body: bytes, shapes: Shapes) -> Saved | None:
 
     :raises RequestError: (400) it holds too many elements.
     """
-    groups, nulls = recover(body, shapes, MAX_EVENTS + 1)
+    groups, nulls, has_doubtful = recover(body, shapes, MAX_EVENTS + 1)
     check_count(sum(1 + len(group.items) for group in groups) - 1)
     whole = [text for group in groups for text, is_whole in group.items if is_whole]
-    if not any(text[:1] == b"{" for text in whole):
+    has_whole = any(text[:1] == b"{" for text in whole)
+    if not has_whole and not has_doubtful:
         return None
-    is_withheld = any(map(_must_withhold, groups))
+    is_withheld = not has_whole or any(map(_must_withhold, groups))
     if len(groups) > 1 or len(groups[0].items) > len(whole):
         groups = [_without_secrets(group) for group in _without_strays(groups, whole)]
     elif is_withheld:

@@ -39,6 +39,35 @@ def shared(received: Received) -> dict[str, object]:
     return members | {"sentAt": received.shared.sent_at, "writeKey": received.shared.write_key}
 
 
+class TestBracesTooMany:
+    """Behind an object, one may be the end of another that the object was cut out of."""
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            A + b"}",
+            A + b"}}",
+            b"[" + A + b"}]",
+            b'{"batch":[' + A + b"}]}",
+            b'{"batch":[' + A + b"}",
+        ],
+    )
+    def test_event_that_may_not_be_whole_is_kept_as_lost(self, body: bytes) -> None:
+        received = decode(body)
+        assert ids(received) == []
+        assert [fault_of(misfit) for misfit in received.misfits] == ["malformed"]
+        assert A in received.misfits[0]
+
+    def test_others_are_delivered(self) -> None:
+        received = decode(b'{"batch":[' + A + b"}," + B + b"]}")
+        assert ids(received) == ["b"]
+        assert len(received.misfits) == 1
+
+    def test_what_is_no_event_is_refused(self) -> None:
+        with pytest.raises(RequestError):
+            decode(b'{"a":1}}')
+
+
 class TestTokens:
     @pytest.mark.parametrize(
         ("written", "read"),
@@ -523,7 +552,7 @@ SNIPPETS: Sequence[bytes] = [b'{"a":"x","b":1}', b'"l":[', b'"m":', *PATTERNS]
 @given(st.lists(st.sampled_from(SNIPPETS) | st.binary(max_size=3), max_size=12).map(b"".join))
 def test_whatever_is_whole_is_json(text: bytes) -> None:
     text = text.decode(errors="replace").encode()
-    groups, _ = recover(text, SHAPES, 1000)
+    groups, _, _ = recover(text, SHAPES, 1000)
     for group in groups:
         for item, is_whole in group.items:
             if is_whole:
