@@ -128,7 +128,6 @@ class App:
                 Hands(
                     state="not_configured",
                     status=self.delivery.status,
-                    withheld=self.delivery.withheld,
                     hurry=self.delivery.hurry,
                 ),
             ),

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from isal import isal_zlib
 
-from gateway.spool.base import Chunk
+from gateway.spool.outlet import Lease
 
 __all__ = ["Batch", "Body", "Piece"]
 
@@ -52,12 +52,15 @@ class Body:
 
 
 class Batch:
-    """What is read from the spool at once.
+    """What is taken from the spool at once.
 
-    :param chunks: of one queue, in order; at least one.
+    :ivar position: orders the batches of a lane, and all of them somehow.
     """
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, lease: Lease) -> None:
+        chunks = lease.chunks
+        self.lease = lease
+        self.position = lease.position
         self._bodies = [
             Body(c.payload, c.encoding == "gzip", c.records, c.raw_bytes) for c in chunks
         ]
@@ -67,6 +70,10 @@ class Batch:
         self.records = sum(chunk.records for chunk in chunks)
         self._size = sum(chunk.raw_bytes for chunk in chunks)
         self.stored_bytes = sum(len(chunk.payload) for chunk in chunks)
+
+    def is_before(self, other: "Batch") -> bool:
+        """Whether the order counts between both, and this one comes first."""
+        return self.lease.lane == other.lease.lane and self.position < other.position
 
     @cached_property
     def lines(self) -> list[bytes]:

@@ -94,7 +94,7 @@ class Channel:
                     self._threads, lambda: self._prepare(batch.body(piece))
                 )
             await self._limiter.acquire(records, size)
-            if not self.breaker.is_current(turn):
+            if batch.lease.is_lost or not self.breaker.is_current(turn):
                 return None
             self._sending[batch] += 1
             try:

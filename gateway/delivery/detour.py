@@ -54,10 +54,11 @@ class Detour:
         self._threads = threads
         self._rng = rng
         self._begin = begin
-        self._oldest_id: int | None = None  # the chunk that the search began at
-        self._after = 0  # the last chunk that was looked through
+        self._oldest_id: Hashable = None  # the chunk that the search began at
+        self._start: Hashable = None  # the chunk that it goes on behind
+        self._after: Hashable = None  # the last chunk that was looked through
         self._held: set[Hashable] = set()  # what those up to there are about
-        self._looked_through: set[int] = set()  # batches under way, by their first chunks
+        self._looked_through: set[Hashable] = set()  # batches under way, by their first chunks
 
     async def choose(
         self, failing: Progress, under_way: list[Progress], failures: int
@@ -92,7 +93,7 @@ class Detour:
         self, failing: Progress, under_way: list[Progress]
     ) -> tuple[Progress, Piece] | None:
         if self._subject_of is None:
-            found = [batch async for batch in self._backlog.samples()]
+            found = await self._backlog.samples()
             if not found:
                 return None
             batch = found[0] if self._rng.random() < 0.5 else self._rng.choice(found)
@@ -103,11 +104,12 @@ class Detour:
         self, under_way: list[Progress]
     ) -> tuple[Progress, Piece] | None:
         """Look through the batches behind those under way, from where that ended the last time."""
-        oldest = min(under_way, key=lambda progress: progress.batch.chunk_ids)
-        if self._backlog.has_before(oldest.batch):
+        oldest = min(under_way, key=lambda progress: progress.batch.position)
+        if self._backlog.outlet.has_before(oldest.batch.lease):
             return None  # it is to be read first, and what it is about is not known
         if self._oldest_id != oldest.batch.chunk_ids[0] or len(self._held) > _MOST_SUBJECTS:
-            self._oldest_id, self._after = oldest.batch.chunk_ids[0], oldest.batch.chunk_ids[-1]
+            self._oldest_id = oldest.batch.chunk_ids[0]
+            self._start = self._after = oldest.batch.chunk_ids[-1]
             self._held.clear()
             self._looked_through.clear()
         for progress in under_way:
@@ -117,7 +119,9 @@ class Detour:
         taken = {chunk_id for progress in under_way for chunk_id in progress.batch.chunk_ids}
         chosen: tuple[Batch, Piece] | None = None
         seen = 0
-        async for batch in self._backlog.following(self._after, len(under_way) + _BATCHES):
+        async for batch in self._backlog.following(
+            self._start, len(under_way) + _BATCHES, after=self._after
+        ):
             if taken.issuperset(batch.chunk_ids):
                 continue
             seen += 1

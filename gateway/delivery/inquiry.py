@@ -94,7 +94,7 @@ class Inquiry:
         """
         if not self.breaker.is_closed():
             await self._try(progress, progress.reconsider() or progress.untried[:1])
-        async with self._backlog.taking:
+        async with self._backlog.outlet.taking:
             async for sample, piece in trial.pieces():
                 if not (self._is_suspicious() and self._channel.is_clear()):
                     return

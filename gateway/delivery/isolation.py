@@ -136,9 +136,9 @@ class Isolation:
             await self._keep(progress)
             if not progress.has_untried:
                 return True
-            if not self._must_stop():
+            if not self._must_end(progress):
                 await self._rest(case)
-            if self._must_stop():
+            if self._must_end(progress):
                 return False
             if is_overtaking:
                 return True
@@ -148,7 +148,7 @@ class Isolation:
         self._active.add(case.progress)
         kept_s = self._clock.monotonic()
         try:
-            while case.has_more and not self._must_stop():
+            while case.has_more and not self._must_end(case.progress):
                 part = case.next()
                 outcome = await self._send(case.progress, part)
                 now = self._clock.monotonic()
@@ -173,21 +173,25 @@ class Isolation:
     async def _send(self, progress: Progress, piece: Piece) -> Outcome | None:
         """Make a request when it is the time for it; None when it has not been."""
         while not self._channel.is_clear():
-            if self._must_stop():
+            if self._must_end(progress):
                 return None
             if self._others_try() or not self._is_turn_of(progress):
                 await self._sleep(_LOOK_S)
             elif not (self._channel.breaker.failures % 2 and await self._go_around(progress)):
                 return await self._request(progress, piece, is_apart=False)
         async with self._connections:
-            if self._must_stop() or not self._channel.is_clear():
+            if self._must_end(progress) or not self._channel.is_clear():
                 return None
             is_apart = not self._blame.is_in_doubt()
             return await self._request(progress, piece, is_apart=is_apart)
 
+    def _must_end(self, progress: Progress) -> bool:
+        """Whether a batch has to be given back."""
+        return progress.is_lost or self._must_stop()
+
     def _is_turn_of(self, progress: Progress) -> bool:
         """Whether it is a batch's turn to try the way, as no other one does."""
-        turns = sorted(self._active, key=lambda other: other.batch.chunk_ids)
+        turns = sorted(self._active, key=lambda other: other.batch.position)
         return progress is turns[self._channel.breaker.failures // 2 % len(turns)]
 
     async def _rest(self, case: Case) -> None:
@@ -196,7 +200,7 @@ class Isolation:
         self._on_change()
         try:
             left_s = backoff_s(case.rounds, case.after_s, self._rng)
-            while left_s > 0 and not self._must_stop():
+            while left_s > 0 and not self._must_end(case.progress):
                 await self._sleep(min(left_s, _LOOK_S))
                 left_s -= _LOOK_S
         finally:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Hashable
 
-__all__ = ["DEFAULT_MAX_BYTES", "Lease", "Memory"]
+__all__ = ["DEFAULT_MAX_BYTES", "Memory", "Reservation"]
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
@@ -28,10 +28,10 @@ class Memory:
         self.held_bytes = 0
         """What is held now."""
 
-    def lease(
+    def reserve(
         self, holder: Hashable, size: int, *, is_first: bool, on_room: Callable[[], None]
-    ) -> "Lease | None":
-        """Return a lease of ``size`` bytes; None when there is no room for it.
+    ) -> "Reservation | None":
+        """Reserve ``size`` bytes; None when there is no room for them.
 
         :param is_first: whether the holder has nothing else to work on.
         :param on_room: called once when it is worth to ask again.
@@ -39,12 +39,12 @@ class Memory:
         if not is_first and self._held[holder] + size > self._max_bytes - self.held_bytes:
             self._turned_away[holder] = on_room
             return None
-        lease = Lease(self, holder)
-        lease.resize(size)
-        return lease
+        reservation = Reservation(self, holder)
+        reservation.resize(size)
+        return reservation
 
     def change(self, holder: Hashable, by: int) -> None:
-        """Take note that ``holder`` has so much more, or less; leases call this."""
+        """Take note that ``holder`` has so much more, or less; reservations call this."""
         self._held[holder] += by
         self.held_bytes += by
         if by < 0 and self._turned_away:
@@ -53,7 +53,7 @@ class Memory:
                 on_room()
 
 
-class Lease:
+class Reservation:
     """Some bytes of the budget, until they are given back."""
 
     def __init__(self, memory: Memory, holder: Hashable) -> None:

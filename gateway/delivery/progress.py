@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.outcome import Delivered, Partial, RefusalReason, Split
 from gateway.model import DeadLetter, Entry
-from gateway.spool.base import Settlement
+from gateway.spool.outlet import Settlement
 
 __all__ = ["Halves", "Progress", "Verdict", "halves"]
 
@@ -84,7 +84,6 @@ class Progress:
         self._open = batch.cut(range(batch.records), max_records, max_bytes)[::-1]
         self._fates = bytearray(batch.records)
         self._refusals: dict[int, _Refusal] = {}
-        self._chunk_ids = batch.chunk_ids
         self.blocked_s: float | None = None
         """When something on the way first refused some of it, if the caller noted that."""
         self.failures = 0
@@ -102,6 +101,11 @@ class Progress:
     def refused(self) -> int:
         """How many records of this round have been refused for good."""
         return len(self._refusals)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody else delivers its records now."""
+        return self.batch.lease.is_lost
 
     @property
     def left(self) -> int:
@@ -241,8 +245,6 @@ class Progress:
             del self._refusals[index]
             self._fates[index] = _Fate.SETTLED
         self._fates = self._fates.replace(bytes([_Fate.DELIVERED]), bytes([_Fate.SETTLED]))
-        # What remains took the place of the first chunk.
-        self._chunk_ids = self._chunk_ids[:1]
         self.is_over = settlement.remaining is None
 
     def restart(self) -> None:
@@ -283,8 +285,6 @@ class Progress:
 
     def _settlement(self, dead: tuple[DeadLetter, ...], remaining: Entry | None) -> Settlement:
         return Settlement(
-            queue=self.batch.queue,
-            chunk_ids=self._chunk_ids,
             delivered=self._fates.count(_Fate.DELIVERED),
             dead=dead,
             remaining=remaining,

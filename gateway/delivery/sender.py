@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import (
-    AsyncIterator,
     Callable,
     Collection,
     Coroutine,
@@ -11,7 +10,6 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
 from typing import Any, TypedDict, TypeVar, get_args
@@ -28,7 +26,7 @@ from gateway.delivery.detour import Detour
 from gateway.delivery.inquiry import Inquiry
 from gateway.delivery.isolation import Isolation
 from gateway.delivery.linger import Linger
-from gateway.delivery.memory_budget import Lease, Memory
+from gateway.delivery.memory_budget import Memory, Reservation
 from gateway.delivery.outcome import (
     Delivered,
     Outcome,
@@ -47,7 +45,7 @@ from gateway.delivery.trial import Trial
 from gateway.errors import SpoolError
 from gateway.model import Queue
 from gateway.notices import Notices
-from gateway.spool.base import MAX_CHUNK_BYTES, Settlement, Spool
+from gateway.spool.outlet import MAX_CHUNK_BYTES, Outlet, Settlement
 from gateway.telemetry import Telemetry
 
 __all__ = ["Sender", "Status"]
@@ -111,6 +109,7 @@ class Sender:
 
     What does not fill a batch lingers for more, except what was given back, and when stopping.
 
+    :param outlet: of the queue.
     :param hold: shared by the endpoints of a destination.
     :param limiter: shared by all that feed the same project.
     :param memory: shared by all senders.
@@ -124,7 +123,7 @@ class Sender:
         endpoint: Endpoint[Any],
         *,
         config: DeliveryConfig,
-        spool: Spool,
+        outlet: Outlet,
         limiter: ProjectLimiter,
         hold: DestinationPause,
         memory: Memory,
@@ -136,7 +135,7 @@ class Sender:
     ) -> None:
         self.queue = queue
         self._config = config
-        self._spool = spool
+        self._outlet = outlet
         self._clock = clock
         self._endpoint = endpoint
         self._hold = hold
@@ -160,9 +159,8 @@ class Sender:
             sleep=sleep,
         )
         self._backlog = Backlog(
-            queue,
+            outlet,
             config=config,
-            spool=spool,
             name=self._name,
             notices=self._notices,
             rng=rng,
@@ -222,7 +220,8 @@ class Sender:
         )
         self._aside: set[Progress] = set()  # sifted, or waiting for others that are
         self._known_subjects: dict[Progress, Sequence[Hashable]] = {}
-        self._under_way: dict[Progress, Lease] = {}
+        self._under_way: dict[Progress, Reservation] = {}
+        self._unreadable: list[Batch] = []
         self._workers: dict[Progress, asyncio.Task[None]] = {}
         self._feeder: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -236,11 +235,11 @@ class Sender:
 
     def start(self) -> None:
         """Begin to deliver."""
+        self._outlet.attach(self)
         self._feeder = self._spawn(self._feed())
 
     def wake(self) -> None:
-        """Take note that the queue has new chunks."""
-        self._backlog.grow()
+        """Take note that there may be more to take."""
         self._inquiry.breaker.hasten()
         self._channel.breaker.hasten()
         self._idle.clear()
@@ -257,22 +256,7 @@ class Sender:
         self._channel.breaker.hurry()
         self._inquiry.breaker.hurry()
 
-    @asynccontextmanager
-    async def withheld(self) -> AsyncIterator[frozenset[int]]:
-        """Leave the queue to the caller, who may change what is in the spool until it is done.
-
-        Gives the ids of the chunks that are in requests now: they stay with the sender, since
-        nobody knows yet what has become of them.  What only waits for its turn is given back.
-        """
-        await self._recall()  # one that waits in the middle of a probe has the lock
-        async with self._backlog.taking:
-            await self._recall()
-            yield frozenset(
-                chunk_id for progress in self._under_way for chunk_id in progress.batch.chunk_ids
-            )
-        self._news.set()
-
-    async def _recall(self) -> None:
+    async def recall(self) -> None:
         """Give back the batches that are in no request, but for what is delivered of them."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=_STOP_S)
@@ -291,6 +275,9 @@ class Sender:
                 await self._settle_at_last(progress)
                 self._let_go(progress)
         await self._settle_tried()
+        unreadable, self._unreadable = self._unreadable, []
+        for batch in unreadable:
+            batch.lease.release()
 
     def _is_sending(self, progress: Progress) -> bool:
         """Whether the worker of a batch waits for an answer, perhaps about another one."""
@@ -338,12 +325,13 @@ class Sender:
         except TimeoutError:
             _log.warning("%s: some records will be delivered twice: no time", self._name)
         finally:
+            self._outlet.detach()
             await self._channel.close()
 
     async def _settle_at_last(self, progress: Progress) -> None:
         try:
             if (settlement := progress.keep()) is not None:
-                await self._spool.settle(settlement)
+                await progress.batch.lease.settle(settlement)
         except SpoolError as error:
             _log.warning("%s: some records will be delivered twice: %r", self._name, error)
 
@@ -403,8 +391,10 @@ class Sender:
         # What is sifted must not keep others back, within reason.
         is_first = not self._under_way.keys() - self._aside and len(self._aside) < _FEW_ASIDE
         most = 0 if is_first else 3 * max(self._config.batch_bytes, MAX_CHUNK_BYTES)
-        lease = self._memory.lease(self.queue, most, is_first=is_first, on_room=self._news.set)
-        if lease is None:
+        reservation = self._memory.reserve(
+            self.queue, most, is_first=is_first, on_room=self._news.set
+        )
+        if reservation is None:
             return False
         self._linger.reset()  # before reading: what comes meanwhile is read, or lingers
         batch = None
@@ -412,21 +402,22 @@ class Sender:
             batch = await self._backlog.take()
         finally:
             if batch is None:
-                lease.end()
+                reservation.end()
         if batch is None:
             return False
         try:
             progress = self._begin(batch)
         except Exception:
             # The other batches must not wait for what nobody can read.
-            lease.end()
+            reservation.end()
+            self._unreadable.append(batch)
             _log.exception(
-                "%s: %d records cannot be read, of chunks %d to %d; they are kept, and tried again "
+                "%s: %d records cannot be read, of chunks %s to %s; they are kept, and tried again "
                 "at the next start",
                 *(self._name, batch.records, batch.chunk_ids[0], batch.chunk_ids[-1]),
             )
             return True
-        self._under_way[progress] = lease
+        self._under_way[progress] = reservation
         self._account(progress)
         self._workers[progress] = self._spawn(self._work(progress))
         return True
@@ -446,16 +437,15 @@ class Sender:
 
     def _has_more(self) -> bool:
         """Whether there is something that nobody works on yet."""
-        return not self._is_finishing and self._backlog.has_more and self._waiting() > 0
+        return not self._is_finishing and self._outlet.has_more
 
     def _is_lingering(self) -> bool:
         """Whether what waits is to wait for more."""
-        is_full = self._waiting() >= self._config.batch_records
-        return self._linger.is_on and not is_full and not self._backlog.has_given_back
-
-    def _waiting(self) -> int:
-        """Return the records that nobody works on yet; less for the moment after a commit."""
-        return self._backlog.pending() - sum(progress.left for progress in self._under_way)
+        return (
+            self._linger.is_on
+            and not self._outlet.has_released
+            and self._outlet.waiting() < self._config.batch_records
+        )
 
     # A worker
 
@@ -487,8 +477,7 @@ class Sender:
         self._isolation.forget(progress)
         self._held.discard(progress)
         self._known_subjects.pop(progress, None)
-        if not progress.is_over:
-            self._backlog.give_back(progress.batch)
+        progress.batch.lease.release()
         self._news.set()
 
     def _is_clear(self) -> bool:
@@ -501,12 +490,12 @@ class Sender:
         So is each when no more requests are to be made, and while the way is not clear all but the
         oldest, which tries it.
         """
-        if self._is_finishing:
+        if self._is_finishing or progress.is_lost:
             return True
         if self._is_clear() or progress in self._isolation.batches:
             return False
         tries = self._tries()
-        return progress is not min(tries, key=lambda other: other.batch.chunk_ids, default=None)
+        return progress is not min(tries, key=lambda other: other.batch.position, default=None)
 
     def _tries(self) -> Collection[Progress]:
         """Return the batches that find out whether the way is clear, if they are sent."""
@@ -616,7 +605,7 @@ class Sender:
         await self._channel.breaker.due()
         if self._channel.breaker.is_closed() or self._is_spare(progress):
             return True
-        async with self._backlog.taking:
+        async with self._outlet.taking:
             failures = self._channel.breaker.failures
             chosen = await self._detour.choose(progress, list(self._under_way), failures)
             if chosen is None:
@@ -695,9 +684,9 @@ class Sender:
         """
         withheld: list[int] = []
         while True:
-            async with self._backlog.taking:
+            async with self._outlet.taking:
                 pass  # what is being taken may come before this one
-            if self._backlog.has_before(progress.batch):
+            if self._outlet.has_before(progress.batch.lease):
                 await self._keep(progress)
                 return False
             if not (earlier := self._before(progress)):
@@ -736,7 +725,7 @@ class Sender:
         self._news.set()
         left = [other.left for other in before]
         while left == [other.left for other in self._before(progress)]:
-            if self._is_finishing:
+            if self._is_finishing or progress.is_lost:
                 return False
             await self._await_any(before, _HELD_S)
         return True
@@ -748,8 +737,7 @@ class Sender:
 
     def _before(self, progress: Progress) -> list[Progress]:
         """Return the batches under way that come before this one."""
-        first = progress.batch.chunk_ids
-        return [other for other in self._under_way if other.batch.chunk_ids < first]
+        return [other for other in self._under_way if other.batch.is_before(progress.batch)]
 
     # Whether the records or a setting is to blame
 
@@ -818,7 +806,7 @@ class Sender:
 
     async def _settle(self, progress: Progress, settlement: Settlement) -> None:
         async def settle() -> None:
-            await self._backlog.settle(settlement)
+            await self._backlog.settle(progress.batch, settlement)
             progress.settled(settlement)
             self._disagreements = 0
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from random import Random
 
 from gateway.clock import Clock
@@ -70,7 +69,6 @@ class Delivery:
                     state.pending,
                     *queue,
                 )
-        self._spool.on_commit(self._wake)
         for sender in self._senders.values():
             sender.start()
 
@@ -123,16 +121,6 @@ class Delivery:
             if is_it or (each.destination == queue.destination and sender.holds_others()):
                 sender.hurry()
 
-    @asynccontextmanager
-    async def withheld(self, queue: Queue) -> AsyncIterator[frozenset[int]]:
-        """Leave a queue to the caller; gives the chunks that are in requests, as of a sender."""
-        sender = self._senders.get(queue)
-        if sender is None:
-            yield frozenset()
-            return
-        async with sender.withheld() as chunk_ids:
-            yield chunk_ids
-
     def _add(self, destination: DestinationConfig, limiter: ProjectLimiter) -> None:
         hold = DestinationPause(self._clock)
         for name in ENDPOINTS:
@@ -141,7 +129,7 @@ class Delivery:
                 queue,
                 MixpanelEndpoint(name, destination),
                 config=destination.delivery,
-                spool=self._spool,
+                outlet=self._spool.outlet(queue),
                 limiter=limiter,
                 hold=hold,
                 memory=self._memory,
@@ -151,12 +139,6 @@ class Delivery:
                 rng=self._rng,
                 sleep=self._sleep,
             )
-
-    def _wake(self, queues: frozenset[Queue]) -> None:
-        for queue in queues:
-            sender = self._senders.get(queue)
-            if sender is not None:
-                sender.wake()
 
 
 def _limiters(destinations: Iterable[DestinationConfig]) -> dict[object, ProjectLimiter]:

@@ -9,7 +9,7 @@ from random import Random
 from gateway.delivery.backlog import Backlog
 from gateway.delivery.batch import Batch, Piece
 from gateway.delivery.progress import Progress
-from gateway.spool.base import MAX_CHUNK_RECORDS
+from gateway.spool.outlet import MAX_CHUNK_RECORDS
 
 __all__ = ["Trial", "firsts"]
 
@@ -72,7 +72,7 @@ class Trial:
 
     async def _anywhere(self) -> AsyncIterator[tuple[Progress, Piece]]:
         yield self._suspect, self._few(self._suspect.untried)
-        async for batch in self._backlog.samples():
+        for batch in await self._backlog.samples():
             yield self._begin(batch), self._few(range(batch.records))
 
     async def _in_order(

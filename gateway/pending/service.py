@@ -1,8 +1,8 @@
 """What can be done with pending records, for the admin port and for commands without a gateway."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +25,8 @@ from gateway.pending.model import (
     Summary,
     merged,
 )
-from gateway.spool.base import MAX_CHUNK_BYTES
 from gateway.spool.dead_letters import LETTER_BYTES, in_file, outside
+from gateway.spool.outlet import MAX_CHUNK_BYTES
 from gateway.spool.pending import (
     Chosen,
     Match,
@@ -45,25 +45,17 @@ _LOOK_BYTES = 2 * MAX_CHUNK_BYTES
 """What one request looks at, uncompressed: some 20 ms of a thread."""
 
 
-@asynccontextmanager
-async def _nobodys(_: Queue) -> AsyncIterator[frozenset[int]]:
-    yield frozenset()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
     """Those who deliver; by default nobody does.
 
     :param state: of an endpoint that nobody delivers to.
     :param status: what every sender is doing, by destination and endpoint.
-    :param withheld: leaves a queue to the caller; gives the chunks that are not, since they are in
-        requests now.
     :param hurry: makes the next attempt of an endpoint now.
     """
 
     state: str = "stopped"
     status: Callable[[], Mapping[str, Mapping[str, Mapping[str, Any]]]] = dict
-    withheld: Callable[[Queue], AbstractAsyncContextManager[frozenset[int]]] = _nobodys
     hurry: Callable[[Queue], None] = lambda _: None
 
 
@@ -196,7 +188,7 @@ class Pending:
         ]
         async with AsyncExitStack() as stack:
             sent = {
-                queue: await stack.enter_async_context(self._hands.withheld(queue))
+                queue: await stack.enter_async_context(file.store.withheld(queue))
                 for queue in queues
             }
             found, last = await _read(file, MAX_RECORDS, MAX_CHUNK_BYTES)

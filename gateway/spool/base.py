@@ -1,75 +1,21 @@
 """What a durable buffer is, whichever storage is behind it.
 
 A *queue* is one (destination, endpoint).  Ingest appends *entries* (the records of one request
-for one queue); the spool groups them into *chunks* and makes them durable.  Delivery reads chunks
-and *settles* them.  Every change to chunks and to the ledger's counters happens in one transaction,
-so ``accepted = delivered + dead_lettered + pending`` holds after any crash.
+for one queue); the spool groups them into *chunks* and makes them durable.  Delivery takes chunks
+from the queue's *outlet* and *settles* them.  Chunks and the ledger's counters change together, so
+``accepted = delivered + dead_lettered + pending`` holds after any crash.
 
-What can be done with dead letters is said in ``gateway.spool.dead_letters``.
+The outlets are described in ``gateway.spool.outlet``, what operators can do with dead letters and
+with what waits in ``gateway.spool.dead_letters`` and ``gateway.spool.pending``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
 
-from gateway.model import (
-    DeadLetter,
-    Entry,
-    Health,
-    Ledger,
-    Queue,
-    QueueState,
-    StoredDeadLetter,
-    Usage,
-)
+from gateway.model import DeadLetter, Entry, Health, Ledger, Queue, QueueState, Usage
+from gateway.spool.outlet import Outlet
 
-__all__ = [
-    "MAX_CHUNK_BYTES",
-    "MAX_CHUNK_RECORDS",
-    "Chunk",
-    "Settlement",
-    "Spool",
-]
-
-MAX_CHUNK_RECORDS = 2000
-"""Records in one chunk: Mixpanel's limit for one request."""
-
-MAX_CHUNK_BYTES = 2 * 1024 * 1024
-"""Uncompressed bytes in one chunk: Mixpanel's limit for one request."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """Records as they lie on disk.
-
-    :param id: ascending within a queue in the order of acceptance.
-    :param encoding: how ``payload`` is stored.
-    :param raw_bytes: size of the records uncompressed.
-    :param created_ms: when the oldest record was accepted, epoch milliseconds.
-    """
-
-    id: int
-    queue: Queue
-    records: int
-    raw_bytes: int
-    created_ms: int
-    encoding: Literal["gzip", "identity"]
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """The end of one or more chunks of a queue, applied in one transaction.
-
-    The records of ``chunk_ids`` are exactly: ``delivered`` of them, the ``dead`` ones, and
-    ``remaining``, which takes the place (and keeps the age) of the first chunk in the queue.
-    """
-
-    queue: Queue
-    chunk_ids: tuple[int, ...]
-    delivered: int
-    dead: Sequence[DeadLetter] = ()
-    remaining: Entry | None = None
+__all__ = ["Spool"]
 
 
 class Spool(Protocol):
@@ -100,41 +46,23 @@ class Spool(Protocol):
         """
         ...
 
-    async def read(
-        self,
-        queue: Queue,
-        *,
-        after: int = 0,
-        max_records: int = MAX_CHUNK_RECORDS,
-        max_bytes: int = MAX_CHUNK_BYTES,
-    ) -> list[Chunk]:
-        """Return waiting chunks with ``id > after``, in order, within both limits.
-
-        The first waiting chunk is returned even when it alone exceeds a limit.  A chunk whose
-        checksum does not match is set aside, counted and never returned.
-        """
-        ...
-
-    async def newest_id(self, queue: Queue) -> int:
-        """Return the id of the newest waiting chunk, 0 where none waits.
-
-        :raises SpoolUnavailable: it cannot be found out now.
-        """
-        ...
-
-    async def settle(self, settlement: Settlement) -> None:
-        """Apply the end of chunks; returns when it is durable.
-
-        :raises SpoolUnavailable: nothing changed; the caller may try again.
-        """
+    def outlet(self, queue: Queue) -> Outlet:
+        """Return the way out of a queue, always the same one."""
         ...
 
     def ledger(self) -> Mapping[str, Ledger]:
-        """Return the committed counters by destination."""
+        """Return the counters of this process by destination, as they were last committed.
+
+        Where several processes share the storage, these are its share: what one accepted another
+        one may have delivered, so that only the sum of all has no gap.
+        """
         ...
 
     def queues(self) -> Mapping[Queue, QueueState]:
-        """Return what is waiting, by queue; queues that were never used are absent."""
+        """Return what is waiting, by queue, for operators; queues that were never used are absent.
+
+        It may lag behind, and may be missing: delivery depends on none of it.
+        """
         ...
 
     def health(self) -> Health:
@@ -150,15 +78,4 @@ class Spool(Protocol):
 
     def usage(self) -> Usage:
         """Return how much room there is."""
-        ...
-
-    def on_commit(self, listener: Callable[[frozenset[Queue]], None]) -> None:
-        """Call ``listener`` on the event loop after each commit that added chunks to queues."""
-        ...
-
-    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first.
-
-        Damaged ones are set aside, counted and never returned.
-        """
         ...

@@ -11,9 +11,9 @@ from typing import Literal
 from isal import igzip, isal_zlib
 
 from gateway.model import Entry, Queue
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk
+from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk
 
-__all__ = ["Encoded", "Encoding", "checksum", "decode", "encode", "group"]
+__all__ = ["Encoded", "Encoding", "NumberedChunk", "checksum", "decode", "encode", "group"]
 
 Encoding = Literal["gzip", "identity"]
 
@@ -27,6 +27,16 @@ _GZIP_LEVEL = 1
 
 _GZIP_WBITS = 31
 """zlib's way of saying: a gzip header, and the largest window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedChunk(Chunk):
+    """A chunk of a storage that numbers them.
+
+    :param id: ascending within a queue in the order of acceptance.
+    """
+
+    id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +57,9 @@ class Encoded:
         """Return records, raw_bytes, encoding, checksum and payload: the columns, in order."""
         return self.records, self.raw_bytes, self.encoding, self.checksum, self.payload
 
-    def chunk(self, chunk_id: int, created_ms: int) -> Chunk:
+    def chunk(self, chunk_id: int, created_ms: int) -> NumberedChunk:
         """Return what is read of it."""
-        return Chunk(
+        return NumberedChunk(
             id=chunk_id,
             queue=self.queue,
             records=self.records,

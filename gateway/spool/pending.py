@@ -5,7 +5,8 @@ dead letters in the transaction that takes it out of its chunk, so no record is 
 none.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.model import DeadLetter, Queue
-from gateway.spool.base import Chunk
+from gateway.spool.chunks import NumberedChunk
 from gateway.spool.dead_letters import MAX_IDS, Number
 
 __all__ = ["Chosen", "Match", "PendingFilter", "PendingStore", "Waiting", "Withdrawal"]
@@ -67,7 +68,7 @@ class Chosen:
     :param indexes: of those that are meant, ascending; at least one.
     """
 
-    chunk: Chunk
+    chunk: NumberedChunk
     lines: Sequence[bytes]
     indexes: Sequence[int]
 
@@ -125,6 +126,10 @@ class PendingStore(Protocol):
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """
+        ...
+
+    def withheld(self, queue: Queue) -> AbstractAsyncContextManager[frozenset[Hashable]]:
+        """Leave a queue to the caller; gives the chunks that are not, as ``Outlet.withheld``."""
         ...
 
     async def withdraw(self, withdrawals: Sequence[Withdrawal]) -> Sequence[bool]:

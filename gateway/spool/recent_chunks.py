@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.model import Queue
-from gateway.spool.base import Chunk
+from gateway.spool.chunks import NumberedChunk
 
 __all__ = ["MAX_FRESH_BYTES", "Fresh"]
 
@@ -28,7 +28,7 @@ class _Known:
     """
 
     since: int
-    chunks: deque[Chunk] = field(default_factory=deque)
+    chunks: deque[NumberedChunk] = field(default_factory=deque)
 
 
 class Fresh:
@@ -43,7 +43,7 @@ class Fresh:
         self._read: dict[Queue, int] = {}  # the highest id that was read, here or in the file
         self.held_bytes = 0
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    def add(self, chunks: Sequence[NumberedChunk]) -> None:
         """Take note of the chunks of one commit, in the order of their ids."""
         for chunk in chunks:
             known = self._known.get(chunk.queue)
@@ -59,13 +59,13 @@ class Fresh:
 
     def take(
         self, queue: Queue, *, after: int, max_records: int, max_bytes: int
-    ) -> list[Chunk] | None:
-        """Return what ``Spool.read`` has to, once; None where only the file knows."""
+    ) -> list[NumberedChunk] | None:
+        """Return what ``SqliteSpool.read`` has to, once; None where only the file knows."""
         known = self._known.get(queue)
         if known is None or after < known.since:
             return None
         self.note_read(queue, after)
-        taken: list[Chunk] = []
+        taken: list[NumberedChunk] = []
         records = raw_bytes = 0
         for chunk in known.chunks:
             records += chunk.records

@@ -14,7 +14,7 @@ import pytest
 from gateway.errors import SpoolUnavailable
 from gateway.model import Ledger
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Settlement
+from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.recovery import integrity
 from gateway.spool.sqlite.recovery.shadow_ledger import SLOT_BYTES, Memo, QueueMemo, Sidecar
@@ -248,7 +248,7 @@ async def test_lost_log_brings_delivered_records_back_only_when_it_must(bench: B
     for n in range(10):
         await spool.append([entry(n)])
     bench.sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1, 2, 3), delivered=3))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1, 2, 3), delivered=3))
     await spool.append([entry("late")])
     copy = bench.directory.with_name("copy")
     shutil.copytree(bench.directory, copy)
@@ -267,7 +267,7 @@ async def test_lost_deliveries_are_known_and_not_made_again(bench: Bench) -> Non
     for n in range(3):
         await spool.append([entry(n)])
     bench.sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1, 2), delivered=2))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1, 2), delivered=2))
     copy = bench.directory.with_name("copy")
     shutil.copytree(bench.directory, copy)
     await spool.close()

@@ -19,8 +19,8 @@ from typing import TypeVar
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import DeadLetter, Entry, Ledger, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Settlement
 from gateway.spool.dead_letters import Filter
+from gateway.spool.sqlite.commands import Settle
 from tests.support.specimens import (
     QUEUES,
     Damage,
@@ -140,7 +140,7 @@ async def _settle_all(spool: SqliteSpool) -> None:
     for queue in QUEUES:
         while chunks := await _often(lambda queue=queue: spool.read(queue)):  # type: ignore[misc]
             for chunk in chunks:
-                done = Settlement(queue=queue, chunk_ids=(chunk.id,), delivered=chunk.records)
+                done = Settle(queue=queue, chunk_ids=(chunk.id,), delivered=chunk.records)
                 await _often(lambda done=done: spool.settle(done))  # type: ignore[misc]
 
 

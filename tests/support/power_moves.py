@@ -8,9 +8,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from gateway.model import DeadLetter, Entry, Queue
-from gateway.spool.base import Settlement
 from gateway.spool.dead_letters import Replacement
-from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside
+from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside, Settle
 from tests.support.disk_model import Mode
 from tests.support.faultfs import Operation
 from tests.support.spool_model import Seen, Work
@@ -129,7 +128,7 @@ def _end_of_chunk(wish: Wish, chunk_id: int, left: Seen) -> Work:
         return SetAside(queue, chunk_id, "checksum")
     first, *rest = lines.splitlines(keepends=True)
     remaining = Entry(queue, b"".join(rest), len(rest)) if rest and kind == "keep" else None
-    return Settlement(
+    return Settle(
         queue=queue,
         chunk_ids=(chunk_id,),
         delivered=(0 if remaining else len(rest)) + (kind != "refuse"),

@@ -10,9 +10,9 @@ from random import Random
 from gateway.clock import SystemClock
 from gateway.model import DeadLetter, Entry, Ledger, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Replacement
+from gateway.spool.sqlite.commands import Settle
 from gateway.telemetry import Telemetry
 
 __all__ = [
@@ -126,7 +126,7 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
         dead = [letter(queue, f"refused {chunk.id}")]
         kept.update(dead)
         await spool.settle(
-            Settlement(queue=queue, chunk_ids=(chunk.id,), delivered=len(rest), dead=dead)
+            Settle(queue=queue, chunk_ids=(chunk.id,), delivered=len(rest), dead=dead)
         )
 
     async def reject(spool: SqliteSpool, *names: str) -> None:

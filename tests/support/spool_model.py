@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.model import Ledger, Queue
-from gateway.spool.base import Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite.chunk_reader import Reader
-from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside, Totals
+from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside, Settle, Totals
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 
 __all__ = ["Seen", "State", "Work", "observe"]
 
 EVERYTHING = 1 << 40
-Work = Append | Settlement | SetAside | Replay | Purge
+Work = Append | Settle | SetAside | Replay | Purge
 
 ById = dict[int, tuple[Queue, bytes]]
 
@@ -76,7 +75,7 @@ class _Change:
         match work:
             case Append():
                 self._append(work)
-            case Settlement():
+            case Settle():
                 self._settle(work)
             case SetAside():
                 self._end(work.queue, work.chunk_id)
@@ -108,7 +107,7 @@ class _Change:
             self._rejected.append((letter.queue, letter.payload))
             self._count(letter.queue, Ledger(accepted=1, dead_lettered=1))
 
-    def _settle(self, work: Settlement) -> None:
+    def _settle(self, work: Settle) -> None:
         position = min(self._end(work.queue, chunk_id) for chunk_id in work.chunk_ids)
         if work.remaining:
             self._chunks[work.queue].insert(position, work.remaining.lines)

@@ -25,7 +25,14 @@ LAYERS = frozenset(
 )
 """None of these knows another one, but for what a spool is."""
 
-SHARED = frozenset({"gateway.spool.base", "gateway.spool.dead_letters", "gateway.spool.pending"})
+SHARED = frozenset(
+    {
+        "gateway.spool.base",
+        "gateway.spool.dead_letters",
+        "gateway.spool.outlet",
+        "gateway.spool.pending",
+    }
+)
 
 BESIDES = frozenset(
     {

@@ -4,8 +4,7 @@ import sqlite3
 from collections.abc import Set
 
 from gateway.model import Queue
-from gateway.spool.base import Chunk
-from gateway.spool.chunks import checksum
+from gateway.spool.chunks import NumberedChunk, checksum
 from gateway.spool.sqlite.commands import SetAside
 from gateway.spool.sqlite.connection import Database, is_damage
 
@@ -22,9 +21,9 @@ class Reader(Database):
 
     def read(
         self, queue: Queue, after: int, max_records: int, max_bytes: int, skip: Set[int]
-    ) -> tuple[list[Chunk], list[SetAside]]:
+    ) -> tuple[list[NumberedChunk], list[SetAside]]:
         """Return chunks within the limits, and the damaged ones on the way to them."""
-        chunks: list[Chunk] = []
+        chunks: list[NumberedChunk] = []
         damaged: list[SetAside] = []
         records = raw_bytes = 0
         ids = self.execute(
@@ -61,7 +60,7 @@ class Reader(Database):
         )
         return newest or 0
 
-    def _load(self, queue: Queue, chunk_id: int) -> Chunk | SetAside:
+    def _load(self, queue: Queue, chunk_id: int) -> NumberedChunk | SetAside:
         """Return a chunk that is as it was written, or what is wrong with it."""
         try:
             row = self.row(
@@ -79,7 +78,7 @@ class Reader(Database):
         whole = isinstance(payload, bytes) and isinstance(created_ms, int)
         if not whole or checksum(queue, records, raw_bytes, encoding, payload) != expected:
             return SetAside(queue, chunk_id, "checksum")
-        return Chunk(
+        return NumberedChunk(
             id=chunk_id,
             queue=queue,
             records=records,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.errors import SpoolError
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
-from gateway.spool.base import Chunk, Settlement
+from gateway.spool.chunks import NumberedChunk
 from gateway.spool.dead_letters import Replacement
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Replay",
     "SetAside",
     "SetAsideLetters",
+    "Settle",
     "Totals",
     "Work",
 ]
@@ -35,6 +36,21 @@ class Append(msgspec.Struct, frozen=True):
 
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """The end of one or more chunks of a queue.
+
+    Their records are exactly: ``delivered`` of them, the ``dead`` ones, and ``remaining``, which
+    takes the place (and keeps the age) of the first chunk in the queue.
+    """
+
+    queue: Queue
+    chunk_ids: Sequence[int]
+    delivered: int
+    dead: Sequence[DeadLetter] = ()
+    remaining: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +91,7 @@ class Expire:
     """
 
 
-Work = Append | Settlement | SetAside | SetAsideLetters | Replay | Purge | Expire
+Work = Append | Settle | SetAside | SetAsideLetters | Replay | Purge | Expire
 
 
 @dataclass(slots=True)
@@ -147,7 +163,7 @@ class Outcome:
     refused: dict[int, SpoolError] = field(default_factory=dict)
     results: dict[int, object] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
-    fresh: list[Chunk] = field(default_factory=list)
+    fresh: list[NumberedChunk] = field(default_factory=list)
     totals: Totals | None = None
     problem: str = ""
     is_disk_full: bool = False

@@ -7,7 +7,7 @@ begins when the event loop has no more to do for requests that have come.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -107,7 +107,7 @@ class GroupCommit:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._max_waiting_bytes = max_waiting_bytes
         self._max_wait_s = max_wait_s
-        self._listeners: list[Callable[[frozenset[Queue]], None]] = []
+        self._listeners: list[Callable[[Mapping[Queue, int | None]], None]] = []
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0  # with those in the running commit
         self._committer: asyncio.Task[None] | None = None  # while there is something to commit
@@ -197,8 +197,11 @@ class GroupCommit:
         self._writer.report_damage(detail)
         self.start()
 
-    def on_commit(self, listener: Callable[[frozenset[Queue]], None]) -> None:
-        """Call ``listener`` on the event loop after each commit that added chunks to queues."""
+    def on_commit(self, listener: Callable[[Mapping[Queue, int | None]], None]) -> None:
+        """Call ``listener`` on the event loop after each commit that added chunks to queues.
+
+        It gets the queues, each with its newest chunk; None where only the file knows that.
+        """
         self._listeners.append(listener)
 
     async def _commit_waiting(self) -> None:
@@ -266,13 +269,13 @@ class GroupCommit:
 
     def _publish(self, requests: Sequence[_Request], outcome: Outcome) -> None:
         """Bring the counters up to date, then answer, then tell the listeners."""
-        grown = frozenset(chunk.queue for chunk in outcome.fresh)
+        grown: dict[Queue, int | None] = {chunk.queue: chunk.id for chunk in outcome.fresh}
         if outcome.totals is None:
             self.totals.apply(outcome.changes)
         else:
             self._fresh.forget()
             self.totals = outcome.totals
-            grown = frozenset(q for q, state in outcome.totals.queues.items() if state.chunks)
+            grown = {q: None for q, state in outcome.totals.queues.items() if state.chunks}
         self._fresh.add(outcome.fresh)
         if outcome.problem:
             self._try_again_later(TRY_AGAIN_S if self.problem else TRY_AT_ONCE_S)

@@ -27,15 +27,17 @@ from gateway.model import (
     Usage,
     size_of,
 )
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk, Settlement
+from gateway.spool.chunks import NumberedChunk
 from gateway.spool.dead_letters import Filter, Limits
+from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 from gateway.spool.recent_chunks import MAX_FRESH_BYTES, Fresh
 from gateway.spool.sqlite.chunk_reader import Reader
-from gateway.spool.sqlite.commands import Append, SetAside
+from gateway.spool.sqlite.commands import Append, SetAside, Settle
 from gateway.spool.sqlite.connection import connect
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 from gateway.spool.sqlite.dead_letters.store import SqliteDeadLetters
 from gateway.spool.sqlite.group_commit import GroupCommit
+from gateway.spool.sqlite.outlet import SqliteOutlet
 from gateway.spool.sqlite.pending.reader import PendingReader
 from gateway.spool.sqlite.pending.store import SqlitePending
 from gateway.spool.sqlite.read_thread import ReadingThread
@@ -125,11 +127,13 @@ class SqliteSpool:
             *(pending_reader, self._pending_reading),
             settle=self.settle,
             set_damaged_aside=self._set_aside,
+            outlet=self.outlet,
             queues=self.queues,
             health=self.health,
             kept=lambda: self.letters.kept().values(),
             letter_bytes=letter_bytes,
         )
+        self._outlets: dict[Queue, SqliteOutlet] = {}
         self._is_open = False
         self._closing = asyncio.Lock()
         self._skipped: set[int] = set()  # damaged chunks, whether or not they could be moved
@@ -150,6 +154,7 @@ class SqliteSpool:
             self._pending_reading.abandon()
             raise
         self._is_open = True
+        self._commits.on_commit(self._grow)
         self.letters.start()
 
     async def close(self) -> None:
@@ -173,15 +178,22 @@ class SqliteSpool:
         """
         return self._commits.append(Append(entries, dead), size_of(entries, dead) + REQUEST_BYTES)
 
-    async def settle(self, settlement: Settlement) -> None:
+    def outlet(self, queue: Queue) -> SqliteOutlet:
+        """Return the way out of a queue, always the same one."""
+        outlet = self._outlets.get(queue)
+        if outlet is None:
+            outlet = self._outlets[queue] = SqliteOutlet(queue, self)
+        return outlet
+
+    async def settle(self, settle: Settle) -> None:
         """Apply the end of chunks; returns when it is durable.
 
         :raises SpoolUnavailable: nothing changed; the caller may try again.
         :raises SpoolError: the chunks do not hold the records that it names; nothing changed.
         """
-        remaining = settlement.remaining
-        self._fresh.note_read(settlement.queue, max(settlement.chunk_ids, default=0))
-        await self._commits.submit(settlement, len(remaining.lines) if remaining else 0)
+        remaining = settle.remaining
+        self._fresh.note_read(settle.queue, max(settle.chunk_ids, default=0))
+        await self._commits.submit(settle, len(remaining.lines) if remaining else 0)
 
     async def read(
         self,
@@ -190,7 +202,7 @@ class SqliteSpool:
         after: int = 0,
         max_records: int = MAX_CHUNK_RECORDS,
         max_bytes: int = MAX_CHUNK_BYTES,
-    ) -> list[Chunk]:
+    ) -> list[NumberedChunk]:
         """Return waiting chunks with ``id > after``, in order, within both limits.
 
         The first one is returned even when it alone exceeds a limit.  Damaged ones are set aside.
@@ -200,7 +212,7 @@ class SqliteSpool:
         fresh = self._fresh.take(queue, after=after, max_records=max_records, max_bytes=max_bytes)
         if fresh is not None and self._commits.is_open:
             return fresh
-        chunks: list[Chunk] = []
+        chunks: list[NumberedChunk] = []
         for _ in range(2):
             skip = frozenset(self._skipped)
             chunks, damaged = await self._reading.call(
@@ -270,9 +282,15 @@ class SqliteSpool:
         """Return how much room there was at the last look."""
         return self._writer.usage()
 
-    def on_commit(self, listener: Callable[[frozenset[Queue]], None]) -> None:
-        """Call ``listener`` on the event loop after each commit that added chunks to queues."""
-        self._commits.on_commit(listener)
+    def records_in(self, queue: Queue) -> int:
+        """Return how many records wait in a queue."""
+        state = self._commits.totals.queues.get(queue)
+        return 0 if state is None else state.pending
+
+    def _grow(self, grown: Mapping[Queue, int | None]) -> None:
+        for queue, newest in grown.items():
+            if (outlet := self._outlets.get(queue)) is not None:
+                outlet.grow(newest)
 
     def _release_readers(self) -> None:
         """Make the readers open the file that has taken the place of theirs (writer's thread)."""

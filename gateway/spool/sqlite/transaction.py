@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
-from gateway.spool.base import Settlement
 from gateway.spool.chunks import encode, group
 from gateway.spool.sqlite.commands import (
     Append,
@@ -21,6 +20,7 @@ from gateway.spool.sqlite.commands import (
     Replay,
     SetAside,
     SetAsideLetters,
+    Settle,
     Totals,
     Work,
 )
@@ -119,12 +119,10 @@ class Contents:
         self._write_ledger(outcome.changes)
         return outcome
 
-    def _do(
-        self, work: Settlement | SetAside | SetAsideLetters | Purge, changes: Changes
-    ) -> object:
+    def _do(self, work: Settle | SetAside | SetAsideLetters | Purge, changes: Changes) -> object:
         """Do what needs no room, and return what it results in."""
         match work:
-            case Settlement():
+            case Settle():
                 self._settle(work, changes)
             case SetAside():
                 self._set_aside(work, changes)
@@ -164,23 +162,23 @@ class Contents:
         for destination, count in self._keep(letters, now_ms, changes).items():
             changes.count(destination, Ledger(accepted=count, dead_lettered=count))
 
-    def _settle(self, settlement: Settlement, changes: Changes) -> None:
-        queue, remaining = settlement.queue, settlement.remaining
+    def _settle(self, settle: Settle, changes: Changes) -> None:
+        queue, remaining = settle.queue, settle.remaining
         queue_id = self.queue_ids.get(queue, 0)
-        ids = json.dumps(settlement.chunk_ids)
+        ids = json.dumps(settle.chunk_ids)
         found, records = self._database.row(
             "SELECT COUNT(*), SUM(records) FROM chunks"
             " WHERE queue_id = ? AND id IN (SELECT value FROM json_each(?))",
             (queue_id, ids),
         )
         kept = remaining.records if remaining else 0
-        named = settlement.delivered + len(settlement.dead) + kept
-        if (found, records) != (len(settlement.chunk_ids), named):
+        named = settle.delivered + len(settle.dead) + kept
+        if (found, records) != (len(settle.chunk_ids), named):
             raise SpoolError(
                 f"settlement of {'/'.join(queue)} names {named} records in "
-                f"{len(settlement.chunk_ids)} chunks, on disk are {records or 0} in {found}"
+                f"{len(settle.chunk_ids)} chunks, on disk are {records or 0} in {found}"
             )
-        first_id = min(settlement.chunk_ids)
+        first_id = min(settle.chunk_ids)
         if remaining:
             self._database.execute(
                 "UPDATE chunks SET records = ?, raw_bytes = ?, encoding = ?, checksum = ?,"
@@ -193,9 +191,9 @@ class Contents:
         )
         if not remaining:
             self._shifted.add(queue_id)
-        self._keep(settlement.dead, self._clock.now_ms(), changes)
-        dead = len(settlement.dead)
-        changes.count(queue.destination, Ledger(delivered=settlement.delivered, dead_lettered=dead))
+        self._keep(settle.dead, self._clock.now_ms(), changes)
+        dead = len(settle.dead)
+        changes.count(queue.destination, Ledger(delivered=settle.delivered, dead_lettered=dead))
         changes.move(queue, chunks=bool(remaining) - found, records=kept - records)
 
     def _set_aside(self, chunk: SetAside, changes: Changes) -> None:

@@ -13,15 +13,17 @@ from gateway.delivery.batch import Batch, Body, Piece
 from gateway.delivery.outcome import Delivered, FailedRecord, Partial, Split
 from gateway.delivery.progress import Progress, Verdict, halves
 from gateway.model import Queue
-from gateway.spool.base import Chunk, Settlement
+from gateway.spool.chunks import NumberedChunk
+from gateway.spool.outlet import Settlement
+from tests.support.leases import batch_of
 
 QUEUE = Queue("main", "import")
 Encoding = Literal["gzip", "identity"]
 
 
-def chunk(id: int, lines: Sequence[bytes], encoding: Encoding = "gzip") -> Chunk:  # noqa: A002
+def chunk(id: int, lines: Sequence[bytes], encoding: Encoding = "gzip") -> NumberedChunk:  # noqa: A002
     data = b"".join(lines)
-    return Chunk(
+    return NumberedChunk(
         id=id,
         queue=QUEUE,
         records=len(lines),
@@ -59,14 +61,14 @@ def progress_of(batch: Batch, max_records: int = 2000, max_bytes: int = 2**21) -
 
 def test_one_whole_chunk_is_sent_as_it_is_stored() -> None:
     stored = chunk(1, records(0, 5))
-    body = Batch([stored]).body(range(5))
+    body = batch_of(stored).body(range(5))
     assert body.gzipped
     assert body.data is stored.payload
     assert body.plain() == b"".join(records(0, 5))
 
 
 def test_several_chunks_are_merged_in_order() -> None:
-    batch = Batch([chunk(3, records(0, 2)), chunk(7, records(2, 5), "identity")])
+    batch = batch_of(chunk(3, records(0, 2)), chunk(7, records(2, 5), "identity"))
     assert batch.chunk_ids == (3, 7)
     assert (batch.records, batch.created_ms) == (5, 1003)
     data = b"".join(records(0, 5))
@@ -74,13 +76,13 @@ def test_several_chunks_are_merged_in_order() -> None:
 
 
 def test_part_of_a_batch_holds_just_those_records() -> None:
-    batch = Batch([chunk(1, records(0, 5))])
+    batch = batch_of(chunk(1, records(0, 5)))
     assert batch.body([1, 3]).plain() == b'{"n":1}\n{"n":3}\n'
 
 
 def test_a_carriage_return_does_not_end_a_record() -> None:
     line = b'{"a":\r1}\n'
-    assert Batch([chunk(1, [line, line])]).lines == [line, line]
+    assert batch_of(chunk(1, [line, line])).lines == [line, line]
 
 
 @pytest.mark.parametrize("size", [4, 1000])
@@ -101,7 +103,7 @@ def test_pieces_cover_a_batch_in_order_within_the_limits(
     sizes: list[int], max_records: int, max_bytes: int
 ) -> None:
     lines = [b"1" * (size + 1) + b"\n" for size in sizes]
-    batch = Batch([chunk(1, lines)])
+    batch = batch_of(chunk(1, lines))
     pieces = batch.cut(range(len(lines)), max_records, max_bytes)
     assert [index for piece in pieces for index in piece] == list(range(len(lines)))
     for piece in pieces:
@@ -111,7 +113,7 @@ def test_pieces_cover_a_batch_in_order_within_the_limits(
 
 
 def test_a_split_tries_the_left_half_first_and_ends_with_the_single_record() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 4))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 4))))
     sent = []
     while (piece := peek(progress)) is not None:
         sent.append(list(piece))
@@ -126,13 +128,13 @@ def test_a_split_tries_the_left_half_first_and_ends_with_the_single_record() -> 
 
 
 def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
-    progress = progress_of(Batch([chunk(3, records(0, 2)), chunk(7, records(2, 4))]))
+    progress = progress_of(batch_of(chunk(3, records(0, 2)), chunk(7, records(2, 4))))
     apply(progress, Split("refused", "no"))
     assert progress.keep() is None
     apply(progress, Delivered())
     kept = progress.keep()
     assert kept is not None
-    assert (kept.chunk_ids, kept.delivered) == ((3, 7), 2)
+    assert kept.delivered == 2
     assert kept.remaining is not None
     assert kept.remaining.lines == b'{"n":2}\n{"n":3}\n'
     assert progress.left == 4
@@ -140,11 +142,11 @@ def test_what_is_done_is_kept_when_the_rest_has_to_wait() -> None:
     assert progress.left == 2
     assert progress.keep() is None
     apply(progress, Delivered())
-    assert progress.conclude() == Settlement(queue=QUEUE, chunk_ids=(3,), delivered=2)
+    assert progress.conclude() == Settlement(delivered=2)
 
 
 def test_a_new_round_sends_the_refused_records_together() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 5))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 5))))
     apply(progress, Partial((FailedRecord(1, "x"), FailedRecord(4, "y"))))
     assert (progress.refused, progress.example) == (2, "x")
     kept = progress.keep()
@@ -159,7 +161,7 @@ def test_a_new_round_sends_the_refused_records_together() -> None:
 
 
 def test_some_of_the_untried_records_may_be_sent_first() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 6))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 6))))
     progress.prefer([2, 5])
     assert peek(progress) == [2, 5]
     apply(progress, Split("refused", "no"))
@@ -179,7 +181,7 @@ def test_some_of_the_untried_records_may_be_sent_first() -> None:
 
 
 def test_what_was_preferred_and_not_sent_goes_back_to_its_place() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 6))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 6))))
     progress.prefer([1, 4])
     piece = progress.take()
     assert piece is not None
@@ -193,12 +195,12 @@ def test_what_was_preferred_and_not_sent_goes_back_to_its_place() -> None:
 class Disk:
     """What a spool makes of settlements."""
 
-    lines: dict[int, list[bytes]]
+    lines: list[bytes]
     delivered: int = 0
     dead: int = 0
 
     def apply(self, settlement: Settlement) -> None:
-        before = [line for id_ in settlement.chunk_ids for line in self.lines.pop(id_)]
+        before = self.lines
         rest = settlement.remaining
         remaining = [] if rest is None else rest.lines.splitlines(keepends=True)
         assert len(remaining) == (0 if rest is None else rest.records)
@@ -209,8 +211,7 @@ class Disk:
         assert remaining == [line for line in before if line in set(remaining)]
         self.delivered += settlement.delivered
         self.dead += len(dead)
-        if remaining:
-            self.lines[settlement.chunk_ids[0]] = remaining
+        self.lines = remaining
 
 
 @given(data=st.data(), sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4))
@@ -221,9 +222,9 @@ def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]
         i + 1: records(start, start + size)
         for i, (start, size) in enumerate(zip(starts, sizes, strict=True))
     }
-    disk = Disk(dict(stored))
+    disk = Disk([line for lines in stored.values() for line in lines])
     limit = data.draw(st.integers(1, 8))
-    progress = progress_of(Batch([chunk(i, lines) for i, lines in stored.items()]), limit)
+    progress = progress_of(batch_of(*(chunk(i, lines) for i, lines in stored.items())), limit)
     accepted: list[int] = []  # what the service would have stored, without what it refused
     for _ in range(200):
         piece = peek(progress)
@@ -254,15 +255,15 @@ def test_every_record_has_exactly_one_fate(data: st.DataObject, sizes: list[int]
         disk.apply(settlement)
         progress.settled(settlement)
         assert progress.is_over
-        assert disk.lines == {}
-    on_disk = sum(len(lines) for lines in disk.lines.values())
+        assert disk.lines == []
+    on_disk = len(disk.lines)
     assert progress.left == on_disk
     assert disk.delivered + disk.dead + on_disk == total
     assert disk.delivered <= len(accepted)
 
 
 def test_what_is_forgotten_is_made_again() -> None:
-    batch = Batch([chunk(1, records(0, 3)), chunk(2, records(3, 5))])
+    batch = batch_of(chunk(1, records(0, 3)), chunk(2, records(3, 5)))
     before = batch.body([1, 4])
     batch.compact()
     assert "lines" not in vars(batch)
@@ -272,7 +273,7 @@ def test_what_is_forgotten_is_made_again() -> None:
 def test_memory_counts_what_is_stored_its_lines_and_a_request() -> None:
     lines = [b"x" * 999 + b"\n"] * 100
     stored = chunk(1, lines)
-    batch = Batch([stored])
+    batch = batch_of(stored)
     small = len(stored.payload)
     assert batch.stored_bytes == small < 1000
     assert 100_000 + 2 * small < batch.memory_bytes(sent_plain=False) < 120_000
@@ -280,7 +281,7 @@ def test_memory_counts_what_is_stored_its_lines_and_a_request() -> None:
 
 
 def test_a_probe_takes_the_first_records_and_leaves_the_rest_in_order() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 10))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 10))))
     first = progress.take(4)
     assert first == range(4)
     progress.put_back(first)
@@ -300,7 +301,7 @@ def test_halves_keep_records_about_the_same_together_as_long_as_possible() -> No
 
 
 def test_what_is_put_back_goes_out_in_its_order() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 6))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 6))))
     assert progress.take() == range(6)
     progress.put_back([1, 4])
     progress.put_back([5], [0, 2], ())
@@ -316,7 +317,7 @@ def test_what_is_put_back_goes_out_in_its_order() -> None:
 
 
 def test_what_is_withheld_stays_in_the_spool() -> None:
-    progress = progress_of(Batch([chunk(1, records(0, 3))]))
+    progress = progress_of(batch_of(chunk(1, records(0, 3))))
     progress.withhold([1])
     assert progress.untried == [0, 2]
     assert apply(progress, Delivered()) == (2, 0)

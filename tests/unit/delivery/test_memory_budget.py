@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.memory_budget import Lease, Memory
+from gateway.delivery.memory_budget import Memory, Reservation
 from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
 from tests.support.delivering import (
@@ -36,8 +36,8 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     await sandbox.stop()
 
 
-def lease(memory: Memory, holder: str, size: int, *, is_first: bool = False) -> Lease | None:
-    return memory.lease(holder, size, is_first=is_first, on_room=lambda: None)
+def lease(memory: Memory, holder: str, size: int, *, is_first: bool = False) -> Reservation | None:
+    return memory.reserve(holder, size, is_first=is_first, on_room=lambda: None)
 
 
 def fill(memory: Memory, holder: str, size: int = 1) -> int:
@@ -82,7 +82,7 @@ def test_who_was_turned_away_is_told_when_there_is_room() -> None:
     told = []
     held = lease(memory, "a", 100, is_first=True)
     assert held is not None
-    assert memory.lease("b", 10, is_first=False, on_room=lambda: told.append("b")) is None
+    assert memory.reserve("b", 10, is_first=False, on_room=lambda: told.append("b")) is None
     held.resize(200)
     assert told == []
     held.resize(20)
@@ -95,7 +95,7 @@ def test_who_was_turned_away_is_told_when_there_is_room() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.booleans()), max_size=60))
 def test_never_more_than_the_budget_and_one_batch_each(steps: list[tuple[str, int, bool]]) -> None:
     memory = Memory(100)
-    leases: dict[str, list[tuple[Lease, int]]] = {"a": [], "b": [], "c": []}
+    leases: dict[str, list[tuple[Reservation, int]]] = {"a": [], "b": [], "c": []}
     for holder, size, ends in steps:
         if ends and leases[holder]:
             leases[holder].pop()[0].end()

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 
 import pytest
 
-from gateway.delivery.batch import Batch
 from gateway.delivery.blame import Blame
 from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
 from gateway.delivery.poison import MOST_STRIKES, Case
 from gateway.delivery.progress import Progress
 from gateway.model import Queue
-from gateway.spool.base import Chunk
+from gateway.spool.chunks import NumberedChunk
+from tests.support.leases import batch_of
 
 FAILED = RetryLater(None, "status 500")
 
@@ -21,7 +21,7 @@ class Rounds:
 
     def __init__(self, records: int, subjects: Sequence[Hashable] | None = None) -> None:
         lines = b"".join(json.dumps({"n": n}).encode() + b"\n" for n in range(records))
-        chunk = Chunk(
+        chunk = NumberedChunk(
             id=1,
             queue=Queue("main", "engage"),
             records=records,
@@ -30,7 +30,7 @@ class Rounds:
             encoding="identity",
             payload=lines,
         )
-        self.progress = Progress(Batch([chunk]), max_records=2000, max_bytes=2**21)
+        self.progress = Progress(batch_of(chunk), max_records=2000, max_bytes=2**21)
         self.case = Case(self.progress, subjects)
         self.blame = Blame()
         self.now = 0.0

@@ -7,7 +7,7 @@ strict about every call.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from random import Random
@@ -27,10 +27,9 @@ from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.delivery.sender import Sender
 from gateway.delivery.suspicion import MIN_REFUSED
-from gateway.errors import SpoolError, SpoolUnavailable
-from gateway.model import Queue, QueueState
-from gateway.spool.base import Chunk, Settlement, Spool
+from gateway.model import Queue
 from gateway.telemetry import Telemetry
+from tests.support.partitioned_outlet import PartitionedOutlet
 from tests.torture.order import is_in_order
 
 LARGE = 400  # bytes of a record that is too large on its own
@@ -120,83 +119,6 @@ class Service:
         pass
 
 
-class ModelSpool:
-    """A queue in memory that checks every settlement record by record."""
-
-    def __init__(self, queue: Queue, model: Model, moods: Sequence[str]) -> None:
-        self._queue = queue
-        self._chunks = dict(enumerate(model.chunks, start=1))
-        self._moods = iter(moods)
-        self.delivered = 0
-        self.dead: dict[int, str] = {}
-        self.empty = asyncio.Event()
-
-    def queues(self) -> Mapping[Queue, QueueState]:
-        pending = sum(map(len, self._chunks.values()))
-        return {self._queue: QueueState(pending=pending, chunks=len(self._chunks), oldest_ms=0)}
-
-    async def read(
-        self, queue: Queue, *, after: int = 0, max_records: int = 2000, max_bytes: int = 2**21
-    ) -> list[Chunk]:
-        found: list[Chunk] = []
-        for chunk_id, lines in sorted(self._chunks.items()):
-            if chunk_id <= after:
-                continue
-            data = b"".join(lines)
-            records = sum(chunk.records for chunk in found) + len(lines)
-            size = sum(chunk.raw_bytes for chunk in found) + len(data)
-            if found and (records > max_records or size > max_bytes):
-                break
-            found.append(
-                Chunk(
-                    id=chunk_id,
-                    queue=queue,
-                    records=len(lines),
-                    raw_bytes=len(data),
-                    created_ms=0,
-                    encoding="identity",
-                    payload=data,
-                )
-            )
-        return found
-
-    async def newest_id(self, queue: Queue) -> int:
-        return max(self._chunks, default=0)
-
-    async def settle(self, settlement: Settlement) -> None:
-        mood = next(self._moods, "well")
-        await asyncio.sleep(0)
-        if mood == "fails":
-            raise SpoolUnavailable("the disk is full")
-        self._apply(settlement)
-        if mood == "fails after":
-            raise SpoolUnavailable("who knows")
-
-    def _apply(self, settlement: Settlement) -> None:
-        remaining = settlement.remaining
-        kept = numbers_in(remaining.lines) if remaining else []
-        dead = {json.loads(letter.payload)["n"]: letter.reason for letter in settlement.dead}
-        if not all(chunk_id in self._chunks for chunk_id in settlement.chunk_ids):
-            raise SpoolError("no such chunk")
-        lines = [line for chunk_id in settlement.chunk_ids for line in self._chunks[chunk_id]]
-        there = numbers_in(b"".join(lines))
-        if len(there) != settlement.delivered + len(dead) + len(kept):
-            raise SpoolError("does not add up")
-        assert len(dead) == len(settlement.dead), "the same dead letter twice"
-        assert not set(dead) & set(kept)
-        assert set(dead) | set(kept) <= set(there)
-        assert kept == sorted(kept), "the order has changed"
-        assert len(kept) == (remaining.records if remaining else 0)
-        for chunk_id in settlement.chunk_ids:
-            del self._chunks[chunk_id]
-        if remaining:
-            self._chunks[settlement.chunk_ids[0]] = remaining.lines.splitlines(keepends=True)
-        self.delivered += settlement.delivered
-        self.dead |= dead
-        if not self._chunks:
-            self.empty.set()
-
-
 class AtOnce(Executor):
     """No threads, so that a run can be repeated."""
 
@@ -218,9 +140,16 @@ class Run:
     """What has come of everything."""
 
     service: Service
-    spool: ModelSpool
+    outlet: PartitionedOutlet
     state: str
     threads: AtOnce
+
+    @property
+    def dead(self) -> dict[int, str]:
+        """The reasons of the dead letters, by record."""
+        found = {json.loads(each.payload)["n"]: each.reason for each in self.outlet.dead}
+        assert len(found) == len(self.outlet.dead), "the same dead letter twice"
+        return found
 
 
 async def deliver(
@@ -232,13 +161,16 @@ async def deliver(
     batch_records: int = 20,
     max_bytes: int = LARGE,
     requests: int | None = None,
+    lanes: int = 1,
 ) -> Run:
     """Deliver until nothing is left, or until so many requests have been made."""
     queue = Queue("main", endpoint)
     service = Service(endpoint, model, moods, max_bytes)
-    spool = ModelSpool(queue, model, spool_moods)
-    held: Any = spool
-    typed: Spool = held
+    outlet = PartitionedOutlet(queue, lanes=lanes, moods=iter(spool_moods))
+    for lines in model.chunks:
+        for lane in range(lanes):
+            if own := [line for line in lines if numbers_in(line)[0] % lanes == lane]:
+                outlet.add(lane, own)
     stopped = asyncio.Event()
     threads = AtOnce()
 
@@ -252,7 +184,7 @@ async def deliver(
         queue,
         service,
         config=DeliveryConfig(batch_records=batch_records, batch_bytes=1024, connections=3),
-        spool=typed,
+        outlet=outlet,
         limiter=ProjectLimiter(records_per_second=1e9, bytes_per_minute=1e12),
         hold=DestinationPause(SystemClock()),
         memory=Memory(),
@@ -265,10 +197,10 @@ async def deliver(
     sender.start()
     try:
         async with asyncio.timeout(20):
-            await (spool.empty if requests is None else stopped).wait()
+            await (outlet.empty if requests is None else stopped).wait()
             if requests is None:
                 await sender.drained()
-        return Run(service, spool, sender.status()["state"], threads)
+        return Run(service, outlet, sender.status()["state"], threads)
     finally:
         await sender.stop()
 
@@ -282,7 +214,7 @@ async def test_only_what_takes_its_time_is_done_in_a_thread() -> None:
     assert of_several_chunks.threads.calls == 1
     refused = await deliver(Model([3], [1], []))
     assert refused.threads.calls == 1  # a dead letter is text
-    assert refused.spool.dead == {1: "refused"}
+    assert refused.dead == {1: "refused"}
 
 
 def by_subject(numbers: Sequence[int]) -> list[list[int]]:
@@ -303,6 +235,7 @@ few = st.lists(st.integers(0, 100), max_size=4)
     spool_moods=st.lists(st.sampled_from(SPOOL_MOODS), max_size=20),
     batch_records=st.integers(5, 40),
     max_bytes=st.integers(LARGE // 2, 2000),
+    lanes=st.sampled_from((1, 3)),
 )
 def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_dead(
     endpoint: str,
@@ -313,6 +246,7 @@ def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_
     spool_moods: list[str],
     batch_records: int,
     max_bytes: int,
+    lanes: int,
 ) -> None:
     total = sum(sizes)
     model = Model(sizes, (n % total for n in bad), (n % total for n in large))
@@ -324,14 +258,15 @@ def test_each_record_is_delivered_or_a_dead_letter_and_exactly_the_bad_ones_are_
             spool_moods=spool_moods,
             batch_records=batch_records,
             max_bytes=min(max_bytes, LARGE),
+            lanes=lanes,
         )
     )
     assert set(run.service.taken) == model.all - model.hopeless
-    assert set(run.spool.dead) == model.hopeless
-    assert {n for n, reason in run.spool.dead.items() if reason == "too_large"} >= (
+    assert set(run.dead) == model.hopeless
+    assert {n for n, reason in run.dead.items() if reason == "too_large"} >= (
         model.large - model.bad
     )
-    assert run.spool.delivered == total - len(model.hopeless)
+    assert run.outlet.delivered == total - len(model.hopeless)
     if endpoint == "engage":
         assert all(is_in_order(numbers) for numbers in by_subject(run.service.taken))
     if not set(moods) & {"reset after", "cut off"} and "fails after" not in spool_moods:
@@ -345,7 +280,7 @@ async def test_trouble_while_a_setting_is_suspected_stops_nothing_for_ever(
 ) -> None:
     """A record that was refused by something else than the service is sent again in vain."""
     run = await deliver(Model([1], [0], []), endpoint=endpoint, moods=["page", trouble, trouble])
-    assert run.spool.dead == {0: "refused"}
+    assert run.dead == {0: "refused"}
 
 
 @settings(max_examples=50, deadline=None)
@@ -370,10 +305,9 @@ def test_refusals_of_everything_are_a_wrong_setting_and_cost_few_records(
     )
     assert run.state == "paused"
     assert run.service.taken == []
-    assert len(run.spool.dead) < MIN_REFUSED
-    assert run.spool.delivered == 0
-    waiting = sum(len(lines) for lines in run.spool._chunks.values())
-    assert waiting + len(run.spool.dead) == sum(sizes)
+    assert len(run.dead) < MIN_REFUSED
+    assert run.outlet.delivered == 0
+    assert run.outlet.left() + len(run.dead) == sum(sizes)
 
 
 @settings(max_examples=50, deadline=None)
@@ -383,14 +317,15 @@ def test_refusals_of_everything_are_a_wrong_setting_and_cost_few_records(
     good=st.integers(1, 5),
     rng=st.randoms(use_true_random=False),
     batch_records=st.integers(5, 100),
+    lanes=st.sampled_from((1, 3)),
 )
 def test_whatever_is_accepted_shows_that_the_records_are_to_blame(
-    endpoint: str, bad: int, good: int, rng: Random, batch_records: int
+    endpoint: str, bad: int, good: int, rng: Random, batch_records: int, lanes: int
 ) -> None:
     total = bad + good
     model = Model([1] * total, rng.sample(range(total), bad), ())
-    run = asyncio.run(deliver(model, endpoint=endpoint, batch_records=batch_records))
-    assert set(run.spool.dead) == model.bad
+    run = asyncio.run(deliver(model, endpoint=endpoint, batch_records=batch_records, lanes=lanes))
+    assert set(run.dead) == model.bad
     assert set(run.service.taken) == model.all - model.bad
     if endpoint == "engage":
         assert all(is_in_order(numbers) for numbers in by_subject(run.service.taken))

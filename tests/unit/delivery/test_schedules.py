@@ -21,8 +21,8 @@ from gateway.errors import SpoolUnavailable
 from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
-from gateway.spool.base import Settlement
 from gateway.spool.sqlite import SqliteSpool
+from gateway.spool.sqlite.commands import Settle
 from gateway.telemetry import Telemetry
 from tests.support.delivering import CLOCK, TOKEN, destination, until
 from tests.torture.order import is_in_order
@@ -61,7 +61,7 @@ class MortalSpool(SqliteSpool):
 
     is_killed = False
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settle) -> None:
         if self.is_killed:
             raise SpoolUnavailable("killed")
         await super().settle(settlement)
@@ -154,7 +154,7 @@ class Drive:
                     self.sandbox.faults.replace([self.way])
             case 2:
                 queue = Queue("main", rng.choice(ENDPOINTS)[1:])
-                async with self.delivery.withheld(queue):
+                async with self.spool.outlet(queue).withheld():
                     await asyncio.sleep(rng.choice((0, 0.02)))
                 self.delivery.hurry(queue)
             case _:

@@ -20,7 +20,7 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
-from gateway.spool.base import Settlement
+from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.spool import SqliteSpool
 from tests.support.delivering import (
     SECRET,
@@ -786,7 +786,7 @@ class StubbornSpool(SqliteSpool):
 
     refusals = 2
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settle) -> None:
         if self.refusals:
             self.refusals -= 1
             raise SpoolUnavailable("the disk is full")
@@ -809,7 +809,7 @@ class AmbiguousSpool(SqliteSpool):
 
     failing = 3
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settle) -> None:
         await super().settle(settlement)
         if self.failing:
             self.failing -= 1
@@ -848,7 +848,7 @@ class ForgetfulSpool(SqliteSpool):
 
     disagreements = 2
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settle) -> None:
         if self.disagreements:
             self.disagreements -= 1
             raise SpoolError("settlement names 10 records, on disk are 9")
@@ -891,7 +891,7 @@ class SlowSpool(SqliteSpool):
 
     settling = False
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settle) -> None:
         await super().settle(settlement)
         self.settling = True
         await asyncio.sleep(0.2)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox
-from gateway.spool.base import Settlement
+from gateway.spool.sqlite.commands import Settle
 from tests.support.delivering import TOKEN, Rig, delivering, destination, event, events, ids, until
 
 IMPORT = Queue("main", "import")
@@ -40,13 +40,13 @@ async def test_what_only_waits_is_the_callers(
         rig.may_wake.clear()
         await rig.append("import", *events(0, 5))
         await waiting(rig, state)
-        async with rig.delivery.withheld(IMPORT) as sent:
+        async with rig.spool.outlet(IMPORT).withheld() as sent:
             assert sent == frozenset()
             assert rig.status()["in_flight"] == 0
             assert rig.memory() == 0
             await rig.append("import", *events(5, 8))
             (first, second) = await rig.spool.read(IMPORT)
-            await rig.spool.settle(Settlement(queue=IMPORT, chunk_ids=(first.id,), delivered=5))
+            await rig.spool.settle(Settle(queue=IMPORT, chunk_ids=(first.id,), delivered=5))
             await asyncio.sleep(0.05)
             assert rig.status()["in_flight"] == 0, "it takes nothing meanwhile"
         sandbox.faults.replace([])
@@ -65,10 +65,10 @@ async def test_what_is_in_a_request_stays_with_the_sender(tmp_path: Path, sandbo
         await until(lambda: rig.status()["in_flight"] == 1)
         await asyncio.sleep(0.1)
         await rig.append("import", *events(5, 8))
-        async with rig.delivery.withheld(IMPORT) as sent:
+        async with rig.spool.outlet(IMPORT).withheld() as sent:
             first, second = await rig.spool.read(IMPORT)
             assert sent == {first.id}
-            await rig.spool.settle(Settlement(queue=IMPORT, chunk_ids=(second.id,), delivered=3))
+            await rig.spool.settle(Settle(queue=IMPORT, chunk_ids=(second.id,), delivered=3))
             await until(lambda: rig.counts() == (8, 0, 0))  # its answer is taken note of as ever
         await rig.append("import", *events(8, 9))
         await rig.delivered()
@@ -84,7 +84,7 @@ async def test_what_was_delivered_of_a_batch_that_waits_is_settled(
         await rig.append("import", *events(0, 30))
         await until(lambda: len(ids(sandbox)) == 10)
         await asyncio.sleep(0.05)
-        async with rig.delivery.withheld(IMPORT) as sent:
+        async with rig.spool.outlet(IMPORT).withheld() as sent:
             assert sent == frozenset()
             assert rig.counts() == (10, 0, 20)
         await rig.delivered()
@@ -95,7 +95,7 @@ async def test_what_was_delivered_of_a_batch_that_waits_is_settled(
 async def test_a_queue_without_a_sender_is_nobodys(tmp_path: Path, sandbox: Sandbox) -> None:
     async with (
         delivering(tmp_path, destination(sandbox)) as rig,
-        rig.delivery.withheld(Queue("gone", "import")) as sent,
+        rig.spool.outlet(Queue("gone", "import")).withheld() as sent,
     ):
         assert sent == frozenset()
 
@@ -112,7 +112,7 @@ async def test_withholding_again_and_again_under_load_loses_and_doubles_nothing(
 
         sending = asyncio.create_task(send())
         while not sending.done():
-            async with rig.delivery.withheld(IMPORT):
+            async with rig.spool.outlet(IMPORT).withheld():
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.003)
         await sending
@@ -170,12 +170,12 @@ async def test_suspected_setting_leaves_its_queue_to_the_caller_and_is_tried_at_
         for start in range(0, 200, 20):
             await rig.append("import", *events(start, start + 20))
         await waiting(rig, "paused")
-        async with asyncio.timeout(5), rig.delivery.withheld(IMPORT) as sent:
+        async with asyncio.timeout(5), rig.spool.outlet(IMPORT).withheld() as sent:
             assert sent == frozenset()
             chunks = await rig.spool.read(IMPORT, max_records=100)
             assert len(chunks) == 5
             await rig.spool.settle(
-                Settlement(queue=IMPORT, chunk_ids=tuple(c.id for c in chunks), delivered=100)
+                Settle(queue=IMPORT, chunk_ids=tuple(c.id for c in chunks), delivered=100)
             )
         await until(lambda: rig.status()["in_flight"] == 1)
         sandbox.faults.replace([])
@@ -196,7 +196,7 @@ async def test_withholding_while_a_setting_is_suspected_loses_and_doubles_nothin
             bad = {"time": "never"} if start < 300 else {}
             await rig.append("import", *(event(n, **bad) for n in range(start, start + 20)))
         for _ in range(60):
-            async with asyncio.timeout(10), rig.delivery.withheld(IMPORT):
+            async with asyncio.timeout(10), rig.spool.outlet(IMPORT).withheld():
                 pass
             await asyncio.sleep(0.002)
         await rig.delivered()

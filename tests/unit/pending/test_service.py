@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +16,7 @@ from gateway.pending.choice import Ids
 from gateway.pending.service import Hands
 from gateway.spool.dead_letters import Limits, Replacement
 from gateway.spool.pending import PendingFilter
+from tests.support.leases import Listener
 from tests.support.letters import (
     IMPORT,
     ManualClock,
@@ -279,33 +279,31 @@ async def test_spool_without_room_sets_nothing_aside(tmp_path: Path) -> None:
 
 
 async def test_chunk_in_a_request_is_left(tmp_path: Path) -> None:
-    held: list[Queue] = []
-
-    @asynccontextmanager
-    async def withheld(queue: Queue) -> Any:
-        held.append(queue)
-        yield frozenset({1}) if queue == IMPORT else frozenset()
-
+    recalled: list[Queue] = []
     async with spool_in(tmp_path) as spool:
+        for queue in (IMPORT, ENGAGE):
+            spool.outlet(queue).attach(Listener(queue, recalled=recalled.append))
         await append(spool, record(0), record(1))
         await append(spool, record(2))
         await append(spool, update(3), queue=ENGAGE)
-        pending = Pending({0: spool.pending}, spool.clock, Hands(withheld=withheld))
-        (report, _) = await set_aside(pending)
+        lease = await spool.outlet(IMPORT).take(2, 1)
+        assert lease is not None
+        assert [chunk.id for chunk in lease.chunks] == [1]
+        (report, _) = await set_aside(of(spool))
         assert (report.set_aside, report.left) == (2, 2)
-        assert held == [ENGAGE, IMPORT]
+        assert list(dict.fromkeys(recalled)) == [ENGAGE, IMPORT]
         assert [each["properties"]["n"] for each in await waiting(spool)] == [0, 1]
         await assert_proven(spool)
 
 
 async def test_delivery_is_not_disturbed_for_what_is_not_there(tmp_path: Path) -> None:
-    def withheld(queue: Queue) -> Any:
+    def recalled(queue: Queue) -> None:
         raise AssertionError("nothing is to be done")
 
     async with spool_in(tmp_path) as spool:
+        spool.outlet(IMPORT).attach(Listener(IMPORT, recalled=recalled))
         await append(spool, record(0))
-        pending = Pending({0: spool.pending}, spool.clock, Hands(withheld=withheld))
-        await set_aside(pending, PendingFilter(event="Other"))
+        await set_aside(of(spool), PendingFilter(event="Other"))
         assert len(await waiting(spool)) == 1
 
 

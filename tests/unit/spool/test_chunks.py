@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.model import Entry, Queue
 from gateway.spool import chunks
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
+from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 
 A = Queue("a", "import")
 B = Queue("b", "engage")

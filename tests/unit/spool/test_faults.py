@@ -19,8 +19,8 @@ from gateway.clock import SystemClock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Ledger
 from gateway.spool import SqliteSpool
-from gateway.spool.base import Settlement
 from gateway.spool.sqlite import files
+from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.reserve import RESERVE_BYTES
 from tests.unit.spool.test_spool import (
     QUEUE,
@@ -274,7 +274,7 @@ async def test_settlements_go_on_when_the_disk_is_full(bench: Bench) -> None:
             raise error
 
     disk.before = full
-    settled = spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1))
+    settled = spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1))
     results = await asyncio.gather(spool.append([entry("new")]), settled, return_exceptions=True)
     assert isinstance(results[0], SpoolUnavailable)
     assert results[1] is None
@@ -345,9 +345,7 @@ async def test_hanging_disk_keeps_nobody_waiting(bench: Bench) -> None:
     running = asyncio.ensure_future(spool.append([entry("in the commit")]))
     await reached(disk.reached)
     waiting = asyncio.ensure_future(spool.append([entry("behind it")]))
-    settled = asyncio.ensure_future(
-        spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1))
-    )
+    settled = asyncio.ensure_future(spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1)))
     for refused_one in (running, waiting):
         with pytest.raises(SpoolUnavailable, match="not answered"):
             await refused_one

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.model import Queue
-from gateway.spool.base import Chunk
+from gateway.spool.chunks import NumberedChunk
 from gateway.spool.recent_chunks import Fresh
 from tests.unit.spool.test_faults import refused
 from tests.unit.spool.test_spool import OTHER, QUEUE, Bench, Disk, bench, entry, fail_at, names
@@ -24,8 +24,10 @@ IDS = (
 """What is asked of the file."""
 
 
-def chunk(chunk_id: int, queue: Queue = QUEUE, *, records: int = 1, size: int = 10) -> Chunk:
-    return Chunk(
+def chunk(
+    chunk_id: int, queue: Queue = QUEUE, *, records: int = 1, size: int = 10
+) -> NumberedChunk:
+    return NumberedChunk(
         id=chunk_id,
         queue=queue,
         records=records,
@@ -36,7 +38,9 @@ def chunk(chunk_id: int, queue: Queue = QUEUE, *, records: int = 1, size: int = 
     )
 
 
-def within(chunks: Sequence[Chunk], max_records: int, max_bytes: int) -> list[Chunk]:
+def within(
+    chunks: Sequence[NumberedChunk], max_records: int, max_bytes: int
+) -> list[NumberedChunk]:
     """The chunks that a read returns, the plain way."""
     for count in range(len(chunks), 1, -1):
         first = chunks[:count]
@@ -52,8 +56,8 @@ class Spool(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.fresh = Fresh(MAX_BYTES)
-        self.file: dict[int, Chunk] = {}
-        self.unpublished: list[Chunk] = []
+        self.file: dict[int, NumberedChunk] = {}
+        self.unpublished: list[NumberedChunk] = []
         self.last_id = 0
         self.read: set[int] = set()
 
@@ -61,7 +65,7 @@ class Spool(RuleBasedStateMachine):
         self.fresh.add(self.unpublished)
         self.unpublished.clear()
 
-    def waiting(self, queue: Queue, after: int) -> list[Chunk]:
+    def waiting(self, queue: Queue, after: int) -> list[NumberedChunk]:
         return [each for each in self.file.values() if each.queue == queue and each.id > after]
 
     @rule(

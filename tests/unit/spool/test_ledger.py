@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.model import DeadLetter, Entry, Ledger, Queue
-from gateway.spool.base import Settlement
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter, Limits, Replacement
+from gateway.spool.sqlite.commands import Settle
 from tests.support.letters import Hands, ManualClock, assert_proven, spool_in, stored
 
 QUEUES = (Queue("a", "import"), Queue("a", "engage"), Queue("b", "import"))
@@ -71,7 +71,7 @@ async def settle(spool: Hands, model: Model, queue: Queue, cut: int) -> None:
     lines = b"".join(decode(each.encoding, each.payload) for each in chunks).splitlines()
     delivered, dead, rest = lines[:cut], lines[cut : cut + 2], lines[cut + 2 :]
     await spool.settle(
-        Settlement(
+        Settle(
             queue=queue,
             chunk_ids=tuple(chunk.id for chunk in chunks),
             delivered=len(delivered),

@@ -10,9 +10,10 @@ import pytest
 
 from gateway.errors import SpoolUnavailable
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue
-from gateway.spool.base import Settlement
 from gateway.spool.dead_letters import LETTER_BYTES, Filter, Group, Limits
+from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.dead_letters import store, table
+from tests.support.leases import Listener
 from tests.support.letters import (
     EVERYTHING,
     IMPORT,
@@ -126,8 +127,7 @@ async def test_closed_spool_has_no_letters_to_show(tmp_path: Path) -> None:
 
 async def test_replayed_letter_is_a_pending_record_again(tmp_path: Path) -> None:
     async with spool_in(tmp_path) as spool:
-        heard: list[frozenset[Queue]] = []
-        spool.on_commit(heard.append)
+        heard = Listener.at(spool, IMPORT)
         await spool.append([], [record_letter("a"), record_letter("b")])
         first, second = await stored(spool)
         taken = await spool.letters.replay([replacement(first, "a"), replacement(second, "b")])
@@ -135,9 +135,9 @@ async def test_replayed_letter_is_a_pending_record_again(tmp_path: Path) -> None
         assert await stored(spool) == []
         assert await records_of(spool) == [b'{"n":"a"}', b'{"n":"b"}']
         assert spool.ledger() == {"mixpanel": Ledger(accepted=2, pending=2, replayed=2)}
-        assert heard == [{IMPORT}]
+        assert heard == [IMPORT]
         (chunk,) = await spool.read(IMPORT)
-        await spool.settle(Settlement(queue=IMPORT, chunk_ids=(chunk.id,), delivered=2))
+        await spool.settle(Settle(queue=IMPORT, chunk_ids=(chunk.id,), delivered=2))
         await assert_proven(spool)
     async with spool_in(tmp_path) as spool:
         assert spool.ledger() == {"mixpanel": Ledger(accepted=2, delivered=2, replayed=2)}

@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
-from gateway.spool.base import Settlement
 from gateway.spool.chunks import encode
 from gateway.spool.dead_letters import LETTER_BYTES, Limits
+from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.format import FORMAT
 from tests.support.letters import (
     IMPORT,
@@ -84,7 +84,7 @@ async def test_migrated_spool_goes_on_as_any_other(tmp_path: Path) -> None:
         chunks = await spool.read(IMPORT)
         ids = tuple(chunk.id for chunk in chunks)
         assert ids == (9, 10)
-        await spool.settle(Settlement(queue=IMPORT, chunk_ids=ids, delivered=2))
+        await spool.settle(Settle(queue=IMPORT, chunk_ids=ids, delivered=2))
     async with spool_in(directory) as spool:
         assert spool.ledger() == {
             "mixpanel": Ledger(accepted=6, delivered=5, dead_lettered=1, replayed=1, purged=1)

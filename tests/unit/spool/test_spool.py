@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +18,14 @@ import pytest
 
 from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
 from gateway.model import DeadLetter, Entry, Ledger, Queue, QueueState
-from gateway.spool import Spool, SqliteSpool
-from gateway.spool.base import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS, Chunk, Settlement
-from gateway.spool.chunks import decode
+from gateway.spool import SqliteSpool
+from gateway.spool.chunks import NumberedChunk, decode
+from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 from gateway.spool.sqlite import group_commit, space
+from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.format import FORMAT
 from gateway.telemetry import Telemetry
+from tests.support.leases import Listener
 
 QUEUE = Queue("mixpanel", "import")
 OTHER = Queue("mixpanel", "engage")
@@ -136,19 +138,19 @@ def letter(reason: str = "refused", queue: Queue = QUEUE) -> DeadLetter:
     )
 
 
-def names(chunks: list[Chunk]) -> list[str]:
+def names(chunks: Sequence[NumberedChunk]) -> list[str]:
     lines = b"".join(decode(chunk.encoding, chunk.payload) for chunk in chunks).splitlines()
     return [line[6:-2].decode() for line in lines]
 
 
-async def drain(spool: Spool, queue: Queue = QUEUE) -> list[Chunk]:
-    chunks: list[Chunk] = []
+async def drain(spool: SqliteSpool, queue: Queue = QUEUE) -> list[NumberedChunk]:
+    chunks: list[NumberedChunk] = []
     while more := await spool.read(queue, after=chunks[-1].id if chunks else 0):
         chunks += more
     return chunks
 
 
-async def append(spool: Spool, *entries: Entry) -> None:
+async def append(spool: SqliteSpool, *entries: Entry) -> None:
     """Append from a task of its own, as a request does."""
     await spool.append(entries)
 
@@ -163,7 +165,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def total(spool: Spool) -> Ledger:
+def total(spool: SqliteSpool) -> Ledger:
     return sum(spool.ledger().values(), Ledger())
 
 
@@ -191,7 +193,7 @@ async def test_settle_is_not_done_before_the_commit(bench: Bench) -> None:
     await spool.append([entry(1)])
     disk.gate.clear()
     disk.reached.clear()
-    done = asyncio.create_task(spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1)))
+    done = asyncio.create_task(spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1)))
     await reached(disk.reached)
     assert not done.done()
     assert total(spool).delivered == 0
@@ -285,14 +287,13 @@ async def test_append_of_nothing_succeeds(bench: Bench) -> None:
 
 async def test_listener_hears_of_queues_that_grew(bench: Bench) -> None:
     spool = await bench.open()
-    heard: list[frozenset[Queue]] = []
-    spool.on_commit(heard.append)
+    heard = Listener.at(spool, QUEUE, OTHER, ELSEWHERE)
     await spool.append([entry(1), entry(2, queue=ELSEWHERE)])
     await eventually(lambda: bool(heard))
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1))
     await spool.append([], [letter()])
     await asyncio.sleep(0)
-    assert heard == [frozenset({QUEUE, ELSEWHERE})]
+    assert heard == [QUEUE, ELSEWHERE]
 
 
 async def test_listener_that_raises_hurts_nobody(bench: Bench) -> None:
@@ -300,10 +301,10 @@ async def test_listener_that_raises_hurts_nobody(bench: Bench) -> None:
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
-    def fail(queues: frozenset[Queue]) -> None:
-        raise RuntimeError(queues)
+    def fail(queue: Queue) -> None:
+        raise RuntimeError(queue)
 
-    spool.on_commit(fail)
+    spool.outlet(QUEUE).attach(Listener(QUEUE, fail))
     await spool.append([entry(1)])
     await spool.append([entry(2)])
     await eventually(lambda: len(errors) == 2)
@@ -347,7 +348,7 @@ async def test_chunk_tells_what_it_holds(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry("a", "b")])
     assert await spool.read(QUEUE) == [
-        Chunk(
+        NumberedChunk(
             id=1,
             queue=QUEUE,
             records=2,
@@ -366,7 +367,7 @@ async def test_delivered_chunks_are_gone(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(1, 2)])
     await spool.append([entry(3)])
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1, 2), delivered=3))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1, 2), delivered=3))
     assert await spool.read(QUEUE) == []
     assert total(spool) == Ledger(accepted=3, delivered=3)
     assert spool.queues() == {QUEUE: QueueState(pending=0, chunks=0, oldest_ms=None)}
@@ -377,7 +378,7 @@ async def test_dead_records_are_kept_with_their_reason(bench: Bench) -> None:
     await spool.append([entry(1, 2, 3)])
     bench.clock.ms += 5
     dead = [letter("refused"), letter("too_large")]
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1, dead=dead))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1, dead=dead))
     assert total(spool) == Ledger(accepted=3, delivered=1, dead_lettered=2)
     stored = await spool.dead_letters()
     assert [kept.letter for kept in stored] == dead
@@ -394,7 +395,7 @@ async def test_remaining_records_keep_place_and_age_of_the_first_chunk(bench: Be
         await spool.append([entry(name, name)])
         bench.clock.ms += 1000
     rest = entry("rest", "rest")
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1, 2), delivered=2, remaining=rest))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1, 2), delivered=2, remaining=rest))
     first, last = await spool.read(QUEUE)
     assert (first.id, first.created_ms, names([first])) == (1, born, ["rest", "rest"])
     assert names([last]) == ["c", "c"]
@@ -406,9 +407,7 @@ async def test_settlement_of_every_kind_at_once_adds_up(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(*range(10))])
     await spool.settle(
-        Settlement(
-            queue=QUEUE, chunk_ids=(1,), delivered=4, dead=[letter()], remaining=entry(*"abcde")
-        )
+        Settle(queue=QUEUE, chunk_ids=(1,), delivered=4, dead=[letter()], remaining=entry(*"abcde"))
     )
     assert total(spool) == Ledger(accepted=10, delivered=4, dead_lettered=1, pending=5)
 
@@ -416,25 +415,25 @@ async def test_settlement_of_every_kind_at_once_adds_up(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1),
-        Settlement(queue=QUEUE, chunk_ids=(1,), delivered=2, dead=[letter()]),
-        Settlement(queue=QUEUE, chunk_ids=(1,), delivered=2, remaining=entry("x")),
-        Settlement(queue=QUEUE, chunk_ids=(1, 1), delivered=4),
-        Settlement(queue=QUEUE, chunk_ids=(1, 99), delivered=2),
-        Settlement(queue=QUEUE, chunk_ids=(), delivered=0),
-        Settlement(queue=OTHER, chunk_ids=(1,), delivered=2),
-        Settlement(queue=ELSEWHERE, chunk_ids=(1,), delivered=2),
+        Settle(queue=QUEUE, chunk_ids=(1,), delivered=1),
+        Settle(queue=QUEUE, chunk_ids=(1,), delivered=2, dead=[letter()]),
+        Settle(queue=QUEUE, chunk_ids=(1,), delivered=2, remaining=entry("x")),
+        Settle(queue=QUEUE, chunk_ids=(1, 1), delivered=4),
+        Settle(queue=QUEUE, chunk_ids=(1, 99), delivered=2),
+        Settle(queue=QUEUE, chunk_ids=(), delivered=0),
+        Settle(queue=OTHER, chunk_ids=(1,), delivered=2),
+        Settle(queue=ELSEWHERE, chunk_ids=(1,), delivered=2),
     ],
 )
 async def test_settlement_that_does_not_add_up_is_refused_alone(
-    bench: Bench, wrong: Settlement
+    bench: Bench, wrong: Settle
 ) -> None:
     spool = await bench.open()
     await spool.append([entry(1, 2), entry(3, queue=OTHER)])
     results = await asyncio.gather(
         append(spool, entry("same group")),
         spool.settle(wrong),
-        spool.settle(Settlement(queue=OTHER, chunk_ids=(2,), delivered=1)),
+        spool.settle(Settle(queue=OTHER, chunk_ids=(2,), delivered=1)),
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [type(None), SpoolError, type(None)]
@@ -447,7 +446,7 @@ async def test_settlement_that_does_not_add_up_is_refused_alone(
 async def test_chunk_settled_twice_in_one_group_counts_once(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(1)])
-    once = Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1)
+    once = Settle(queue=QUEUE, chunk_ids=(1,), delivered=1)
     results = await asyncio.gather(spool.settle(once), spool.settle(once), return_exceptions=True)
     assert [type(result) for result in results] == [type(None), SpoolError]
     assert total(spool) == Ledger(accepted=1, delivered=1)
@@ -456,7 +455,7 @@ async def test_chunk_settled_twice_in_one_group_counts_once(bench: Bench) -> Non
 async def test_ids_are_never_used_again(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([entry(1)])
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1))
     spool = await bench.reopen(spool)
     await spool.append([entry(2)])
     assert [chunk.id for chunk in await spool.read(QUEUE, after=1)] == [2]
@@ -472,9 +471,9 @@ async def test_oldest_record_follows_the_queue(bench: Bench) -> None:
         await spool.append([entry(1)])
         bench.clock.ms += 10
     assert spool.queues()[QUEUE].oldest_ms == born
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1))
     assert spool.queues()[QUEUE].oldest_ms == born + 10
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(2,), delivered=1))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(2,), delivered=1))
     assert spool.queues()[QUEUE].oldest_ms is None
 
 
@@ -491,9 +490,7 @@ async def test_oldest_record_is_known_whatever_comes_and_goes(bench: Bench) -> N
                 rest = entry("rest", queue=queue) if rng.random() < 0.3 else None
                 gone = sum(chunk.records for chunk in ended) - (rest is not None)
                 works.append(
-                    spool.settle(
-                        Settlement(queue=queue, chunk_ids=ids, delivered=gone, remaining=rest)
-                    )
+                    spool.settle(Settle(queue=queue, chunk_ids=ids, delivered=gone, remaining=rest))
                 )
             if rng.random() < 0.5:
                 works.append(spool.append([entry(step, queue=queue)]))
@@ -527,8 +524,8 @@ async def test_restart_finds_everything_and_counts_the_same(bench: Bench) -> Non
     await spool.append([entry(1, 2), entry(3, queue=ELSEWHERE)], [letter()])
     await spool.append([entry(4)], [letter(queue=Queue("mixpanel", ""))])
     await spool.append([entry(5, queue=OTHER)])
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1, dead=[letter()]))
-    await spool.settle(Settlement(queue=OTHER, chunk_ids=(4,), delivered=1))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1, dead=[letter()]))
+    await spool.settle(Settle(queue=OTHER, chunk_ids=(4,), delivered=1))
     before = (spool.ledger(), spool.queues(), await drain(spool), await spool.dead_letters())
     spool = await bench.reopen(spool)
     after = (spool.ledger(), spool.queues(), await drain(spool), await spool.dead_letters())
@@ -561,7 +558,7 @@ async def test_closed_spool_refuses_everything(bench: Bench) -> None:
     assert not spool.health().accepting
     calls: list[Awaitable[object]] = [
         spool.append([entry(1)]),
-        spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1)),
+        spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1)),
         spool.read(QUEUE),
         spool.dead_letters(),
     ]
@@ -582,7 +579,7 @@ async def test_failing_commit_keeps_nothing_and_heals(bench: Bench, statement: s
     results = await asyncio.gather(
         append(spool, entry("lost")),
         append(spool, entry("lost", queue=ELSEWHERE)),
-        spool.settle(Settlement(queue=QUEUE, chunk_ids=(1,), delivered=1)),
+        spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1)),
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [SpoolUnavailable] * 3
@@ -618,15 +615,14 @@ async def test_commit_that_worked_and_still_raised_is_counted_as_it_is_on_disk(
 ) -> None:
     disk = Disk()
     spool = await bench.open(connect=disk.connect)
-    heard: list[frozenset[Queue]] = []
-    spool.on_commit(heard.append)
+    heard = Listener.at(spool, QUEUE, OTHER)
     disk.after = fail_at("COMMIT")
     with pytest.raises(SpoolUnavailable):
         await spool.append([entry(1)])
     disk.after = lambda sql: None
     assert total(spool) == Ledger(accepted=1, pending=1)
     assert names(await spool.read(QUEUE)) == ["1"]
-    await eventually(lambda: heard == [frozenset({QUEUE})])
+    await eventually(lambda: heard == [QUEUE])
 
 
 async def test_disk_that_cannot_even_be_read_is_counted_again_when_it_can(bench: Bench) -> None:
@@ -679,7 +675,7 @@ async def test_full_spool_refuses_appends_and_still_settles(bench: Bench) -> Non
     assert 8 < kept < 14
     chunks = await drain(spool)
     ids = tuple(chunk.id for chunk in chunks)
-    await spool.settle(Settlement(queue=QUEUE, chunk_ids=ids, delivered=kept))
+    await spool.settle(Settle(queue=QUEUE, chunk_ids=ids, delivered=kept))
     assert spool.health().accepting
     await spool.append([entry("fits again")])
     assert total(spool) == Ledger(accepted=kept + 1, delivered=kept, pending=1)
@@ -759,7 +755,7 @@ async def test_space_is_given_back_after_a_backlog(
     path = bench.directory / "worker-0.db"
     while chunks := await spool.read(QUEUE):
         bench.clock.ms += 100  # nobody looks for room all the time
-        await spool.settle(Settlement(queue=QUEUE, chunk_ids=(chunks[0].id,), delivered=1))
+        await spool.settle(Settle(queue=QUEUE, chunk_ids=(chunks[0].id,), delivered=1))
     await spool.close()
     assert path.stat().st_size < 300_000
 

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import DeadLetterCount, Entry, Health, Queue, QueueState
-from gateway.spool.base import Settlement
+from gateway.spool.outlet import Outlet
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting, Withdrawal
-from gateway.spool.sqlite.commands import SetAside
+from gateway.spool.sqlite.commands import SetAside, Settle
 from gateway.spool.sqlite.pending.reader import PendingReader
 from gateway.spool.sqlite.read_thread import ReadingThread
 
@@ -22,7 +23,7 @@ class SqlitePending:
     :param reader: what ``reading`` reads with.
     :param settle: that of the spool.
     :param set_damaged_aside: likewise; tells whether all are.
-    :param queues, health: likewise.
+    :param outlet, queues, health: likewise.
     :param kept: the dead letters that there are.
     :param letter_bytes: room for them, beyond which the oldest are dropped.
     """
@@ -32,8 +33,9 @@ class SqlitePending:
         reader: PendingReader,
         reading: ReadingThread,
         *,
-        settle: Callable[[Settlement], Awaitable[None]],
+        settle: Callable[[Settle], Awaitable[None]],
         set_damaged_aside: Callable[[Sequence[SetAside]], Awaitable[bool]],
+        outlet: Callable[[Queue], Outlet],
         queues: Callable[[], Mapping[Queue, QueueState]],
         health: Callable[[], Health],
         kept: Callable[[], Collection[DeadLetterCount]],
@@ -43,6 +45,7 @@ class SqlitePending:
         self._reading = reading
         self._settle = settle
         self._set_damaged_aside = set_damaged_aside
+        self._outlet = outlet
         self._queues = queues
         self._health = health
         self._kept = kept
@@ -79,6 +82,10 @@ class SqlitePending:
         """Return the id of the newest chunk, 0 when nothing waits."""
         return await self._reading.call(self._reader.newest_id)
 
+    def withheld(self, queue: Queue) -> AbstractAsyncContextManager[frozenset[Hashable]]:
+        """Leave a queue to the caller; gives the chunks that are in requests now."""
+        return self._outlet(queue).withheld()
+
     async def withdraw(self, withdrawals: Sequence[Withdrawal]) -> Sequence[bool]:
         """Make records dead letters; return of each chunk whether that was done.
 
@@ -90,7 +97,7 @@ class SqlitePending:
             raise SpoolUnavailable(health.detail)
         groups = _together(withdrawals)
         results = await asyncio.gather(
-            *(self._settle(_settlement(group)) for group in groups), return_exceptions=True
+            *(self._settle(_settle(group)) for group in groups), return_exceptions=True
         )
         done: dict[int, bool] = {}
         for group, result in zip(groups, results, strict=True):
@@ -120,7 +127,7 @@ def _together(withdrawals: Sequence[Withdrawal]) -> list[list[Withdrawal]]:
     return [*whole.values(), *parts]
 
 
-def _settlement(group: Sequence[Withdrawal]) -> Settlement:
+def _settle(group: Sequence[Withdrawal]) -> Settle:
     first = group[0].chosen
     queue = first.chunk.queue
     remaining = None
@@ -128,7 +135,7 @@ def _settlement(group: Sequence[Withdrawal]) -> Settlement:
         chosen = frozenset(first.indexes)
         rest = [line + b"\n" for index, line in enumerate(first.lines) if index not in chosen]
         remaining = Entry(queue, b"".join(rest), len(rest))
-    return Settlement(
+    return Settle(
         queue=queue,
         chunk_ids=tuple(each.chosen.chunk.id for each in group),
         delivered=0,
