@@ -21,7 +21,6 @@ from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import DeadLetterStore, Limits
-from gateway.spool.several_letters import SeveralDeadLetters
 from gateway.spool.sqlite.files import spool_name
 from gateway.telemetry import Telemetry
 
@@ -68,13 +67,12 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int 
     )
 
 
-def dead_letters_of(config: Config, store: DeadLetterStore, limits: Limits) -> DeadLetters:
-    """Return what can be done with the dead letters of a spool, or of several."""
+def dead_letters_of(config: Config, store: DeadLetterStore) -> DeadLetters:
+    """Return what can be done with the dead letters of a spool."""
     return DeadLetters(
         store,
         Remap(config.destinations, policies_of(config)),
         destinations=[destination.name for destination in config.destinations],
-        limits=limits,
     )
 
 
@@ -117,13 +115,12 @@ class App:
             check=self.spool.check,
             clock=clock,
         )
-        letters = SeveralDeadLetters({place.number: self.spool.letters})  # with ids that tell whose
         self.admin = AdminServer(
             config.admin,
             spool=self.spool,
-            dead_letters=dead_letters_of(config, letters, self.spool.letter_limits),
+            dead_letters=dead_letters_of(config, self.spool.dead_letters),
             pending=Pending(
-                {place.number: self.spool.pending},
+                self.spool.pending,
                 clock,
                 Hands(
                     state="not_configured",
@@ -139,7 +136,7 @@ class App:
         telemetry.watch(
             ledger=self.spool.ledger,
             queues=self.spool.queues,
-            kept=self.spool.letters.kept,
+            kept=self.spool.dead_letters.kept,
             usage=self.spool.usage,
             dropped_fields=mapper.dropped_fields,
             lost_lines=lost_lines,

@@ -83,9 +83,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
-    """A dead letter with what the spool adds to it."""
+    """A dead letter with what the spool adds to it.
 
-    id: int
+    :param id: only the storage knows what it means.
+    """
+
+    id: str
     created_ms: int
     letter: DeadLetter
 

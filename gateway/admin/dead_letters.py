@@ -21,7 +21,7 @@ class DeadLetterPages:
         return [
             web.get("/dead-letters/summary", pages.served(self._summary)),
             web.get("/dead-letters", pages.served(self._list)),
-            web.get(r"/dead-letters/{id:\d{1,18}}", pages.served(self._show)),
+            web.get(r"/dead-letters/{id:\d[\w:]{0,79}}", pages.served(self._show)),
             web.post("/dead-letters/replay", pages.served(self._replay)),
             web.post("/dead-letters/purge", pages.served(self._purge)),
         ]
@@ -40,7 +40,7 @@ class DeadLetterPages:
         )
 
     async def _show(self, request: web.Request) -> msgspec.Struct:
-        letter_id = int(request.match_info["id"])
+        letter_id = request.match_info["id"]
         letter = await self._dead_letters.get(letter_id)
         if letter is None:
             text = f"there is no dead letter {letter_id}: it was replayed, purged or dropped"

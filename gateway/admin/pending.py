@@ -44,7 +44,7 @@ class PendingPages:
         return await self._pending.set_aside(await body_of(request, SetAsideRequest))
 
     async def _retry(self, request: web.Request) -> msgspec.Struct:
-        return self._pending.retry(await body_of(request, RetryRequest))
+        return await self._pending.retry(await body_of(request, RetryRequest))
 
 
 def _filter(query: dict[str, object]) -> PendingFilter:

@@ -3,20 +3,18 @@
 import asyncio
 import io
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
 from gateway.cli.common import Failed
-from gateway.spool.dead_letters import IDS_PER_FILE
 
-__all__ = ["AdminPort", "Workers", "query_of"]
+__all__ = ["AdminPort", "query_of"]
 
 _ATTEMPTS = 5
 
 _T = TypeVar("_T")
-_W = TypeVar("_W")
 
 
 class AdminPort:
@@ -78,24 +76,6 @@ class AdminPort:
                 f"({status}); name another address with --admin"
             ) from None
         raise Failed(f"the gateway at {self._url} answered {status}: {message}")
-
-
-class Workers(Generic[_W]):
-    """The workers of a gateway, each with ids that no other one has.
-
-    :param workers: by the number of their spool.
-    """
-
-    def __init__(self, workers: Mapping[int, _W]) -> None:
-        self._workers = dict(sorted(workers.items()))
-
-    def after(self, after: int) -> list[tuple[int, _W]]:
-        """Return those that may have something after an id."""
-        return [(n, worker) for n, worker in self._workers.items() if n >= after // IDS_PER_FILE]
-
-    def of(self, number: int) -> _W | None:
-        """Return the one with a spool, None when there is none."""
-        return self._workers.get(number)
 
 
 def query_of(wanted: msgspec.Struct) -> dict[str, str]:

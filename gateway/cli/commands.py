@@ -273,7 +273,7 @@ def list_letters(
 
 @spread
 def show_letter(
-    letter_id: Annotated[int, typer.Argument(metavar="ID", min=0, max=2**63 - 1)],
+    letter_id: Annotated[str, typer.Argument(metavar="ID")],
     *,
     as_json: AsJson = False,
     where: Where,
@@ -311,7 +311,7 @@ def replay_letters(
         typer.Option(metavar="FILE", help="An export, with payloads to send instead."),
     ] = None,
     edit: Annotated[
-        int | None, typer.Option(metavar="ID", min=0, help="Edit this one, then send it.")
+        str | None, typer.Option(metavar="ID", help="Edit this one, then send it.")
     ] = None,
     editor: Annotated[
         str, typer.Option(envvar=["VISUAL", "EDITOR"], help="The editor for --edit.")

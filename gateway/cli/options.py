@@ -102,7 +102,7 @@ class LetterOptions:
         str | None, _text("TIME", "Kept since: ISO 8601, or an age as in 30m, 2h, 3d.")
     ] = None
     until: Annotated[str | None, _text("TIME", "Kept before: as --since.")] = None
-    ids: Annotated[list[int] | None, _text("ID", "This one; may be repeated.", "--id")] = None
+    ids: Annotated[list[str] | None, _text("ID", "This one; may be repeated.", "--id")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

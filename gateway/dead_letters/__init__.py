@@ -1,5 +1,6 @@
 """What operators do with dead letters: look at them, replay them, purge them."""
 
+from gateway.dead_letters.merged import MergedDeadLetters
 from gateway.dead_letters.model import (
     Edit,
     Letter,
@@ -15,6 +16,7 @@ __all__ = [
     "DeadLetters",
     "Edit",
     "Letter",
+    "MergedDeadLetters",
     "Page",
     "PurgeReport",
     "PurgeRequest",

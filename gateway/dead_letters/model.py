@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from gateway.model import StoredDeadLetter
-from gateway.spool.dead_letters import Filter, Group, Number
+from gateway.spool.dead_letters import Filter, Group, Id, Number
 
 __all__ = [
     "MAX_LETTERS",
@@ -47,7 +47,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :param payload: JSON as it is, text that is no JSON as a string; absent where not asked for.
     """
 
-    id: int
+    id: str
     destination: str
     endpoint: str
     kind: Literal["event", "record"]
@@ -65,20 +65,23 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Some dead letters; ``next`` is what to ask for those after them with, null at the end."""
 
     letters: Sequence[Letter]
-    next: int | None
+    next: str | None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Counts by destination, endpoint, kind and reason; ``up_to`` is the newest letter there is."""
 
     groups: Sequence[Group]
-    up_to: int
+    up_to: str
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send in place of a letter's payload; other members of an export are not read."""
+    """What to send in place of a letter's payload; other members of an export are not read.
 
-    id: Number
+    :param id: a number in exports of earlier versions.
+    """
+
+    id: Id | Number
     payload: Raw
 
 
@@ -92,7 +95,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     filter: Filter = _EVERYTHING
-    after: Number = 0
+    after: Id = ""
     limit: Limit = MAX_LETTERS
     edits: Annotated[tuple[Edit, ...], Meta(max_length=MAX_LETTERS)] = ()
     dry_run: bool = False
@@ -108,7 +111,7 @@ class Made(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Why a letter stays as it is."""
 
-    id: int
+    id: str
     destination: str
     reason: str
     detail: str
@@ -117,7 +120,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """A letter and what it became, or would become."""
 
-    id: int
+    id: str
     destination: str
     made: Sequence[Made]
 
@@ -138,15 +141,15 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     problems: Sequence[Problem]
     would: Sequence[Replayed] = ()
-    next: int | None
-    up_to: int
+    next: str | None
+    up_to: str
 
 
 class PurgeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which letters to delete, batch by batch as in a ``ReplayRequest``."""
 
     filter: Filter
-    after: Number = 0
+    after: Id = ""
     limit: Limit = MAX_LETTERS
     dry_run: bool = False
 
@@ -156,8 +159,8 @@ class PurgeReport(msgspec.Struct, frozen=True, kw_only=True):
 
     purged: int
     would: Sequence[Group] = ()
-    next: int | None
-    up_to: int
+    next: str | None
+    up_to: str
 
 
 def letter_of(stored: StoredDeadLetter, *, has_payload: bool = True) -> Letter:

@@ -62,7 +62,6 @@ class DeadLetters:
     """The dead letters of one spool.
 
     :param destinations: names of those that are configured; nothing is replayed for others.
-    :param limits: those in force.
     """
 
     def __init__(
@@ -71,12 +70,15 @@ class DeadLetters:
         remap: Remap,
         *,
         destinations: Collection[str],
-        limits: Limits,
     ) -> None:
         self._store = store
         self._remap = remap
         self._destinations = frozenset(destinations)
-        self.limits = limits
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        return self._store.limits
 
     def kept(self) -> Mapping[str, DeadLetterCount]:
         """Return what is kept, by destination."""
@@ -88,7 +90,7 @@ class DeadLetters:
         return Summary(groups=await self._store.groups(wanted), up_to=up_to)
 
     async def page(
-        self, wanted: Filter, *, after: int = 0, limit: int = 100, has_payload: bool = True
+        self, wanted: Filter, *, after: str = "", limit: int = 100, has_payload: bool = True
     ) -> Page:
         """Return some letters, oldest first; fewer than ``limit`` where they are large."""
         found = await self._store.page(
@@ -97,7 +99,7 @@ class DeadLetters:
         letters = [letter_of(each, has_payload=has_payload) for each in found]
         return Page(letters=letters, next=letters[-1].id if letters else None)
 
-    async def get(self, letter_id: int) -> Letter | None:
+    async def get(self, letter_id: str) -> Letter | None:
         """Return one letter, None when it is not there."""
         found = await self._store.page(Filter(ids=(letter_id,)))
         return letter_of(found[0]) if found else None
@@ -107,7 +109,7 @@ class DeadLetters:
 
         :raises SpoolUnavailable: nothing changed; the caller may try again.
         """
-        edits = {edit.id: bytes(edit.payload) for edit in request.edits}
+        edits = {str(edit.id): bytes(edit.payload) for edit in request.edits}
         if edits:
             wanted = await self._snapshot(Filter(ids=tuple(edits)))
             found = await self._store.page(wanted, limit=MAX_LETTERS, max_bytes=_EDITED_BYTES)
@@ -118,7 +120,7 @@ class DeadLetters:
             )
         problems: list[Problem] = []
         made: list[Replacement] = []
-        size = done = 0
+        size, done = 0, ""
         for stored in found:
             if size > BATCH_BYTES and not edits:
                 break  # records may be much larger than the event that they are made of
@@ -140,7 +142,7 @@ class DeadLetters:
             problems=problems,
             would=[_replayed(each) for each in made] if request.dry_run else (),
             next=done if found and not edits else None,
-            up_to=wanted.up_to or 0,
+            up_to=wanted.up_to or "",
         )
 
     async def purge(self, request: PurgeRequest) -> PurgeReport:
@@ -149,7 +151,7 @@ class DeadLetters:
         :raises SpoolUnavailable: nothing changed; the caller may try again.
         """
         wanted = await self._snapshot(request.filter)
-        up_to = wanted.up_to or 0
+        up_to = wanted.up_to or ""
         if request.dry_run:
             groups = await self._store.groups(wanted)
             count = sum(group.letters for group in groups)

@@ -1,5 +1,6 @@
 """What operators do with records that wait: look at them, set them aside, have them sent now."""
 
+from gateway.pending.merged import MergedPending
 from gateway.pending.model import (
     RecordPage,
     RetryReport,
@@ -11,6 +12,7 @@ from gateway.pending.model import (
 from gateway.pending.service import Pending
 
 __all__ = [
+    "MergedPending",
     "Pending",
     "RecordPage",
     "RetryReport",

@@ -8,19 +8,18 @@ from typing import Any
 
 import msgspec
 
-from gateway.spool.dead_letters import IDS_PER_FILE
 from gateway.spool.pending import Match, PendingFilter
 
 __all__ = ["Ids", "event_of", "is_by_record", "match_of", "record_id"]
 
-_ID = re.compile(r"(\d{1,18})(?:\.([0-9a-f]{12}))?")
+_ID = re.compile(r"(\d[\w:]{0,79})(?:\.([0-9a-f]{12}))?", re.ASCII)
 _SOURCE_NAMES = ("syft_source_name", "segment_source_name", "$source")
 """Where a record says its source, in its properties or what it sets in a profile."""
 
 _OBJECTS = ("properties", "$set", "$set_once", "$add", "$union", "$append")
 
 
-def record_id(chunk_id: int, line: bytes) -> str:
+def record_id(chunk_id: str, line: bytes) -> str:
     """Return what a record is called: its place in the chunk changes, what it says does not."""
     return f"{chunk_id}.{_digest(line)}"
 
@@ -32,10 +31,13 @@ class Ids:
     """
 
     def __init__(self, texts: Collection[str] | None) -> None:
-        self._texts = texts
-        self._chunks: defaultdict[int, set[str]] = defaultdict(set)
-        self._whole: set[int] = set()
-        for text in texts or ():
+        self.digests: dict[str, Collection[str] | None] | None = None
+        """Of what is meant by chunk, None for all of it; None where all are."""
+        if texts is None:
+            return
+        whole: set[str] = set()
+        parts: defaultdict[str, set[str]] = defaultdict(set)
+        for text in texts:
             found = _ID.fullmatch(text)
             if found is None:
                 raise msgspec.ValidationError(
@@ -43,26 +45,15 @@ class Ids:
                     "e.g. 17.3f2a9c1b0d4e, or 17 for everything beside it"
                 )
             if found[2] is None:
-                self._whole.add(int(found[1]))
+                whole.add(found[1])
             else:
-                self._chunks[int(found[1])].add(found[2])
-
-    def in_file(self, number: int) -> Mapping[int, Collection[str] | None] | None:
-        """Return the digests of what is meant by chunk, None for all of it; None where all are."""
-        if self._texts is None:
-            return None
-        digests: dict[int, Collection[str] | None] = dict(self._chunks)
-        digests.update(dict.fromkeys(self._whole))
-        return {
-            chunk_id % IDS_PER_FILE: each
-            for chunk_id, each in digests.items()
-            if chunk_id // IDS_PER_FILE == number
-        }
+                parts[found[1]].add(found[2])
+        self.digests = {**parts, **dict.fromkeys(whole)}
 
     @property
     def are_whole_chunks(self) -> bool:
         """Whether no record of a chunk has to be told from another."""
-        return not self._chunks
+        return not self.digests or not any(self.digests.values())
 
 
 def is_by_record(wanted: PendingFilter, ids: Ids) -> bool:
@@ -71,14 +62,12 @@ def is_by_record(wanted: PendingFilter, ids: Ids) -> bool:
     return any(each is not None for each in members) or not ids.are_whole_chunks
 
 
-def match_of(wanted: PendingFilter, chosen: Mapping[int, Collection[str] | None] | None) -> Match:
-    """Return what tells whether a record is meant.
-
-    :param chosen: as of ``Ids.in_file``.
-    """
+def match_of(wanted: PendingFilter, ids: Ids) -> Match:
+    """Return what tells whether a record is meant."""
+    chosen = ids.digests
     by_content = any(each is not None for each in (wanted.event, wanted.token, wanted.source))
 
-    def match(chunk_id: int, line: bytes) -> bool:
+    def match(chunk_id: str, line: bytes) -> bool:
         if chosen is not None:
             digests = chosen.get(chunk_id, ())
             if digests is not None and _digest(line) not in digests:

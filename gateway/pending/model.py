@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
-from gateway.spool.dead_letters import Number
+from gateway.spool.dead_letters import Id
 from gateway.spool.pending import PendingFilter
 
 __all__ = [
@@ -56,7 +56,7 @@ class RecordPage(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     records: Sequence[Record]
-    next: int | None
+    next: str | None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +90,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     groups: Sequence[Group]
-    up_to: int
-    next: int | None = None
+    up_to: str
+    next: str | None = None
 
 
 class SetAsideRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +104,7 @@ class SetAsideRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     filter: PendingFilter = _EVERYTHING
-    after: Number = 0
+    after: Id = ""
     limit: Limit = MAX_RECORDS
     dry_run: bool = False
 
@@ -125,8 +125,8 @@ class SetAsideReport(msgspec.Struct, frozen=True, kw_only=True):
     left: int = 0
     would: Sequence[Group] = ()
     problem: str = ""
-    next: int | None
-    up_to: int
+    next: str | None
+    up_to: str
 
 
 class RetryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

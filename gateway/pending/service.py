@@ -25,11 +25,10 @@ from gateway.pending.model import (
     Summary,
     merged,
 )
-from gateway.spool.dead_letters import LETTER_BYTES, in_file, outside
+from gateway.spool.dead_letters import LETTER_BYTES
 from gateway.spool.outlet import MAX_CHUNK_BYTES
 from gateway.spool.pending import (
     Chosen,
-    Match,
     PendingFilter,
     PendingStore,
     Waiting,
@@ -59,52 +58,42 @@ class Hands:
     hurry: Callable[[Queue], None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """What a filter means in one file.
+class _Wanted:
+    """What a filter means to a store.
 
-    :param chunk_ids: of its chunks, None for any.
+    :raises msgspec.ValidationError: (when made) the filter has ids that are none.
     """
 
-    number: int
-    store: PendingStore
-    wanted: PendingFilter
-    chunk_ids: Sequence[int] | None
-    match: Match
-    after: int
+    def __init__(self, wanted: PendingFilter) -> None:
+        self.filter = wanted
+        ids = Ids(wanted.ids)
+        self.chunk_ids = None if ids.digests is None else list(ids.digests)
+        self.match = match_of(wanted, ids)
+        self.is_by_record = is_by_record(wanted, ids)
 
 
 class Pending:
-    """The pending records of one spool, or of several that nobody has open.
+    """The pending records of one spool."""
 
-    :param stores: by the number of their file.
-    """
-
-    def __init__(
-        self, stores: Mapping[int, PendingStore], clock: Clock, hands: Hands | None = None
-    ) -> None:
-        self._stores = dict(sorted(stores.items()))
+    def __init__(self, store: PendingStore, clock: Clock, hands: Hands | None = None) -> None:
+        self._store = store
         self._clock = clock
         self._hands = hands or Hands()
         self._setting_aside = asyncio.Lock()
 
-    async def summary(self, wanted: PendingFilter, *, after: int = 0) -> Summary:
+    async def summary(self, wanted: PendingFilter, *, after: str = "") -> Summary:
         """Return what waits, by destination and endpoint; in several parts where all is read.
 
         :raises msgspec.ValidationError: the filter has ids that are none.
         :raises SpoolUnavailable: the spool cannot be read now.
         """
         wanted = await self._snapshot(wanted)
-        up_to = wanted.up_to or 0
-        ids = Ids(wanted.ids)
-        if not is_by_record(wanted, ids):
-            found = [
-                self._group(waiting)
-                for file in self._files(wanted, ids, after)
-                for waiting in await file.store.waiting(file.wanted, file.chunk_ids)
-            ]
-            return Summary(groups=merged(found), up_to=up_to)
-        chosen, following = await self._look(wanted, ids, after)
+        up_to = wanted.up_to or ""
+        meant = _Wanted(wanted)
+        if not meant.is_by_record:
+            found = await self._store.waiting(wanted, meant.chunk_ids)
+            return Summary(groups=merged(map(self._group, found)), up_to=up_to)
+        chosen, following = await self._read(meant, after, _LOOK_BYTES, _LOOK_BYTES)
         return Summary(
             groups=merged(self._group(_waiting(each)) for each in chosen),
             up_to=up_to,
@@ -112,16 +101,16 @@ class Pending:
         )
 
     async def page(
-        self, wanted: PendingFilter, *, after: int = 0, limit: int = 100, has_payload: bool = True
+        self, wanted: PendingFilter, *, after: str = "", limit: int = 100, has_payload: bool = True
     ) -> RecordPage:
-        """Return some records, oldest first in each file, chunk by chunk.
+        """Return some records, oldest first, chunk by chunk.
 
         :param limit: records, unless the first chunk has more.
         :raises msgspec.ValidationError: the filter has ids that are none.
         :raises SpoolUnavailable: the spool cannot be read now.
         """
         wanted = await self._snapshot(wanted)
-        chosen, following = await self._look(wanted, Ids(wanted.ids), after, most=limit)
+        chosen, following = await self._read(_Wanted(wanted), after, limit, _LOOK_BYTES)
         records = [record for each in chosen for record in _records(each, has_payload=has_payload)]
         return RecordPage(records=records, next=following)
 
@@ -132,7 +121,7 @@ class Pending:
         :raises SpoolUnavailable: nothing changed; the caller may try again.
         """
         wanted = await self._snapshot(request.filter)
-        up_to = wanted.up_to or 0
+        up_to = wanted.up_to or ""
         if request.dry_run:
             summary = await self.summary(wanted, after=request.after)
             return SetAsideReport(
@@ -142,24 +131,18 @@ class Pending:
                 next=summary.next,
                 up_to=up_to,
             )
-        ids = Ids(wanted.ids)
+        meant = _Wanted(wanted)
         async with self._setting_aside:
-            for file in self._files(wanted, ids, request.after):
-                found, last = await _read(file, MAX_RECORDS, MAX_CHUNK_BYTES)
-                if last is None:
-                    continue
-                report = SetAsideReport(
-                    set_aside=0, bytes=0, next=outside(file.number, last), up_to=up_to
-                )
-                if found:  # only then is delivery disturbed
-                    report = await self._set_aside(file, request.limit, report)
-                return report
-        return SetAsideReport(set_aside=0, bytes=0, next=None, up_to=up_to)
+            found, last = await self._read(meant, request.after, MAX_RECORDS, MAX_CHUNK_BYTES)
+            report = SetAsideReport(set_aside=0, bytes=0, next=last, up_to=up_to)
+            if found:  # only then is delivery disturbed
+                report = await self._set_aside(meant, request, report)
+            return report
 
-    def retry(self, request: RetryRequest) -> RetryReport:
+    async def retry(self, request: RetryRequest) -> RetryReport:
         """Make the next attempts of endpoints now, whatever they wait for."""
         retried = []
-        for queue, records in self._pending().items():
+        for queue, records in self._store.queues().items():
             if not _is_meant(queue, request.destination, request.endpoint) or not records:
                 continue
             status = self._status(queue)
@@ -176,99 +159,75 @@ class Pending:
                 self._hands.hurry(queue)
         return RetryReport(retried=retried)
 
-    async def _set_aside(self, file: _File, limit: int, report: SetAsideReport) -> SetAsideReport:
-        """Make those of the next batch of a file dead letters that nobody is sending.
+    async def _set_aside(
+        self, meant: _Wanted, request: SetAsideRequest, report: SetAsideReport
+    ) -> SetAsideReport:
+        """Make those of the next batch dead letters that nobody is sending.
 
         :param report: of a batch in which nothing was done.
         """
+        wanted, store = meant.filter, self._store
         queues = [
             queue
-            for queue in sorted(file.store.queues())
-            if _is_meant(queue, file.wanted.destination, file.wanted.endpoint)
+            for queue in sorted(store.queues())
+            if _is_meant(queue, wanted.destination, wanted.endpoint)
         ]
         async with AsyncExitStack() as stack:
             sent = {
-                queue: await stack.enter_async_context(file.store.withheld(queue))
-                for queue in queues
+                queue: await stack.enter_async_context(store.withheld(queue)) for queue in queues
             }
-            found, last = await _read(file, MAX_RECORDS, MAX_CHUNK_BYTES)
+            found, last = await self._read(meant, request.after, MAX_RECORDS, MAX_CHUNK_BYTES)
             free = [
                 each
                 for each in found
                 if each.chunk.queue in sent and each.chunk.id not in sent[each.chunk.queue]
             ]
             left = sum(len(each.indexes) for each in found) - sum(len(e.indexes) for e in free)
-            taken, cut_id = _cut(free, limit)
+            taken, cut = _cut(free, request.limit)
             withdrawals = [_withdrawal(each) for each in taken]
             need = sum(
                 len(letter.payload) + len(letter.detail) + LETTER_BYTES
                 for each in withdrawals
                 for letter in each.dead
             )
-            if need > file.store.room():
+            if need > store.room():
                 return msgspec.structs.replace(
                     report,
                     problem="the dead letters have no room for more: the oldest would be dropped; "
                     "replay, export or purge some, or raise spool.dead_letter_max_bytes",
                     next=None,
                 )
-            done = await file.store.withdraw(withdrawals) if withdrawals else ()
+            done = await store.withdraw(withdrawals) if withdrawals else ()
         ended = [each for each, is_done in zip(withdrawals, done, strict=True) if is_done]
         refused = [each for each, is_done in zip(withdrawals, done, strict=True) if not is_done]
         left += sum(len(each.dead) for each in refused)
-        if cut_id is not None:
-            last = cut_id - 1
+        if cut is not None:  # the next one begins with it
+            before = found[: found.index(cut)]
+            last = before[-1].id if before else request.after
         return msgspec.structs.replace(
             report,
             set_aside=sum(len(each.dead) for each in ended),
             bytes=sum(len(letter.payload) + 1 for each in ended for letter in each.dead),
             left=left,
-            next=report.next if last is None else outside(file.number, last),
+            next=report.next if last is None else last,
         )
 
-    async def _look(
-        self, wanted: PendingFilter, ids: Ids, after: int, most: int = _LOOK_BYTES
-    ) -> tuple[list[Chosen], int | None]:
-        """Return records that are meant, chunks with ids as outside, and what to go on after."""
-        for file in self._files(wanted, ids, after):
-            found, last = await _read(file, most, _LOOK_BYTES)
-            if last is not None:
-                chosen = [
-                    replace(each, chunk=replace(each.chunk, id=outside(file.number, each.chunk.id)))
-                    for each in found
-                ]
-                return chosen, outside(file.number, last)
-        return [], None
+    async def _read(
+        self, meant: _Wanted, after: str, max_records: int, max_bytes: int
+    ) -> tuple[Sequence[Chosen], str | None]:
+        """Return records that are meant, and what to go on after; None at the end."""
+        return await self._store.page(
+            *(meant.filter, meant.chunk_ids, meant.match),
+            after=after,
+            max_records=max_records,
+            max_bytes=max_bytes,
+        )
 
     async def _snapshot(self, wanted: PendingFilter) -> PendingFilter:
         """Return the filter without records that come from now on."""
         if wanted.up_to is not None:
             return wanted
-        up_to = 0
-        for number, store in self._stores.items():
-            if newest := await store.newest_id():
-                up_to = outside(number, newest)
-        return msgspec.structs.replace(wanted, up_to=up_to)
-
-    def _files(self, wanted: PendingFilter, ids: Ids, after: int) -> list[_File]:
-        """Return which files may have such records, and the filter as each of them knows it."""
-        files = []
-        for number, store in self._stores.items():
-            chosen = ids.in_file(number)
-            if after >= outside(number + 1, 0) or chosen == {}:
-                continue
-            own = msgspec.structs.replace(wanted, up_to=in_file(wanted.up_to or 0, number))
-            match = match_of(wanted, chosen)
-            chunk_ids = None if chosen is None else list(chosen)
-            files.append(_File(number, store, own, chunk_ids, match, in_file(after, number)))
-        return files
-
-    def _pending(self) -> dict[Queue, int]:
-        pending: dict[Queue, int] = {}
-        for store in self._stores.values():
-            for queue, records in store.queues().items():
-                pending[queue] = pending.get(queue, 0) + records
-        return pending
+        return msgspec.structs.replace(wanted, up_to=await self._store.newest_id())
 
     def _status(self, queue: Queue) -> Mapping[str, Any]:
         nobody = {"state": self._hands.state, "detail": "", "next_attempt_in_s": None}
@@ -288,17 +247,6 @@ class Pending:
             detail=status["detail"],
             next_attempt_in_s=status["next_attempt_in_s"],
         )
-
-
-async def _read(
-    file: _File, max_records: int, max_bytes: int
-) -> tuple[Sequence[Chosen], int | None]:
-    return await file.store.page(
-        *(file.wanted, file.chunk_ids, file.match),
-        after=file.after,
-        max_records=max_records,
-        max_bytes=max_bytes,
-    )
 
 
 def _is_meant(queue: Queue, destination: str | None, endpoint: str | None) -> bool:
@@ -323,7 +271,7 @@ def _records(chosen: Chosen, *, has_payload: bool) -> list[Record]:
     for index in chosen.indexes:
         line = chosen.lines[index]
         record = Record(
-            id=record_id(chunk.id, line),
+            id=record_id(chosen.id, line),
             destination=chunk.queue.destination,
             endpoint=chunk.queue.endpoint,
             accepted=iso(chunk.created_ms),
@@ -335,14 +283,14 @@ def _records(chosen: Chosen, *, has_payload: bool) -> list[Record]:
     return records
 
 
-def _cut(chosen: Sequence[Chosen], limit: int) -> tuple[list[Chosen], int | None]:
+def _cut(chosen: Sequence[Chosen], limit: int) -> tuple[list[Chosen], Chosen | None]:
     """Return the first so many records, and the chunk in which others begin; None when none do."""
     kept: list[Chosen] = []
     for each in chosen:
         if len(each.indexes) > limit:
             if limit:
                 kept.append(replace(each, indexes=each.indexes[:limit]))
-            return kept, each.chunk.id
+            return kept, each
         kept.append(each)
         limit -= len(each.indexes)
     return kept, None

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from gateway.model import DeadLetter, Entry, Health, Ledger, Queue, QueueState, Usage
+from gateway.spool.dead_letters import DeadLetterStore
 from gateway.spool.outlet import Outlet
+from gateway.spool.pending import PendingStore
 
 __all__ = ["Spool"]
 
@@ -48,6 +50,16 @@ class Spool(Protocol):
 
     def outlet(self, queue: Queue) -> Outlet:
         """Return the way out of a queue, always the same one."""
+        ...
+
+    @property
+    def dead_letters(self) -> DeadLetterStore:
+        """What will not be delivered, with the reasons."""
+        ...
+
+    @property
+    def pending(self) -> PendingStore:
+        """What waits, for operators."""
         ...
 
     def ledger(self) -> Mapping[str, Ledger]:

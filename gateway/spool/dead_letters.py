@@ -14,17 +14,15 @@ from msgspec import Meta
 from gateway.model import DeadLetterCount, Entry, StoredDeadLetter
 
 __all__ = [
-    "IDS_PER_FILE",
     "LETTER_BYTES",
     "MAX_IDS",
     "DeadLetterStore",
     "Filter",
     "Group",
+    "Id",
     "Limits",
     "Number",
     "Replacement",
-    "in_file",
-    "outside",
     "sum_of",
 ]
 
@@ -34,11 +32,12 @@ LETTER_BYTES = 256
 MAX_IDS = 10_000
 """Ids in one filter."""
 
-IDS_PER_FILE = 10**12
-"""No file has ids as high as this, so that those of several files can be told apart."""
-
 # What the storage can compare: a signed number of 64 bits.
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+Id = Annotated[str, Meta(max_length=100)]
+"""What a storage calls something it keeps; only the storage knows what that means."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +55,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: str | None = None
     since_ms: Number | None = None
     until_ms: Number | None = None
-    ids: Annotated[tuple[Number, ...], Meta(max_length=MAX_IDS)] | None = None
-    up_to: Number | None = None
+    ids: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None
+    up_to: Id | None = None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,16 +75,6 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ms: int
     newest_ms: int
     example: str
-
-
-def outside(number: int, own_id: int) -> int:
-    """Return an id that says in which file it is one, by the number of the file."""
-    return number * IDS_PER_FILE + own_id
-
-
-def in_file(bound: int, number: int) -> int:
-    """Return what an id that is a bound means in a file; it may be one of another file."""
-    return max(0, bound - number * IDS_PER_FILE)
 
 
 def sum_of(one: Group, other: Group) -> Group:
@@ -117,27 +106,36 @@ class Replacement:
     :param entries: records for queues of the letter's own destination; at least one.
     """
 
-    letter_id: int
+    letter_id: str
     entries: Sequence[Entry]
 
 
 class DeadLetterStore(Protocol):
-    """The dead letters of a spool."""
+    """The dead letters of a spool.
+
+    :raises msgspec.ValidationError: (from all that take ids) one is none of such a storage.
+    """
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        ...
 
     async def page(
-        self, wanted: Filter, *, after: int = 0, limit: int = 100, max_bytes: int = 1 << 20
+        self, wanted: Filter, *, after: str = "", limit: int = 100, max_bytes: int = 1 << 20
     ) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first, within both limits.
+        """Return the dead letters after one, oldest first, within both limits.
 
         The first is returned even when it alone exceeds ``max_bytes``.  Damaged ones are set
         aside, counted and never returned.
 
+        :param after: id of the one that they come after; "" for the oldest.
         :raises SpoolUnavailable: the storage cannot be read now.
         """
         ...
 
-    async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
-        """Return the ids of dead letters with ``id > after``, oldest first.
+    async def ids(self, wanted: Filter, *, after: str = "", limit: int = 100) -> list[str]:
+        """Return the ids of the dead letters after one, oldest first.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """
@@ -150,14 +148,14 @@ class DeadLetterStore(Protocol):
         """
         ...
 
-    async def newest_id(self) -> int:
-        """Return the id of the newest dead letter, 0 when there is none.
+    async def newest_id(self) -> str:
+        """Return the id of the newest dead letter; one below all that will come where none is.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """
         ...
 
-    async def replay(self, replacements: Sequence[Replacement]) -> frozenset[int]:
+    async def replay(self, replacements: Sequence[Replacement]) -> frozenset[str]:
         """Put records in the place of dead letters, in one transaction; return whose was taken.
 
         A letter that is not there any more is passed over with its records: whoever took it has
@@ -167,7 +165,7 @@ class DeadLetterStore(Protocol):
         """
         ...
 
-    async def purge(self, ids: Collection[int]) -> int:
+    async def purge(self, ids: Collection[str]) -> int:
         """Delete dead letters for good, in one transaction; return how many of them were there.
 
         :raises SpoolUnavailable: nothing changed; the caller may try again.

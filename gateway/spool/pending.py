@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from gateway.model import DeadLetter, Queue
-from gateway.spool.chunks import NumberedChunk
-from gateway.spool.dead_letters import MAX_IDS, Number
+from gateway.spool.dead_letters import MAX_IDS, Id, Number
+from gateway.spool.outlet import Chunk
 
 __all__ = ["Chosen", "Match", "PendingFilter", "PendingStore", "Waiting", "Withdrawal"]
 
-Match = Callable[[int, bytes], bool]
+Match = Callable[[str, bytes], bool]
 """Tells whether a record is meant, by the id of its chunk and its line."""
 
 
@@ -43,7 +43,7 @@ class PendingFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token: str | None = None
     source: str | None = None
     ids: Annotated[tuple[str, ...], Meta(max_length=MAX_IDS)] | None = None
-    up_to: Number | None = None
+    up_to: Id | None = None
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +64,13 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class Chosen:
     """A chunk and those of its records that are meant.
 
+    :param id: what operators call the chunk.
     :param lines: all of its records, each without its newline.
     :param indexes: of those that are meant, ascending; at least one.
     """
 
-    chunk: NumberedChunk
+    id: str
+    chunk: Chunk
     lines: Sequence[bytes]
     indexes: Sequence[int]
 
@@ -85,10 +87,13 @@ class Withdrawal:
 
 
 class PendingStore(Protocol):
-    """The records that wait in a spool."""
+    """The records that wait in a spool.
+
+    :raises msgspec.ValidationError: (from all that take ids) one is none of such a storage.
+    """
 
     async def waiting(
-        self, wanted: PendingFilter, chunk_ids: Collection[int] | None
+        self, wanted: PendingFilter, chunk_ids: Collection[str] | None
     ) -> Sequence[Waiting]:
         """Return what waits by queue; of the filter only what is true of a whole chunk counts.
 
@@ -100,19 +105,20 @@ class PendingStore(Protocol):
     async def page(
         self,
         wanted: PendingFilter,
-        chunk_ids: Collection[int] | None,
+        chunk_ids: Collection[str] | None,
         match: Match,
         *,
-        after: int,
+        after: str,
         max_records: int,
         max_bytes: int,
-    ) -> tuple[Sequence[Chosen], int | None]:
-        """Return records that are meant, of chunks with ``id > after``, in their order.
+    ) -> tuple[Sequence[Chosen], str | None]:
+        """Return records that are meant, of the chunks after one, in their order.
 
         Chunks are looked at, at least one, until so many records are found or so many bytes are
         read.  What comes with them is the last of these chunks, None when there are no more.
         Damaged ones are set aside, counted and never returned.
 
+        :param after: id of the chunk that they come after; "" for the oldest.
         :raises SpoolUnavailable: the storage cannot be read now.
         """
         ...
@@ -121,8 +127,8 @@ class PendingStore(Protocol):
         """Return how many records wait, by queue."""
         ...
 
-    async def newest_id(self) -> int:
-        """Return the id of the newest chunk, 0 when nothing waits.
+    async def newest_id(self) -> str:
+        """Return the id of the newest chunk; one below all that will come when nothing waits.
 
         :raises SpoolUnavailable: the storage cannot be read now.
         """

@@ -14,6 +14,7 @@ import pytest
 from gateway.errors import SpoolUnavailable
 from gateway.model import Ledger
 from gateway.spool import SqliteSpool
+from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.recovery import integrity
@@ -137,7 +138,7 @@ async def test_index_that_tells_another_story_is_found_when_the_spool_opens(
     with_other_schema(bench, *TABLE_AND_INDEX[damage])
     spool = await bench.open()
     assert bench.metric("gateway_spool_salvages_total") == 1
-    chunks, letters = await drain(spool), await spool.dead_letters()
+    chunks, letters = await drain(spool), await spool.dead_letters.page(Filter())
     assert len(chunks) + len(letters) == (6 if damage == "order of chunks" else 5)
     ledger = total(spool)
     assert (ledger.pending, ledger.kept, ledger.gap) == (len(chunks), len(letters), 0)
@@ -284,7 +285,10 @@ async def test_dead_letters_survive_a_salvage(bench: Bench) -> None:
     await spool.close()
     bench.sql("UPDATE ledger SET accepted = 7 WHERE destination = 'mixpanel'")
     spool = await bench.open()
-    assert [each.letter.reason for each in await spool.dead_letters()] == ["first", "second"]
+    assert [each.letter.reason for each in await spool.dead_letters.page(Filter())] == [
+        "first",
+        "second",
+    ]
     assert total(spool) == Ledger(accepted=3, dead_lettered=2, pending=1)
 
 
@@ -386,12 +390,12 @@ def test_value_that_claims_to_be_larger_than_any_can_be_is_damage() -> None:
 async def test_ids_of_dead_letters_are_not_used_again_after_a_salvage(bench: Bench) -> None:
     spool = await bench.open()
     await spool.append([], [letter(str(n)) for n in range(3)])
-    assert await spool.letters.purge([2, 3]) == 2
+    assert await spool.dead_letters.purge(["2", "3"]) == 2
     await spool.close()
     bench.sql("UPDATE ledger SET accepted = 7")
     spool = await bench.open()
     await spool.append([], [letter("new")])
-    assert [each.id > 3 for each in await spool.dead_letters()] == [False, True]
+    assert [int(each.id) > 3 for each in await spool.dead_letters.page(Filter())] == [False, True]
 
 
 async def test_used_ids_are_not_used_again_after_the_file_was_lost(bench: Bench) -> None:

@@ -108,8 +108,8 @@ async def examine(specimen: Specimen, damage: Damage, directory: Path) -> str:
         found, letters = await _often(lambda: everything(spool))
         became = _compare(specimen, found, letters, fresh, spool)
         await _settle_all(spool)
-        ids = await _often(lambda: spool.letters.ids(Filter(), limit=1 << 30))
-        await _often(lambda: spool.letters.purge(ids))
+        ids = await _often(lambda: spool.dead_letters.ids(Filter(), limit=1 << 30))
+        await _often(lambda: spool.dead_letters.purge(ids))
         assert not sum(spool.ledger().values(), Ledger()).kept, "dead letters cannot be purged"
         ledger = dict(spool.ledger())
         _check_balance(spool, {})

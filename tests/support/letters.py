@@ -115,8 +115,8 @@ def replacement(letter: StoredDeadLetter, *names: object, queue: Queue = IMPORT)
 async def stored(spool: SqliteSpool, wanted: Filter = EVERYTHING) -> list[StoredDeadLetter]:
     """Return all dead letters that fit, read page by page."""
     letters: list[StoredDeadLetter] = []
-    while page := await spool.letters.page(
-        wanted, after=letters[-1].id if letters else 0, limit=7, max_bytes=500
+    while page := await spool.dead_letters.page(
+        wanted, after=letters[-1].id if letters else "", limit=7, max_bytes=500
     ):
         letters += page
     return letters
@@ -136,7 +136,7 @@ async def records_of(spool: SqliteSpool, queues: Sequence[Queue] = (IMPORT,)) ->
 
 async def assert_proven(spool: SqliteSpool) -> None:
     """Fail unless the ledger, the counters of what is kept, and the table agree."""
-    kept = spool.letters.kept()
+    kept = spool.dead_letters.kept()
     for destination, ledger in spool.ledger().items():
         assert ledger.gap == 0, ledger
         assert ledger.kept == kept.get(destination, DeadLetterCount()).letters, ledger

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from gateway.model import DeadLetter, Entry, Queue
-from gateway.spool.dead_letters import Replacement
 from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside, Settle
 from tests.support.disk_model import Mode
 from tests.support.faultfs import Operation
@@ -109,7 +108,7 @@ class Worker:
         if wish.kind == "purge":
             return Purge((letter_id,))
         entries = [self._entry(queue, 1, large=large) for _ in range(wish.number)]
-        return Replay([Replacement(letter_id, entries)])
+        return Replay({letter_id: entries})
 
     def _entry(self, queue: Queue, records: int, *, large: bool) -> Entry:
         rng = Random(self._serial)

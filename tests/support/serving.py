@@ -30,6 +30,7 @@ from gateway.model import DeadLetter
 from gateway.pipeline import Pipeline
 from gateway.spool import SqliteSpool
 from gateway.spool.chunks import decode
+from gateway.spool.dead_letters import Filter
 from gateway.telemetry import Telemetry
 
 __all__ = ["KEY", "Answer", "Connection", "Serving", "message", "serving"]
@@ -185,7 +186,7 @@ class Serving:
         ]
 
     async def letters(self) -> list[DeadLetter]:
-        return [stored.letter for stored in await self.spool.dead_letters()]
+        return [stored.letter for stored in await self.spool.dead_letters.page(Filter())]
 
 
 @asynccontextmanager

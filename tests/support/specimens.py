@@ -11,7 +11,7 @@ from gateway.clock import SystemClock
 from gateway.model import DeadLetter, Entry, Ledger, Queue
 from gateway.spool import SqliteSpool
 from gateway.spool.chunks import decode
-from gateway.spool.dead_letters import Replacement
+from gateway.spool.dead_letters import Filter, Replacement
 from gateway.spool.sqlite.commands import Settle
 from gateway.telemetry import Telemetry
 
@@ -134,19 +134,19 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
         kept.update(dead)
         await spool.append([], dead)
 
-    async def replay_and_purge(spool: SqliteSpool, replayed: int, purged: int) -> None:
+    async def replay_and_purge(spool: SqliteSpool, replayed: str, purged: str) -> None:
         line = records(f"replayed {replayed}")
         stored[QUEUES[2]].add(line)
         entries = [Entry(QUEUES[2], line, 1)]
-        assert await spool.letters.replay([Replacement(replayed, entries)]) == {replayed}
-        assert await spool.letters.purge([purged]) == 1
+        assert await spool.dead_letters.replay([Replacement(replayed, entries)]) == {replayed}
+        assert await spool.dead_letters.purge([purged]) == 1
 
     spool = new_spool(directory)
     await spool.open()
     await put(spool, "old", 5)
     await end(spool, QUEUES[0])
     await reject(spool, *(f"rejected {n}" for n in range(6)))
-    await replay_and_purge(spool, 2, 3)
+    await replay_and_purge(spool, "2", "3")
     await put(spool, "kept", 3)
     await spool.close()
     spool = new_spool(directory)
@@ -154,7 +154,7 @@ async def make(directory: Path, *, size: int = 40) -> list[Specimen]:
     await put(spool, "log", 4)
     await end(spool, QUEUES[0])
     await end(spool, QUEUES[1])
-    await replay_and_purge(spool, 4, 5)
+    await replay_and_purge(spool, "4", "5")
     await reject(spool, "late")
     await put(spool, "last", 2)
     killed = await _take("killed", spool, directory, stored, kept)
@@ -206,7 +206,7 @@ async def everything(
                 waiting.setdefault(queue, Counter()).update(lines)
             assert chunks[-1].id > after, "reading goes round in circles"
             after = chunks[-1].id
-    letters = await spool.dead_letters(limit=1 << 30)
+    letters = await spool.dead_letters.page(Filter(), limit=1 << 30)
     return waiting, Counter(each.letter for each in letters)
 
 

@@ -83,10 +83,10 @@ class _Change:
                 lost = lines.count(b"\n")
                 self._count(work.queue, Ledger(dead_lettered=lost, lost=lost))
             case Replay():
-                for each in work.replacements:
+                for letter_id, entries in work.entries.items():
                     delta = Ledger(accepted=-1, dead_lettered=-1, replayed=1)
-                    self._end_letters([each.letter_id], delta)
-                    for entry in each.entries:
+                    self._end_letters([letter_id], delta)
+                    for entry in entries:
                         self._grow(entry.queue, entry.lines)
             case Purge():
                 self._end_letters(work.ids, Ledger(purged=1))
@@ -159,7 +159,7 @@ def observe(
     assert +told == +pending, f"pending {dict(told)} by the counters, {dict(pending)} in chunks"
     stored, damaged = letter_reader.page(Filter(), 0, EVERYTHING, EVERYTHING)
     assert not damaged, damaged
-    letters = {each.id: (each.letter.queue, each.letter.payload) for each in stored}
+    letters = {int(each.id): (each.letter.queue, each.letter.payload) for each in stored}
     kept = Counter(queue.destination for queue, _ in letters.values())
     assert kept == Counter({name: each.letters for name, each in totals.kept.items()}), totals.kept
     for name, ledger in totals.ledger.items():

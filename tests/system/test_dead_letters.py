@@ -295,9 +295,9 @@ async def test_commands_work_on_all_spools_that_stopped_workers_left(tmp_path: P
             locked = await process.command("list")
             assert (locked.code, "worker-1.db open" in locked.stderr) == (1, True)
         listed = lines((await process.command("list", "--each", "--json")).stdout)
-        assert [each["id"] for each in listed] == [1, 2, 3, in_1 + 1, in_1 + 2]
+        assert [each["id"] for each in listed] == ["1", "2", "3", str(in_1 + 1), str(in_1 + 2)]
         shown = json.loads((await process.command("show", str(in_1 + 2))).stdout)
-        assert (shown["id"], shown["payload"]) == (in_1 + 2, {"n": "1"})
+        assert (shown["id"], shown["payload"]) == (str(in_1 + 2), {"n": "1"})
         await process.command("export", "--id", "2", "--id", str(in_1 + 1), "letters")
         replayed = await process.command("replay", "--edited", "letters", "--yes", "--json")
         assert lines(replayed.stdout)[0]["replayed"] == 2
@@ -329,19 +329,19 @@ async def test_filters_choose(tmp_path: Path) -> None:
         await refused_record(process)
         await process.send({"type": "track", "messageId": "m"})
         for options, expected in {
-            (): [1, 2],
-            ("--kind", "event"): [2],
-            ("--endpoint", "import"): [1],
-            ("--endpoint", ""): [2],
-            ("--reason", "missing_event_name"): [2],
+            (): ["1", "2"],
+            ("--kind", "event"): ["2"],
+            ("--endpoint", "import"): ["1"],
+            ("--endpoint", ""): ["2"],
+            ("--reason", "missing_event_name"): ["2"],
             ("--destination", "other"): [],
-            ("--id", "1"): [1],
-            ("--since", "1h"): [1, 2],
-            ("--since", "1h30m"): [1, 2],
+            ("--id", "1"): ["1"],
+            ("--since", "1h"): ["1", "2"],
+            ("--since", "1h30m"): ["1", "2"],
             ("--until", "2 hours"): [],
             ("--until", "1h"): [],
             ("--since", "2100-01-01"): [],
-            ("--until", "2100-01-01T00:00:00Z"): [1, 2],
+            ("--until", "2100-01-01T00:00:00Z"): ["1", "2"],
         }.items():
             listed = lines((await process.command("list", "--each", "--json", *options)).stdout)
             assert [each["id"] for each in listed] == expected, options
@@ -364,13 +364,13 @@ async def test_commands_see_the_letters_of_all_workers_as_one(tmp_path: Path) ->
         for n in range(40):  # each on a connection of its own, so both workers get some
             await process.send({"type": "track", "userId": "u", "messageId": f"message-{n}"})
         listed = lines((await process.command("list", "--each", "--json")).stdout)
-        assert {each["id"] // 10**12 for each in listed} == {0, 1}
+        assert {int(each["id"]) // 10**12 for each in listed} == {0, 1}
         assert len(listed) == 40
         (group,) = json.loads((await process.command("list", "--json")).stdout)["groups"]
         assert (group["letters"], group["reason"]) == (40, "missing_event_name")
 
-        last = str(listed[-1]["id"])
-        assert f'"id": {last}' in (await process.command("show", last)).stdout
+        last = listed[-1]["id"]
+        assert f'"id": "{last}"' in (await process.command("show", last)).stdout
         purged = await process.command("purge", "--yes", "--id", last)
         assert purged.code == 0, purged
         assert "1 dead letter purged" in purged.stderr

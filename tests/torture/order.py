@@ -38,6 +38,7 @@ from gateway.config import (
 from gateway.model import DeadLetter, Ledger
 from gateway.sandbox import Fault, Sandbox, replies
 from gateway.sandbox.faults import Endpoint
+from gateway.spool.dead_letters import Filter
 from tests.support.processes import wait_for
 from tests.torture import Figures
 
@@ -194,7 +195,7 @@ def _event(profile: str, number: int, poisonous: bool) -> dict[str, Any]:
 
 
 async def _letters(app: App) -> list[DeadLetter]:
-    return [stored.letter for stored in await app.spool.dead_letters(limit=10_000)]
+    return [stored.letter for stored in await app.spool.dead_letters.page(Filter(), limit=10_000)]
 
 
 def _received(sandbox: Sandbox) -> dict[str, list[int]]:

@@ -7,17 +7,15 @@ from typing import TypeAlias
 from gateway.app import dead_letters_of
 from gateway.cli.admin_port import AdminPort
 from gateway.cli.dead_letters.over_http import OverHttp
-from gateway.cli.dead_letters.several import SeveralOverHttp
 from gateway.cli.options import Where
 from gateway.cli.reach import Way, reach
 from gateway.config import Config
-from gateway.dead_letters import DeadLetters
+from gateway.dead_letters import MergedDeadLetters
 from gateway.spool import SqliteSpool
-from gateway.spool.several_letters import SeveralDeadLetters
 
 __all__ = ["Access", "access"]
 
-Access: TypeAlias = DeadLetters | OverHttp | SeveralOverHttp
+Access: TypeAlias = OverHttp | MergedDeadLetters
 
 
 def access(
@@ -28,15 +26,12 @@ def access(
 
 
 async def _together(ports: Mapping[int, AdminPort]) -> Access:
-    several = SeveralOverHttp({number: OverHttp(port) for number, port in ports.items()})
-    await several.look()
-    return several
+    return MergedDeadLetters([OverHttp(port) for _, port in sorted(ports.items())])
 
 
 def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
-    letters = SeveralDeadLetters({number: spool.letters for number, spool in spools.items()})
-    limits = next(iter(spools.values())).letter_limits
-    return dead_letters_of(config, letters, limits)
+    stores = [spool.dead_letters for _, spool in sorted(spools.items())]
+    return MergedDeadLetters([dead_letters_of(config, store) for store in stores])
 
 
 _WAY: Way[Access] = Way(

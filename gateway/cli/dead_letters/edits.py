@@ -39,14 +39,14 @@ def read_edits(file: Path) -> Iterator[Edit]:
 
 def batches(edits: Iterator[Edit]) -> Iterator[list[Edit]]:
     """Give edits in pieces that one request can hold; one letter twice is in two pieces."""
-    batch: dict[int, Edit] = {}
+    batch: dict[str, Edit] = {}
     size = 0
     for edit in edits:
         size += len(bytes(edit.payload))
-        if batch and (size > _BATCH_BYTES or len(batch) == MAX_LETTERS or edit.id in batch):
+        if batch and (size > _BATCH_BYTES or len(batch) == MAX_LETTERS or str(edit.id) in batch):
             yield list(batch.values())
             batch, size = {}, len(bytes(edit.payload))
-        batch[edit.id] = edit
+        batch[str(edit.id)] = edit
     if batch:
         yield list(batch.values())
 

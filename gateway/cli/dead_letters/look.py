@@ -55,7 +55,7 @@ async def _list_each(letters: Access, wanted: Filter, *, as_json: bool) -> None:
         say("gateway: no dead letters")
 
 
-def show_letter(letter_id: int, where: Where, *, as_json: bool) -> None:
+def show_letter(letter_id: str, where: Where, *, as_json: bool) -> None:
     """Print everything that is known of a dead letter."""
 
     async def run() -> Letter | None:
@@ -129,7 +129,7 @@ async def _export(letters: Access, wanted: Filter, output: BinaryIO) -> int:
 async def _pages(
     letters: Access, wanted: Filter, *, has_payload: bool
 ) -> AsyncIterator[list[Letter]]:
-    after: int | None = 0
+    after: str | None = ""
     while after is not None:
         page = await letters.page(wanted, after=after, limit=MAX_LETTERS, has_payload=has_payload)
         after = page.next

@@ -26,13 +26,13 @@ class OverHttp:
         return await self._port.get("/summary", Summary, query_of(wanted))
 
     async def page(
-        self, wanted: Filter, *, after: int = 0, limit: int = 100, has_payload: bool = True
+        self, wanted: Filter, *, after: str = "", limit: int = 100, has_payload: bool = True
     ) -> Page:
         """Return some letters, oldest first."""
-        own = {"after": str(after), "limit": str(limit), "payload": str(has_payload).lower()}
+        own = {"after": after, "limit": str(limit), "payload": str(has_payload).lower()}
         return await self._port.get("", Page, query_of(wanted) | own)
 
-    async def get(self, letter_id: int) -> Letter | None:
+    async def get(self, letter_id: str) -> Letter | None:
         """Return one letter, None when it is not there."""
         page = await self.page(Filter(ids=(letter_id,)))
         return page.letters[0] if page.letters else None

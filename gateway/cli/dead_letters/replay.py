@@ -25,7 +25,7 @@ def replay_letters(
     where: Where,
     *,
     edited_file: Path | None,
-    edit_id: int | None,
+    edit_id: str | None,
     editor: str,
     dry_run: bool,
     yes: bool,
@@ -102,7 +102,7 @@ class _Plan:
                     self._note(await self._letters.replay(request))
                     bar.update(task, advance=len(edits))
             else:
-                after: int | None = 0
+                after: str | None = ""
                 while after is not None:
                     request = ReplayRequest(filter=self._filter, after=after, dry_run=self._dry_run)
                     report = await self._letters.replay(request)

@@ -6,16 +6,16 @@ from typing import TypeAlias
 
 from gateway.cli.admin_port import AdminPort
 from gateway.cli.options import Where
-from gateway.cli.pending.over_http import OverHttp, SeveralOverHttp
+from gateway.cli.pending.over_http import OverHttp
 from gateway.cli.reach import Way, reach
 from gateway.clock import SystemClock
 from gateway.config import Config
-from gateway.pending import Pending
+from gateway.pending import MergedPending, Pending
 from gateway.spool import SqliteSpool
 
 __all__ = ["Access", "access"]
 
-Access: TypeAlias = Pending | OverHttp | SeveralOverHttp
+Access: TypeAlias = OverHttp | MergedPending
 
 
 def access(
@@ -26,13 +26,14 @@ def access(
 
 
 async def _together(ports: Mapping[int, AdminPort]) -> Access:
-    several = SeveralOverHttp({number: OverHttp(port) for number, port in ports.items()})
-    await several.look()
-    return several
+    members = [OverHttp(port) for _, port in sorted(ports.items())]
+    return MergedPending(members, is_delivered=True)
 
 
 def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
-    return Pending({number: spool.pending for number, spool in spools.items()}, SystemClock())
+    clock = SystemClock()
+    members = [Pending(spool.pending, clock) for _, spool in sorted(spools.items())]
+    return MergedPending(members, is_delivered=False)
 
 
 _WAY: Way[Access] = Way(

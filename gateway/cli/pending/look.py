@@ -41,8 +41,8 @@ def list_records(
 async def summary_of(records: Access, wanted: PendingFilter) -> Summary:
     """Return all parts of a summary as one."""
     groups: list[Group] = []
-    after: int | None = 0
-    summary = Summary(groups=(), up_to=0)
+    after: str | None = ""
+    summary = Summary(groups=(), up_to="")
     while after is not None:
         summary = await records.summary(wanted, after=after)
         groups += summary.groups
@@ -54,7 +54,7 @@ async def summary_of(records: Access, wanted: PendingFilter) -> Summary:
 
 async def _list_each(records: Access, wanted: PendingFilter, limit: int, *, as_json: bool) -> None:
     count = 0
-    after: int | None = 0
+    after: str | None = ""
     is_cut = False
     while after is not None and not is_cut:
         page = await records.page(wanted, after=after, limit=limit - count, has_payload=as_json)

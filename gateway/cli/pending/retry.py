@@ -6,7 +6,6 @@ import typer
 from gateway.cli.common import Failed, do, say
 from gateway.cli.options import QueueOptions, Where
 from gateway.cli.pending.access import access
-from gateway.pending import Pending
 from gateway.pending.model import RetryReport, RetryRequest
 
 __all__ = ["retry_queues"]
@@ -18,7 +17,7 @@ def retry_queues(queues: QueueOptions, where: Where, *, as_json: bool) -> None:
 
     async def run() -> RetryReport:
         async with access(where, destination=queues.destination) as (records, place):
-            if isinstance(records, Pending):
+            if not records.is_delivered:
                 raise Failed(
                     f"nobody delivers from {place}: start it, and it sends what waits at once"
                 )

@@ -80,7 +80,7 @@ def _would(summary: Summary, limit: int | None) -> SetAsideReport:
 async def _set_aside(records: Access, wanted: PendingFilter, most: int) -> SetAsideReport:
     """Set records aside, batch after batch; return the sum."""
     done = size = left = 0
-    after: int | None = 0
+    after: str | None = ""
     problem = ""
     with progress() as bar:
         task = bar.add_task("set aside", total=most)
@@ -94,5 +94,5 @@ async def _set_aside(records: Access, wanted: PendingFilter, most: int) -> SetAs
             problem, after = report.problem, report.next
             bar.update(task, completed=done)
     return SetAsideReport(
-        set_aside=done, bytes=size, left=left, problem=problem, next=None, up_to=wanted.up_to or 0
+        set_aside=done, bytes=size, left=left, problem=problem, next=None, up_to=wanted.up_to or ""
     )

@@ -3,7 +3,7 @@
 The counters are here too: what one transaction does to them, and what all of them did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from gateway.errors import SpoolError
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
 from gateway.spool.chunks import NumberedChunk
-from gateway.spool.dead_letters import Replacement
 
 __all__ = [
     "Append",
@@ -71,9 +70,12 @@ class SetAsideLetters:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Records in the place of dead letters; results in the ids of those that were there."""
+    """Records in the place of dead letters; results in the ids of those that were there.
 
-    replacements: Sequence[Replacement]
+    :param entries: for queues of a letter's own destination, by its id; at least one for each.
+    """
+
+    entries: Mapping[int, Sequence[Entry]]
 
 
 @dataclass(frozen=True, slots=True)

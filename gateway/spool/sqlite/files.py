@@ -13,6 +13,7 @@ __all__ = [
     "Lock",
     "check_files",
     "identity",
+    "number_of",
     "numbers_in",
     "read_through",
     "spool_name",
@@ -26,6 +27,12 @@ _BLOCK_BYTES = 1024 * 1024
 def spool_name(number: int) -> str:
     """Return what the files of a worker's spool are called."""
     return f"worker-{number}"
+
+
+def number_of(name: str) -> int:
+    """Return the worker whose spool's files are called so; 0 for any other name."""
+    found = re.fullmatch(r"worker-(\d{1,6})", name)
+    return int(found[1]) if found else 0
 
 
 def numbers_in(directory: Path) -> list[int]:

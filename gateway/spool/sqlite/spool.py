@@ -23,12 +23,11 @@ from gateway.model import (
     Ledger,
     Queue,
     QueueState,
-    StoredDeadLetter,
     Usage,
     size_of,
 )
 from gateway.spool.chunks import NumberedChunk
-from gateway.spool.dead_letters import Filter, Limits
+from gateway.spool.dead_letters import Limits
 from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 from gateway.spool.recent_chunks import MAX_FRESH_BYTES, Fresh
 from gateway.spool.sqlite.chunk_reader import Reader
@@ -36,7 +35,9 @@ from gateway.spool.sqlite.commands import Append, SetAside, Settle
 from gateway.spool.sqlite.connection import connect
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 from gateway.spool.sqlite.dead_letters.store import SqliteDeadLetters
+from gateway.spool.sqlite.files import number_of
 from gateway.spool.sqlite.group_commit import GroupCommit
+from gateway.spool.sqlite.ids import FileIds
 from gateway.spool.sqlite.outlet import SqliteOutlet
 from gateway.spool.sqlite.pending.reader import PendingReader
 from gateway.spool.sqlite.pending.store import SqlitePending
@@ -92,7 +93,8 @@ class SqliteSpool:
     ) -> None:
         self.path = path = directory / f"{name}.db"
         letter_bytes = min(letter_limits.max_bytes, max_bytes // 4)
-        self.letter_limits = replace(letter_limits, max_bytes=letter_bytes)
+        limits = replace(letter_limits, max_bytes=letter_bytes)
+        ids = FileIds(number_of(name))
         self._writer = writer = Writer(
             path,
             connect,
@@ -100,7 +102,7 @@ class SqliteSpool:
             telemetry=telemetry,
             max_bytes=max_bytes,
             min_free_bytes=min_free_bytes,
-            letter_limits=self.letter_limits,
+            letter_limits=limits,
             on_replaced=self._release_readers,
         )
         self._fresh = Fresh(fresh_bytes)
@@ -114,23 +116,26 @@ class SqliteSpool:
         )
         self._reader = Reader(path, connect)
         self._reading = ReadingThread(path, self._reader, self._commits, name=f"spool-read-{name}")
-        letter_reader = LetterReader(path, connect)
+        letter_reader = LetterReader(path, connect, ids)
         self._letter_reading = ReadingThread(
             path, letter_reader, self._commits, name=f"letters-read-{name}"
         )
-        self.letters = SqliteDeadLetters(letter_reader, self._letter_reading, self._commits)
-        pending_reader = PendingReader(path, connect)
+        self.dead_letters = SqliteDeadLetters(
+            letter_reader, self._letter_reading, self._commits, ids=ids, limits=limits
+        )
+        pending_reader = PendingReader(path, connect, ids)
         self._pending_reading = ReadingThread(
             path, pending_reader, self._commits, name=f"pending-read-{name}"
         )
         self.pending = SqlitePending(
             *(pending_reader, self._pending_reading),
+            ids=ids,
             settle=self.settle,
             set_damaged_aside=self._set_aside,
             outlet=self.outlet,
             queues=self.queues,
             health=self.health,
-            kept=lambda: self.letters.kept().values(),
+            kept=lambda: self.dead_letters.kept().values(),
             letter_bytes=letter_bytes,
         )
         self._outlets: dict[Queue, SqliteOutlet] = {}
@@ -155,7 +160,7 @@ class SqliteSpool:
             raise
         self._is_open = True
         self._commits.on_commit(self._grow)
-        self.letters.start()
+        self.dead_letters.start()
 
     async def close(self) -> None:
         """Commit what was appended, then release the storage.  Idempotent."""
@@ -163,7 +168,7 @@ class SqliteSpool:
         async with self._closing:
             if not self._is_open:
                 return
-            await self.letters.stop()
+            await self.dead_letters.stop()
             await self._commits.drain()
             await self._reading.close()
             await self._letter_reading.close()
@@ -233,13 +238,6 @@ class SqliteSpool:
         :raises SpoolUnavailable: the file cannot be read now.
         """
         return await self._reading.call(partial(self._reader.newest_of, queue))
-
-    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first.
-
-        :raises SpoolUnavailable: the file cannot be read now.
-        """
-        return await self.letters.page(Filter(), after=after, limit=limit, max_bytes=1 << 40)
 
     def ledger(self) -> Mapping[str, Ledger]:
         """Return the committed counters by destination."""

@@ -66,13 +66,8 @@ async def listening(
         server = AdminServer(
             AdminConfig(port=0, token=Secret(token) if token else None),
             spool=spool,
-            dead_letters=DeadLetters(
-                spool.letters,
-                Remap([RIGHT]),
-                destinations=["mixpanel"],
-                limits=spool.letter_limits,
-            ),
-            pending=Pending({0: spool.pending}, SystemClock()),
+            dead_letters=DeadLetters(spool.dead_letters, Remap([RIGHT]), destinations=["mixpanel"]),
+            pending=Pending(spool.pending, SystemClock()),
             delivery_status=dict,
             ingest_status=dict,
             clock=SystemClock(),
@@ -153,10 +148,14 @@ async def test_other_methods_do_nothing(port: Port, method: str, path: str) -> N
 async def test_list_goes_page_by_page_and_shows_no_more_than_asked_for(port: Port) -> None:
     await port.spool.append([], [record_letter(n) for n in range(5)])
     status, page = await port.ask("GET", "/dead-letters?limit=2&reason=refused&ids=1,2&ids=4")
-    assert (status, [each["id"] for each in page["letters"]], page["next"]) == (200, [1, 2], 2)
+    assert (status, [each["id"] for each in page["letters"]], page["next"]) == (
+        200,
+        ["1", "2"],
+        "2",
+    )
     assert page["letters"][0]["payload"] == {"n": "0"}
     _, page = await port.ask("GET", "/dead-letters?after=2&ids=1,2,4&payload=false")
-    assert [each["id"] for each in page["letters"]] == [4]
+    assert [each["id"] for each in page["letters"]] == ["4"]
     assert "payload" not in page["letters"][0]
     _, page = await port.ask("GET", "/dead-letters?after=5")
     assert page == {"letters": [], "next": None}
@@ -248,8 +247,8 @@ async def test_replay_and_purge_tell_what_they_did(port: Port) -> None:
     edit = {"id": 1, "payload": {"n": "mended"}, "reason": "as exported"}
     _, report = await port.ask("POST", "/dead-letters/replay", {"edits": [edit]})
     assert (report["replayed"], report["records"], report["problems"]) == (1, 1, [])
-    _, report = await port.ask("POST", "/dead-letters/replay", {"filter": {"ids": [2]}})
-    assert (report["replayed"], report["next"]) == (1, 2)
+    _, report = await port.ask("POST", "/dead-letters/replay", {"filter": {"ids": ["2"]}})
+    assert (report["replayed"], report["next"]) == (1, "2")
     _, report = await port.ask("POST", "/dead-letters/purge", {"filter": {}, "dry_run": True})
     assert (report["purged"], report["would"][0]["letters"]) == (1, 1)
     _, report = await port.ask("POST", "/dead-letters/purge", {"filter": {}})
@@ -271,7 +270,7 @@ async def test_replay_and_purge_tell_what_they_did(port: Port) -> None:
     metrics.watch(
         ledger=port.spool.ledger,
         queues=port.spool.queues,
-        kept=port.spool.letters.kept,
+        kept=port.spool.dead_letters.kept,
         usage=port.spool.usage,
         dropped_fields=dict,
         lost_lines=lambda: 0,

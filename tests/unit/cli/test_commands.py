@@ -165,7 +165,7 @@ def test_single_dead_letters_fit_a_terminal_and_nothing_is_cut(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     letter = Letter(
-        id=1_000_000_000_007,
+        id="1000000000007",
         created="2026-01-31T12:00:00.000Z",
         destination="mixpanel",
         endpoint="import",
@@ -185,7 +185,7 @@ def test_header_of_single_dead_letters_stands_above_their_columns(
 ) -> None:
     letters = [
         Letter(
-            id=number,
+            id=str(number),
             created="2026-01-31T12:00:00.000Z",
             destination=destination,
             endpoint="import",

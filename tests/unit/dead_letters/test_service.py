@@ -65,9 +65,7 @@ ONE_TO_MANY = destination(
 
 
 def letters_of(spool: Hands, config: DestinationConfig = RIGHT) -> DeadLetters:
-    return DeadLetters(
-        spool.letters, Remap([config]), destinations=[config.name], limits=spool.letter_limits
-    )
+    return DeadLetters(spool.dead_letters, Remap([config]), destinations=[config.name])
 
 
 async def accept(
@@ -167,11 +165,11 @@ async def test_event_that_became_nothing_again_stays_as_it_is_and_is_told(spool:
     before = await stored(spool)
     problems = await replay_all(letters_of(spool))
     assert [(each.id, each.reason) for each in problems] == [  # type: ignore[attr-defined]
-        (1, "missing_event_name"),
-        (2, "not_an_object"),
-        (3, "missing_id"),
+        ("1", "missing_event_name"),
+        ("2", "not_an_object"),
+        ("3", "missing_id"),
     ]
-    (nothing,) = (await letters_of(spool, ONE_TO_MANY).replay(of_ids(3))).problems
+    (nothing,) = (await letters_of(spool, ONE_TO_MANY).replay(of_ids("3"))).problems
     assert (nothing.reason, nothing.detail) == (
         "no_subscription",
         "the current mapping makes nothing of it",
@@ -181,13 +179,13 @@ async def test_event_that_became_nothing_again_stays_as_it_is_and_is_told(spool:
     await assert_proven(spool)
 
 
-def of_ids(*ids: int, **options: Any) -> ReplayRequest:
+def of_ids(*ids: str, **options: Any) -> ReplayRequest:
     return ReplayRequest(filter=Filter(ids=ids), **options)
 
 
 async def test_event_that_becomes_several_records_counts_them_as_accepted(spool: Hands) -> None:
     await accept(spool, {"event": "X", "userId": "u"}, WRONG)
-    report = await letters_of(spool, ONE_TO_MANY).replay(of_ids(1))
+    report = await letters_of(spool, ONE_TO_MANY).replay(of_ids("1"))
     assert (report.replayed, report.records) == (1, 2)
     assert spool.ledger()["mixpanel"] == Ledger(accepted=2, pending=2, replayed=1)
 
@@ -216,7 +214,7 @@ async def test_record_is_sent_again_as_it_is_or_as_edited(spool: Hands) -> None:
     )
     report = await letters.replay(ReplayRequest(edits=edits))
     assert (report.replayed, report.missing, report.next) == (1, 1, None)
-    assert [(each.id, each.reason) for each in report.problems] == [(3, "not_an_object")]
+    assert [(each.id, each.reason) for each in report.problems] == [("3", "not_an_object")]
     assert await replay_all(letters) == []
     assert await records_of(spool) == [b'{"n":"edited"}', b'{"n":"a"}', b'{"n":"c"}']
     await assert_proven(spool)
@@ -266,10 +264,10 @@ async def test_batch_is_bounded_by_letters_and_by_what_they_become(
         await spool.append([], [record_letter(str(n) * 100)])
     letters = letters_of(spool)
     first = await letters.replay(ReplayRequest(limit=2))
-    assert (first.replayed, first.next) == (2, 2)
+    assert (first.replayed, first.next) == (2, "2")
     monkeypatch.setattr(service, "BATCH_BYTES", 250)
-    second = await letters.replay(ReplayRequest(after=2, filter=Filter(up_to=first.up_to)))
-    assert (second.replayed, second.next) == (2, 4)
+    second = await letters.replay(ReplayRequest(after="2", filter=Filter(up_to=first.up_to)))
+    assert (second.replayed, second.next) == (2, "4")
     assert await replay_all(letters) == []
     assert len(await records_of(spool)) == 9
 
@@ -284,7 +282,7 @@ async def test_batch_ends_when_what_letters_become_is_too_large(
     letters = letters_of(spool, ONE_TO_MANY)
     first = await letters.replay(ReplayRequest())
     assert 1 < first.replayed < len(events)
-    assert first.next == first.replayed
+    assert first.next == str(first.replayed)
     assert await replay_all(letters) == []
     assert len(await records_of(spool)) == 2 * len(events)
 
@@ -295,9 +293,9 @@ async def test_records_refused_again_are_not_replayed_twice_by_one_command(spool
     first = await letters.replay(ReplayRequest(limit=2))
     await spool.append([], [record_letter("refused again")])
     wanted = Filter(up_to=first.up_to)
-    second = await letters.replay(ReplayRequest(filter=wanted, after=first.next or 0))
-    assert (second.replayed, second.next) == (1, 3)
-    third = await letters.replay(ReplayRequest(filter=wanted, after=3))
+    second = await letters.replay(ReplayRequest(filter=wanted, after=first.next or ""))
+    assert (second.replayed, second.next) == (1, "3")
+    third = await letters.replay(ReplayRequest(filter=wanted, after="3"))
     assert (third.replayed, third.next) == (0, None)
     assert len(await stored(spool)) == 1
 
@@ -321,9 +319,9 @@ async def test_purge_tells_first_and_deletes_batch_by_batch(spool: Hands) -> Non
     assert (would.purged, would.next, [group.letters for group in would.would]) == (5, None, [5])
     assert len(await stored(spool)) == 6
     first = await letters.purge(PurgeRequest(filter=wanted, limit=3))
-    assert (first.purged, first.next) == (3, 3)
-    second = await letters.purge(PurgeRequest(filter=wanted, after=3))
-    assert (second.purged, second.next) == (2, 5)
+    assert (first.purged, first.next) == (3, "3")
+    second = await letters.purge(PurgeRequest(filter=wanted, after="3"))
+    assert (second.purged, second.next) == (2, "5")
     assert [each.letter.reason for each in await stored(spool)] == ["other"]
     assert spool.ledger()["mixpanel"].purged == 5
     await assert_proven(spool)
@@ -334,10 +332,10 @@ async def test_letter_shows_text_that_is_no_json_as_text(spool: Hands) -> None:
         queue=IMPORT, kind="record", reason="r", detail="", payload=b'{"half": "\xff'
     )
     await spool.append([], [letter])
-    shown = await letters_of(spool).get(1)
+    shown = await letters_of(spool).get("1")
     assert shown is not None
     assert json.loads(msgspec.json.encode(shown))["payload"] == '{"half": "�'
-    assert await letters_of(spool).get(2) is None
+    assert await letters_of(spool).get("2") is None
 
 
 async def test_flood_of_rejected_events_counts_in_what_may_wait(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from gateway.errors import SpoolUnavailable
 from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
+from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.commands import Settle
 from gateway.telemetry import Telemetry
@@ -180,8 +181,8 @@ class Drive:
 
     async def dead(self) -> dict[Endpoint, set[int]]:
         found: dict[Endpoint, set[int]] = {endpoint: set() for endpoint in ENDPOINTS}
-        after = 0
-        while letters := await self.spool.dead_letters(after=after):
+        after = ""
+        while letters := await self.spool.dead_letters.page(Filter(), after=after):
             for stored in letters:
                 assert stored.letter.reason == "unanswered"
                 after = stored.id

@@ -20,6 +20,7 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
+from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.spool import SqliteSpool
 from tests.support.delivering import (
@@ -279,7 +280,7 @@ async def test_failed_records_become_dead_letters_and_the_rest_is_delivered(
         await rig.delivered()
         assert rig.counts() == (6, 2, 0)
         assert sandbox.store.counts["/import"].requests == 1
-        stored = [kept.letter for kept in await rig.spool.dead_letters()]
+        stored = [kept.letter for kept in await rig.spool.dead_letters.page(Filter())]
         assert [(d.queue, d.kind, d.reason, d.payload) for d in stored] == [
             (Queue("main", "import"), "record", "refused", record) for record in bad
         ]
@@ -313,7 +314,7 @@ async def test_a_refusal_without_failed_records_isolates_the_bad_record(
         await rig.append(endpoint[1:], *map(make, range(37)), bad, *map(make, range(37, 64)))
         await rig.delivered()
         assert rig.counts() == (64, 1, 0)
-        (kept,) = await rig.spool.dead_letters()
+        (kept,) = await rig.spool.dead_letters.page(Filter())
         assert (kept.letter.reason, kept.letter.payload) == ("refused", bad)
         counts = sandbox.store.counts[endpoint]
         assert (counts.unique, counts.duplicates) == (64, 0)
@@ -342,7 +343,7 @@ async def test_413_splits_until_the_record_that_is_too_large_is_alone(
         await rig.append("import", *(event(n, text="x" * 500_000) for n in range(2, 7)))
         await rig.delivered()
         assert rig.counts() == (6, 1, 0)
-        (kept,) = await rig.spool.dead_letters()
+        (kept,) = await rig.spool.dead_letters.page(Filter())
         assert kept.letter.reason == "too_large"
         assert "2097152 bytes" in kept.letter.detail
         assert sandbox.store.counts["/import"].duplicates == 0
@@ -559,7 +560,7 @@ async def test_a_firewall_that_blocks_one_record_costs_no_other(
             await rig.delivered()
             assert rig.counts() == (58, 2, 0)
             assert rig.status()["state"] == "ok"
-            letters = [kept.letter for kept in await rig.spool.dead_letters()]
+            letters = [kept.letter for kept in await rig.spool.dead_letters.page(Filter())]
             assert all("403" in letter.detail for letter in letters)
     finally:
         await runner.cleanup()

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.sandbox import Fault, Sandbox
 from gateway.sandbox.faults import Endpoint
+from gateway.spool.dead_letters import Filter
 from tests.support.delivering import (
     TOKEN,
     Rig,
@@ -85,7 +86,7 @@ async def test_what_is_never_answered_stops_nobody(
         async with asyncio.timeout(60):
             await keep_sending(rig, endpoint, sent, lambda: rig.counts()[1] == 1)
         await rig.delivered()
-        (kept,) = await rig.spool.dead_letters()
+        (kept,) = await rig.spool.dead_letters.page(Filter())
         assert POISON.encode() in kept.letter.payload
         assert kept.letter.reason == "unanswered"
         assert kept.letter.detail

@@ -18,6 +18,7 @@ from gateway.events import decode
 from gateway.mapping import Mapper, prepare
 from gateway.mapping.browsers import browser_of
 from gateway.sandbox import Sandbox
+from gateway.spool.dead_letters import Filter
 from gateway.telemetry import Telemetry
 from tests.support.vectors import VECTORS, Case, configured, expected, load_cases
 
@@ -131,7 +132,7 @@ async def deliver(profile: str, cases: list[Case], directory: Path) -> None:
 
         kept = sandbox.store.records()
         assert_records([(one.endpoint[1:], parsed(one.record)) for one in kept], cases)
-        letters = [stored.letter for stored in await app.spool.dead_letters()]
+        letters = [stored.letter for stored in await app.spool.dead_letters.page(Filter())]
         assert [(letter.kind, letter.reason) for letter in letters] == [
             ("event", case.rejected) for case in cases if case.rejected
         ]

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.cli.pending.look import summary_of
 from gateway.errors import SpoolUnavailable
 from gateway.model import Entry, Queue
-from gateway.pending import Pending, RetryRequest, SetAsideReport, SetAsideRequest
+from gateway.pending import MergedPending, Pending, RetryRequest, SetAsideReport, SetAsideRequest
 from gateway.pending.choice import Ids
 from gateway.pending.service import Hands
 from gateway.spool.dead_letters import Limits, Replacement
@@ -49,16 +50,16 @@ async def append(spool: Spool, *records: bytes, queue: Queue = IMPORT) -> None:
     await spool.append([Entry(queue, lines, len(records))])
 
 
-def of(spool: Spool, **others: Spool) -> Pending:
-    return Pending({0: spool.pending}, spool.clock)
+def of(spool: Spool) -> Pending:
+    return Pending(spool.pending, spool.clock)
 
 
 async def set_aside(
-    pending: Pending, wanted: PendingFilter = EVERYTHING, **request: Any
+    pending: Pending | MergedPending, wanted: PendingFilter = EVERYTHING, **request: Any
 ) -> list[SetAsideReport]:
     """Set everything aside that is meant, batch by batch."""
     reports = []
-    after: int | None = 0
+    after: str | None = ""
     while after is not None:
         reports.append(
             await pending.set_aside(SetAsideRequest(filter=wanted, after=after, **request))
@@ -123,7 +124,7 @@ FILTERS = [
     (PendingFilter(since_ms=1_700_000_060_000), {4, 5, 6, 7}),
     (PendingFilter(until_ms=1_700_000_060_000), {0, 1, 2, 3}),
     (PendingFilter(since_ms=1_700_000_060_000, until_ms=1_700_000_060_000), set()),
-    (PendingFilter(up_to=1), {0, 1, 2, 3}),
+    (PendingFilter(up_to="1"), {0, 1, 2, 3}),
     (PendingFilter(ids=("1",)), {0, 1, 2, 3}),
     (PendingFilter(ids=("1",), event="Bad"), {1}),
     (PendingFilter(ids=("99", "2")), {4, 5, 6}),
@@ -187,10 +188,19 @@ async def test_id_means_the_same_record_after_others_of_its_chunk_have_gone(tmp_
         assert [each["properties"]["n"] for each in await waiting(spool)] == [1, 3]
 
 
-@pytest.mark.parametrize("text", ["", "x", "1.", "1.g", "-1", "1.0123456789abc", "1,2", "9" * 19])
+@pytest.mark.parametrize("text", ["", "x", "1.", "1.g", "-1", "1.0123456789abc", "1,2", "9" * 81])
 def test_what_is_no_id_is_said(text: str) -> None:
     with pytest.raises(msgspec.ValidationError, match="not an id of a pending record"):
         Ids([text])
+
+
+async def test_what_is_no_id_of_this_storage_is_said(tmp_path: Path) -> None:
+    async with spool_in(tmp_path) as spool:
+        for wanted in (PendingFilter(ids=("9" * 19,)), PendingFilter(up_to="x")):
+            with pytest.raises(msgspec.ValidationError, match="not an id"):
+                await of(spool).page(wanted)
+        with pytest.raises(msgspec.ValidationError, match="after"):
+            await of(spool).page(EVERYTHING, after="-1")
 
 
 async def test_limit_takes_the_oldest(tmp_path: Path) -> None:
@@ -318,7 +328,7 @@ async def test_state_of_the_endpoints_is_shown(tmp_path: Path) -> None:
             status=lambda: {"mixpanel": {"import": paused}},
             hurry=hurried.append,
         )
-        pending = Pending({0: spool.pending}, spool.clock, hands)
+        pending = Pending(spool.pending, spool.clock, hands)
         spool.clock.ms += 1500
         groups = (await pending.summary(EVERYTHING)).groups
         states = {group.destination: (group.state, group.detail) for group in groups}
@@ -327,8 +337,8 @@ async def test_state_of_the_endpoints_is_shown(tmp_path: Path) -> None:
             "other": ("not_configured", ""),
         }
         assert {group.oldest_age_s for group in groups} == {1.5}
-        assert pending.retry(RetryRequest(endpoint="engage")).retried == []
-        (retried,) = pending.retry(RetryRequest()).retried
+        assert (await pending.retry(RetryRequest(endpoint="engage"))).retried == []
+        (retried,) = (await pending.retry(RetryRequest())).retried
         assert (retried.destination, retried.state, retried.records) == ("mixpanel", "paused", 1)
         assert hurried == [IMPORT]
 
@@ -360,11 +370,12 @@ async def test_records_of_several_files_are_told_apart(tmp_path: Path) -> None:
         for n in range(3):
             await append(first, record(n))
             await append(second, record(10 + n))
-        pending = Pending({2: second.pending, 0: first.pending}, ManualClock())
-        (group,) = (await pending.summary(EVERYTHING)).groups
+        members = [Pending(spool.pending, ManualClock()) for spool in (first, second)]
+        pending = MergedPending(members, is_delivered=False)
+        (group,) = (await summary_of(pending, EVERYTHING)).groups
         assert group.records == 6
         ids: list[str] = []
-        after: int | None = 0
+        after: str | None = ""
         while after is not None:
             page = await pending.page(EVERYTHING, after=after)
             ids += [each.id for each in page.records]
@@ -403,7 +414,7 @@ async def test_random_commands_keep_the_ledger_exact(tmp_path: Path) -> None:
                     )
                 case _:
                     some = [each for each in await stored(spool) if rng.random() < 0.5]
-                    await spool.letters.replay(
+                    await spool.dead_letters.replay(
                         [
                             Replacement(
                                 each.id,

@@ -45,10 +45,8 @@ async def test_uptime_and_ages_are_not_negative(tmp_path: Path) -> None:
         admin = AdminServer(
             AdminConfig(port=0),
             spool=spool,
-            dead_letters=DeadLetters(
-                spool.letters, Remap([]), destinations=[], limits=spool.letter_limits
-            ),
-            pending=Pending({0: spool.pending}, clock),
+            dead_letters=DeadLetters(spool.dead_letters, Remap([]), destinations=[]),
+            pending=Pending(spool.pending, clock),
             delivery_status=dict,
             ingest_status=dict,
             clock=clock,
@@ -57,7 +55,7 @@ async def test_uptime_and_ages_are_not_negative(tmp_path: Path) -> None:
         spool.telemetry.watch(
             ledger=spool.ledger,
             queues=spool.queues,
-            kept=spool.letters.kept,
+            kept=spool.dead_letters.kept,
             usage=spool.usage,
             dropped_fields=dict,
             lost_lines=int,

@@ -93,7 +93,7 @@ async def some_letters(spool: Hands, destination: str, count: int) -> list[Repla
         is_event = each.letter.kind == "event"
         target = queue if is_event else each.letter.queue
         entries = [Entry(target, each.letter.payload + b"\n", 1)]
-        if is_event and each.id % 3 == 0:
+        if is_event and int(each.id) % 3 == 0:
             entries.append(Entry(queue, each.letter.payload + b"+\n", 1))
         replacements.append(Replacement(each.id, entries))
     return replacements
@@ -101,12 +101,12 @@ async def some_letters(spool: Hands, destination: str, count: int) -> list[Repla
 
 async def replay(spool: Hands, model: Model, queue: Queue, count: int) -> None:
     replacements = await some_letters(spool, queue.destination, count)
-    taken = await spool.letters.replay(replacements)
+    taken = await spool.dead_letters.replay(replacements)
     note_replay(model, queue, replacements, taken)
 
 
 def note_replay(
-    model: Model, queue: Queue, replacements: list[Replacement], taken: frozenset[int]
+    model: Model, queue: Queue, replacements: list[Replacement], taken: frozenset[str]
 ) -> None:
     model.replayed[queue.destination] += len(taken)
     made = sum(len(each.entries) for each in replacements if each.letter_id in taken)
@@ -115,7 +115,7 @@ def note_replay(
 
 async def purge(spool: Hands, model: Model, queue: Queue, count: int) -> None:
     found = (await stored(spool, Filter(destination=queue.destination)))[-count:]
-    model.purged[queue.destination] += await spool.letters.purge([each.id for each in found])
+    model.purged[queue.destination] += await spool.dead_letters.purge([each.id for each in found])
 
 
 async def race(spool: Hands, model: Model, queue: Queue, count: int) -> None:
@@ -123,9 +123,9 @@ async def race(spool: Hands, model: Model, queue: Queue, count: int) -> None:
     replacements = await some_letters(spool, queue.destination, count)
     ids = [each.letter_id for each in replacements][1:]
     first, second, purged, _ = await asyncio.gather(
-        spool.letters.replay(replacements),
-        spool.letters.replay(replacements[::-1]),
-        spool.letters.purge(ids),
+        spool.dead_letters.replay(replacements),
+        spool.dead_letters.replay(replacements[::-1]),
+        spool.dead_letters.purge(ids),
         append(spool, model, queue, 1),
     )
     assert first.isdisjoint(second)
@@ -150,9 +150,9 @@ async def check(spool: Hands, model: Model) -> None:
         assert ledger.delivered == len(model.delivered[destination])
         assert ledger.purged == model.purged[destination]
         assert ledger.replayed == model.replayed[destination]
-        kept = spool.letters.kept().get(destination)
+        kept = spool.dead_letters.kept().get(destination)
         assert kept is None or kept.letters >= 0
-    total = sum((each.bytes for each in spool.letters.kept().values()), 0)
+    total = sum((each.bytes for each in spool.dead_letters.kept().values()), 0)
     assert total <= LIMITS.max_bytes
 
 
@@ -174,9 +174,9 @@ async def play(history: list[Step], directory: Path) -> None:
                     queue = QUEUES[first % len(QUEUES)]
                     await OPERATIONS[operation](spool, model, queue, (rest or [first])[0])
                 await check(spool, model)
-            before = (spool.ledger(), spool.letters.kept(), spool.queues())
+            before = (spool.ledger(), spool.dead_letters.kept(), spool.queues())
         async with spool_in(directory, clock, LIMITS) as spool:
-            assert (spool.ledger(), spool.letters.kept(), spool.queues()) == before
+            assert (spool.ledger(), spool.dead_letters.kept(), spool.queues()) == before
             if not left:
                 return
 

@@ -42,7 +42,7 @@ async def test_letter_is_kept_as_it_was_given(tmp_path: Path, letter: DeadLetter
         (kept,) = await stored(spool)
         assert (kept.letter, kept.created_ms) == (letter, NOW_MS)
         size = len(letter.payload) + len(letter.detail) + LETTER_BYTES
-        assert spool.letters.kept() == {"mixpanel": DeadLetterCount(1, size)}
+        assert spool.dead_letters.kept() == {"mixpanel": DeadLetterCount(1, size)}
         await assert_proven(spool)
 
 
@@ -55,10 +55,10 @@ FILTERS = {
     "reason": (Filter(reason="too_large"), "c"),
     "since": (Filter(since_ms=NOW_MS + 4000), "ef"),
     "until": (Filter(until_ms=NOW_MS + 1000), "a"),
-    "ids": (Filter(ids=(2, 4, 99)), "bd"),
+    "ids": (Filter(ids=("2", "4", "99")), "bd"),
     "no ids": (Filter(ids=()), ""),
-    "up to": (Filter(up_to=2), "ab"),
-    "several": (Filter(destination="mixpanel", kind="record", reason="refused", up_to=5), "ab"),
+    "up to": (Filter(up_to="2"), "ab"),
+    "several": (Filter(destination="mixpanel", kind="record", reason="refused", up_to="5"), "ab"),
     "nothing": (Filter(destination="mixpanel'; --"), ""),
 }
 
@@ -81,7 +81,7 @@ async def test_filter_finds_what_fits_in_pages_and_in_groups(
             spool.clock.ms += 1000
         found = await stored(spool, wanted)
         assert [each.letter for each in found] == [letters[name] for name in expected]
-        groups = await spool.letters.groups(wanted)
+        groups = await spool.dead_letters.groups(wanted)
         assert sum(group.letters for group in groups) == len(expected)
 
 
@@ -90,7 +90,7 @@ async def test_groups_tell_how_many_how_large_how_old_and_an_example(tmp_path: P
         await spool.append([], [record_letter(1, detail="first"), event_letter()])
         spool.clock.ms += 5
         await spool.append([], [record_letter(2, detail="last")])
-        first, second = await spool.letters.groups(EVERYTHING)
+        first, second = await spool.dead_letters.groups(EVERYTHING)
     assert first == Group(
         destination="mixpanel",
         endpoint="import",
@@ -108,18 +108,18 @@ async def test_groups_tell_how_many_how_large_how_old_and_an_example(tmp_path: P
 async def test_page_stays_within_both_limits_and_holds_at_least_one(tmp_path: Path) -> None:
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter("x" * 100) for _ in range(5)])
-        page = spool.letters.page
-        assert [each.id for each in await page(EVERYTHING, limit=2)] == [1, 2]
-        assert [each.id for each in await page(EVERYTHING, max_bytes=350)] == [1, 2, 3]
-        assert [each.id for each in await page(EVERYTHING, after=3, max_bytes=1)] == [4]
-        assert await spool.letters.newest_id() == 5
+        page = spool.dead_letters.page
+        assert [each.id for each in await page(EVERYTHING, limit=2)] == ["1", "2"]
+        assert [each.id for each in await page(EVERYTHING, max_bytes=350)] == ["1", "2", "3"]
+        assert [each.id for each in await page(EVERYTHING, after="3", max_bytes=1)] == ["4"]
+        assert await spool.dead_letters.newest_id() == "5"
 
 
 async def test_closed_spool_has_no_letters_to_show(tmp_path: Path) -> None:
     async with spool_in(tmp_path) as spool:
         pass
     with pytest.raises(SpoolUnavailable, match="not open"):
-        await spool.letters.groups(EVERYTHING)
+        await spool.dead_letters.groups(EVERYTHING)
 
 
 # Replayed
@@ -130,7 +130,7 @@ async def test_replayed_letter_is_a_pending_record_again(tmp_path: Path) -> None
         heard = Listener.at(spool, IMPORT)
         await spool.append([], [record_letter("a"), record_letter("b")])
         first, second = await stored(spool)
-        taken = await spool.letters.replay([replacement(first, "a"), replacement(second, "b")])
+        taken = await spool.dead_letters.replay([replacement(first, "a"), replacement(second, "b")])
         assert taken == {first.id, second.id}
         assert await stored(spool) == []
         assert await records_of(spool) == [b'{"n":"a"}', b'{"n":"b"}']
@@ -150,7 +150,7 @@ async def test_event_that_becomes_several_records_adds_them_to_what_was_accepted
     async with spool_in(tmp_path) as spool:
         await spool.append([], [event_letter()])
         (letter,) = await stored(spool)
-        await spool.letters.replay([replacement(letter, "a", "b", "c")])
+        await spool.dead_letters.replay([replacement(letter, "a", "b", "c")])
         assert spool.ledger() == {"mixpanel": Ledger(accepted=3, pending=3, replayed=1)}
         await assert_proven(spool)
 
@@ -160,13 +160,13 @@ async def test_letter_replayed_twice_at_the_same_time_becomes_one_record(tmp_pat
         await spool.append([], [record_letter("a"), record_letter("b")])
         first, second = await stored(spool)
         results = await asyncio.gather(
-            spool.letters.replay([replacement(first, "a"), replacement(first, "a")]),
-            spool.letters.replay([replacement(first, "a"), replacement(second, "b")]),
-            spool.letters.purge([second.id]),
+            spool.dead_letters.replay([replacement(first, "a"), replacement(first, "a")]),
+            spool.dead_letters.replay([replacement(first, "a"), replacement(second, "b")]),
+            spool.dead_letters.purge([second.id]),
         )
         assert spool.ledger()["mixpanel"].accepted == 2
         assert len(await records_of(spool)) + results[2] == 2
-        assert await spool.letters.replay([replacement(first, "a")]) == frozenset()
+        assert await spool.dead_letters.replay([replacement(first, "a")]) == frozenset()
         assert len(await records_of(spool)) + results[2] == 2
         await assert_proven(spool)
 
@@ -177,10 +177,10 @@ async def test_replay_that_finds_no_room_leaves_everything_as_it_was(tmp_path: P
     async with spool_in(tmp_path, min_free_bytes=1 << 60) as spool:
         (letter,) = await stored(spool)
         with pytest.raises(SpoolUnavailable, match="nearly full"):
-            await spool.letters.replay([replacement(letter, "a")])
+            await spool.dead_letters.replay([replacement(letter, "a")])
         assert [each.id for each in await stored(spool)] == [letter.id]
         await assert_proven(spool)
-        assert await spool.letters.purge([letter.id]) == 1  # which makes room
+        assert await spool.dead_letters.purge([letter.id]) == 1  # which makes room
         await assert_proven(spool)
 
 
@@ -190,8 +190,8 @@ async def test_replay_that_finds_no_room_leaves_everything_as_it_was(tmp_path: P
 async def test_purged_letters_are_gone_and_counted(tmp_path: Path) -> None:
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter(n) for n in range(5)])
-        assert await spool.letters.purge([1, 3, 3, 99]) == 2
-        assert [each.id for each in await stored(spool)] == [2, 4, 5]
+        assert await spool.dead_letters.purge(["1", "3", "3", "99"]) == 2
+        assert [each.id for each in await stored(spool)] == ["2", "4", "5"]
         assert spool.ledger() == {"mixpanel": Ledger(accepted=5, dead_lettered=5, purged=2)}
         await assert_proven(spool)
 
@@ -212,10 +212,10 @@ async def test_purge_of_nothing_does_not_claim_that_the_disk_is_well(tmp_path: P
         with pytest.raises(SpoolUnavailable):
             await spool.append([Entry(IMPORT, b"{}\n", 1)])
         with pytest.raises(SpoolUnavailable):
-            await spool.letters.purge([1])
+            await spool.dead_letters.purge(["1"])
         assert not spool.health().accepting
         is_broken = False
-        assert await spool.letters.purge([1]) == 0
+        assert await spool.dead_letters.purge(["1"]) == 0
         assert spool.health().accepting
 
 
@@ -230,9 +230,9 @@ async def test_oldest_letters_are_dropped_beyond_the_size_limit(
         payload = b'"%s"' % (b"x" * (998 - len(event_letter().detail)))
         for _ in range(30):
             await spool.append([], [event_letter(payload)])
-        assert [each.id for each in await stored(spool)] == list(range(21, 31))
+        assert [each.id for each in await stored(spool)] == [str(n) for n in range(21, 31)]
         assert spool.ledger() == {"mixpanel": Ledger(accepted=30, dead_lettered=30, dropped=20)}
-        assert sum(each.bytes for each in spool.letters.kept().values()) == limits.max_bytes
+        assert sum(each.bytes for each in spool.dead_letters.kept().values()) == limits.max_bytes
         await assert_proven(spool)
     dropping = [r for r in caplog.records if "dropped" in r.getMessage()]
     assert [record.levelno for record in dropping] == [logging.WARNING]
@@ -261,7 +261,7 @@ async def test_idle_spool_drops_what_is_beyond_the_limits(
     monkeypatch.setattr(store, "EXPIRE_EVERY_S", 0.01)
     async with spool_in(tmp_path, limits=Limits(max_bytes=100_000)) as spool:
         async with asyncio.timeout(20):
-            while spool.letters.kept()["mixpanel"].bytes > 100_000:  # noqa: ASYNC110 - no event
+            while spool.dead_letters.kept()["mixpanel"].bytes > 100_000:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
         await assert_proven(spool)
         commits = spool.telemetry.registry.get_sample_value("gateway_spool_commits_total") or 0
@@ -278,7 +278,7 @@ async def test_limit_is_reached_in_steps_while_requests_are_answered(
         left = []
         for _ in range(12):
             await spool.append([Entry(IMPORT, b"{}\n", 1)])
-            left.append(sum(each.letters for each in spool.letters.kept().values()))
+            left.append(sum(each.letters for each in spool.dead_letters.kept().values()))
         assert left == [18, 16, 14, 12, 10, 8, 6, 4, 2, 0, 0, 0]
         await assert_proven(spool)
 
@@ -288,7 +288,7 @@ async def test_flood_of_letters_stays_within_the_limit_after_each_commit(tmp_pat
     async with spool_in(tmp_path, limits=limits) as spool:
         for _ in range(5):
             await spool.append([], [record_letter("x" * 300) for _ in range(2000)])
-            kept = spool.letters.kept()["mixpanel"]
+            kept = spool.dead_letters.kept()["mixpanel"]
             assert kept.bytes <= limits.max_bytes
         await assert_proven(spool)
 
@@ -298,7 +298,7 @@ async def test_letters_have_a_quarter_of_the_spool_at_most(tmp_path: Path) -> No
     async with spool_in(tmp_path, max_bytes=max_bytes) as spool:
         for _ in range(20):
             await spool.append([], [record_letter("x" * 1000) for _ in range(50)])
-        assert spool.letters.kept()["mixpanel"].bytes <= max_bytes / 4
+        assert spool.dead_letters.kept()["mixpanel"].bytes <= max_bytes / 4
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert spool.health().accepting
 
@@ -338,7 +338,7 @@ async def test_damaged_letter_is_set_aside_and_counted_as_lost(
         await spool.append([Entry(ELSEWHERE, b"{}\n", 1)])
         sql(tmp_path, f"{statement} WHERE id = 1")
         for _ in range(2):
-            assert [each.id for each in await stored(spool)] == [2]
+            assert [each.id for each in await stored(spool)] == ["2"]
         assert spool.ledger()["mixpanel"] == Ledger(accepted=2, dead_lettered=2, lost=1)
         metric = "gateway_dead_letters_damaged_total"
         assert spool.telemetry.registry.get_sample_value(metric) == 1
@@ -352,7 +352,7 @@ async def test_letters_behind_a_page_of_damaged_ones_are_found(tmp_path: Path) -
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter(n) for n in range(20)])
         sql(tmp_path, "UPDATE dead_letters SET reason = 'other' WHERE id < 20")
-        assert [each.id for each in await spool.letters.page(EVERYTHING, limit=5)] == [20]
+        assert [each.id for each in await spool.dead_letters.page(EVERYTHING, limit=5)] == ["20"]
         await assert_proven(spool)
 
 
@@ -366,7 +366,7 @@ async def test_letter_that_cannot_be_read_makes_a_new_file(tmp_path: Path) -> No
     data[page : page + 4] = b"\x7f\xff\xff\xff"
     path.write_bytes(data)
     async with spool_in(tmp_path) as spool:
-        assert [each.id for each in await stored(spool)] == [2]
+        assert [each.id for each in await stored(spool)] == ["2"]
         assert spool.ledger() == {"mixpanel": Ledger(accepted=2, dead_lettered=2, lost=1)}
         assert spool.telemetry.registry.get_sample_value("gateway_spool_salvages_total") == 1
         await assert_proven(spool)
@@ -391,9 +391,9 @@ async def test_row_that_cannot_be_deleted_stops_nothing(
             await spool.append([Entry(IMPORT, b'{"n":"%s"}\n' % name.encode(), 1)])
         assert await records_of(spool) == [b'{"n":"x"}', b'{"n":"y"}', b'{"n":"z"}']
         (letter,) = await stored(spool)
-        assert letter.id == 2
-        assert await spool.letters.purge([2]) == 0
-        assert await spool.letters.replay([replacement(letter, "b")]) == frozenset()
+        assert letter.id == "2"
+        assert await spool.dead_letters.purge(["2"]) == 0
+        assert await spool.dead_letters.replay([replacement(letter, "b")]) == frozenset()
         assert spool.ledger() == {
             "mixpanel": Ledger(accepted=6, pending=3, dead_lettered=3, dropped=2)
         }

@@ -60,7 +60,7 @@ async def test_spool_of_format_1_opens_as_the_newest_with_everything_in_it(tmp_p
         assert spool.queues() == {IMPORT: QueueState(pending=1, chunks=1, oldest_ms=1600000000000)}
         assert await records_of(spool) == [b'{"n":"waits"}']
         record, event = await stored(spool)
-        assert (record.id, record.created_ms) == (3, 1500000000000)
+        assert (record.id, record.created_ms) == ("3", 1500000000000)
         assert record.letter == DeadLetter(
             queue=IMPORT,
             kind="record",
@@ -70,7 +70,9 @@ async def test_spool_of_format_1_opens_as_the_newest_with_everything_in_it(tmp_p
         )
         assert (event.letter.queue, event.letter.origin) == (EVENTS, None)
         size = sum(len(each.letter.payload) + len(each.letter.detail) for each in (record, event))
-        assert spool.letters.kept() == {"mixpanel": DeadLetterCount(2, size + 2 * LETTER_BYTES)}
+        assert spool.dead_letters.kept() == {
+            "mixpanel": DeadLetterCount(2, size + 2 * LETTER_BYTES)
+        }
         await assert_proven(spool)
 
 
@@ -79,8 +81,8 @@ async def test_migrated_spool_goes_on_as_any_other(tmp_path: Path) -> None:
     write_format_1(directory)
     async with spool_in(directory, limits=Limits(max_age_ms=10**12)) as spool:
         record, event = await stored(spool)
-        assert await spool.letters.replay([replacement(record, "again")]) == {record.id}
-        assert await spool.letters.purge([event.id]) == 1
+        assert await spool.dead_letters.replay([replacement(record, "again")]) == {record.id}
+        assert await spool.dead_letters.purge([event.id]) == 1
         chunks = await spool.read(IMPORT)
         ids = tuple(chunk.id for chunk in chunks)
         assert ids == (9, 10)

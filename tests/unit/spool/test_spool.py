@@ -20,6 +20,7 @@ from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
 from gateway.model import DeadLetter, Entry, Ledger, Queue, QueueState
 from gateway.spool import SqliteSpool
 from gateway.spool.chunks import NumberedChunk, decode
+from gateway.spool.dead_letters import Filter
 from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 from gateway.spool.sqlite import group_commit, space
 from gateway.spool.sqlite.commands import Settle
@@ -380,12 +381,12 @@ async def test_dead_records_are_kept_with_their_reason(bench: Bench) -> None:
     dead = [letter("refused"), letter("too_large")]
     await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1, dead=dead))
     assert total(spool) == Ledger(accepted=3, delivered=1, dead_lettered=2)
-    stored = await spool.dead_letters()
+    stored = await spool.dead_letters.page(Filter())
     assert [kept.letter for kept in stored] == dead
     now_ms = bench.clock.ms
-    assert [(kept.id, kept.created_ms) for kept in stored] == [(1, now_ms), (2, now_ms)]
-    assert [kept.id for kept in await spool.dead_letters(after=1)] == [2]
-    assert len(await spool.dead_letters(limit=1)) == 1
+    assert [(kept.id, kept.created_ms) for kept in stored] == [("1", now_ms), ("2", now_ms)]
+    assert [kept.id for kept in await spool.dead_letters.page(Filter(), after="1")] == ["2"]
+    assert len(await spool.dead_letters.page(Filter(), limit=1)) == 1
 
 
 async def test_remaining_records_keep_place_and_age_of_the_first_chunk(bench: Bench) -> None:
@@ -509,14 +510,14 @@ async def test_letters_of_an_append_count_as_accepted_and_dead(bench: Bench) -> 
     await spool.append([entry(1)], [rejected])
     assert total(spool) == Ledger(accepted=2, dead_lettered=1, pending=1)
     assert list(spool.queues()) == [QUEUE]
-    assert [kept.letter for kept in await spool.dead_letters()] == [rejected]
+    assert [kept.letter for kept in await spool.dead_letters.page(Filter())] == [rejected]
 
 
 async def test_letter_with_broken_text_is_kept(bench: Bench) -> None:
     spool = await bench.open()
     broken = DeadLetter(queue=QUEUE, kind="event", reason="x", detail="\ud800!", payload=b"{}")
     await spool.append([entry(1)], [broken])
-    assert [kept.letter.detail for kept in await spool.dead_letters()] == ["?!"]
+    assert [kept.letter.detail for kept in await spool.dead_letters.page(Filter())] == ["?!"]
 
 
 async def test_restart_finds_everything_and_counts_the_same(bench: Bench) -> None:
@@ -526,9 +527,19 @@ async def test_restart_finds_everything_and_counts_the_same(bench: Bench) -> Non
     await spool.append([entry(5, queue=OTHER)])
     await spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1, dead=[letter()]))
     await spool.settle(Settle(queue=OTHER, chunk_ids=(4,), delivered=1))
-    before = (spool.ledger(), spool.queues(), await drain(spool), await spool.dead_letters())
+    before = (
+        spool.ledger(),
+        spool.queues(),
+        await drain(spool),
+        await spool.dead_letters.page(Filter()),
+    )
     spool = await bench.reopen(spool)
-    after = (spool.ledger(), spool.queues(), await drain(spool), await spool.dead_letters())
+    after = (
+        spool.ledger(),
+        spool.queues(),
+        await drain(spool),
+        await spool.dead_letters.page(Filter()),
+    )
     assert after == before
     assert {name: ledger.gap for name, ledger in spool.ledger().items()} == {
         "mixpanel": 0,
@@ -560,7 +571,7 @@ async def test_closed_spool_refuses_everything(bench: Bench) -> None:
         spool.append([entry(1)]),
         spool.settle(Settle(queue=QUEUE, chunk_ids=(1,), delivered=1)),
         spool.read(QUEUE),
-        spool.dead_letters(),
+        spool.dead_letters.page(Filter()),
     ]
     for call in calls:
         with pytest.raises(SpoolUnavailable, match="not open"):

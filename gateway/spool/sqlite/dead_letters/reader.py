@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gateway.model import Queue, StoredDeadLetter
 from gateway.spool.dead_letters import Filter, Group
 from gateway.spool.sqlite.connection import Database, is_damage
 from gateway.spool.sqlite.dead_letters.rows import SELECT, read_row
+from gateway.spool.sqlite.ids import FileIds
 
 __all__ = ["LetterReader"]
 
@@ -23,12 +25,27 @@ _CONDITIONS = {
 }
 
 
+_FIRST_FILE = FileIds()
+
+
 class _Damaged(Exception):
     """A letter is not as it was written."""
 
 
 class LetterReader(Database):
-    """A connection that changes nothing and never waits for a commit."""
+    """A connection that changes nothing and never waits for a commit.
+
+    :param ids: what letters are called outside.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[Path], sqlite3.Connection],
+        ids: FileIds = _FIRST_FILE,
+    ) -> None:
+        super().__init__(path, connect)
+        self._ids = ids
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA query_only = ON")
@@ -62,7 +79,7 @@ class LetterReader(Database):
 
     def ids(self, wanted: Filter, after: int, limit: int) -> list[int]:
         """Return the ids of letters with ``id > after``, oldest first."""
-        where, values = _where(wanted)
+        where, values = self._where(wanted)
         # Without the index the rows come as they lie, and each page goes on where the one before
         # ended.  What is asked for precedes the payload, which is not read.
         rows = self.execute(
@@ -74,7 +91,7 @@ class LetterReader(Database):
 
     def groups(self, wanted: Filter) -> list[Group]:
         """Return counts by cause, the most frequent first; only examples are read from the rows."""
-        where, values = _where(wanted)
+        where, values = self._where(wanted)
         rows = self.execute(
             "SELECT destination, endpoint, kind, reason, letters, size, oldest, newest, last FROM ("  # noqa: S608
             "SELECT queue_id, kind, reason, COUNT(*) AS letters, SUM(size) AS size,"
@@ -123,12 +140,14 @@ class LetterReader(Database):
         letter = read_row(Queue(*row[:2]), row[2:])
         if letter is None:
             raise _Damaged
-        return StoredDeadLetter(id=letter_id, created_ms=row[2], letter=letter)
+        return StoredDeadLetter(id=self._ids.text(letter_id), created_ms=row[2], letter=letter)
 
-
-def _where(wanted: Filter) -> tuple[str, Sequence[object]]:
-    """Return the conditions and their values."""
-    given = {name: getattr(wanted, name) for name in _CONDITIONS}
-    given["ids"] = None if wanted.ids is None else json.dumps(wanted.ids)
-    given = {name: value for name, value in given.items() if value is not None}
-    return "".join(f" AND {_CONDITIONS[name]}" for name in given), tuple(given.values())
+    def _where(self, wanted: Filter) -> tuple[str, Sequence[object]]:
+        """Return the conditions and their values."""
+        given = {name: getattr(wanted, name) for name in _CONDITIONS}
+        if wanted.ids is not None:
+            given["ids"] = json.dumps(self._ids.own(wanted.ids))
+        if wanted.up_to is not None:
+            given["up_to"] = self._ids.bound(wanted.up_to)
+        given = {name: value for name, value in given.items() if value is not None}
+        return "".join(f" AND {_CONDITIONS[name]}" for name in given), tuple(given.values())

@@ -6,10 +6,11 @@ from functools import partial
 
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import DeadLetterCount, StoredDeadLetter
-from gateway.spool.dead_letters import Filter, Group, Replacement
+from gateway.spool.dead_letters import Filter, Group, Limits, Replacement
 from gateway.spool.sqlite.commands import Expire, Purge, Replay, SetAsideLetters
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 from gateway.spool.sqlite.group_commit import GroupCommit
+from gateway.spool.sqlite.ids import FileIds
 from gateway.spool.sqlite.read_thread import ReadingThread
 
 __all__ = ["SqliteDeadLetters"]
@@ -22,6 +23,8 @@ class SqliteDeadLetters:
     """Reads in a thread of its own; changes go through the spool's writer with everything else.
 
     :param reader: what ``reading`` reads with.
+    :param ids: what letters are called outside.
+    :param limits: those in force.
     """
 
     def __init__(
@@ -29,7 +32,12 @@ class SqliteDeadLetters:
         reader: LetterReader,
         reading: ReadingThread,
         commits: GroupCommit,
+        *,
+        ids: FileIds,
+        limits: Limits,
     ) -> None:
+        self.limits = limits
+        self._ids = ids
         self._reader = reader
         self._reading = reading
         self._commits = commits
@@ -47,15 +55,16 @@ class SqliteDeadLetters:
             await asyncio.wait([ticker])
 
     async def page(
-        self, wanted: Filter, *, after: int = 0, limit: int = 100, max_bytes: int = 1 << 20
+        self, wanted: Filter, *, after: str = "", limit: int = 100, max_bytes: int = 1 << 20
     ) -> list[StoredDeadLetter]:
-        """Return dead letters with ``id > after``, oldest first, within both limits.
+        """Return the dead letters after one, oldest first, within both limits.
 
         Damaged ones are set aside.
         """
         before: list[int] = []
+        start = self._ids.bound(after)
         while True:
-            read = partial(self._reader.page, wanted, after, limit, max_bytes)
+            read = partial(self._reader.page, wanted, start, limit, max_bytes)
             letters, damaged = await self._reading.call(read)
             if not damaged:
                 return letters
@@ -71,27 +80,34 @@ class SqliteDeadLetters:
                 self._commits.start()
                 await self._commits.under_way()
 
-    async def ids(self, wanted: Filter, *, after: int = 0, limit: int = 100) -> list[int]:
-        """Return the ids of dead letters with ``id > after``, oldest first."""
-        return await self._reading.call(partial(self._reader.ids, wanted, after, limit))
+    async def ids(self, wanted: Filter, *, after: str = "", limit: int = 100) -> list[str]:
+        """Return the ids of the dead letters after one, oldest first."""
+        start = self._ids.bound(after)
+        found = await self._reading.call(partial(self._reader.ids, wanted, start, limit))
+        return [self._ids.text(own_id) for own_id in found]
 
     async def groups(self, wanted: Filter) -> list[Group]:
         """Return counts by destination, endpoint, kind and reason, the most frequent first."""
         return await self._reading.call(partial(self._reader.groups, wanted))
 
-    async def newest_id(self) -> int:
-        """Return the id of the newest dead letter, 0 when there is none."""
-        return await self._reading.call(self._reader.newest_id)
+    async def newest_id(self) -> str:
+        """Return the id of the newest dead letter; one below all that will come where none is."""
+        return self._ids.text(await self._reading.call(self._reader.newest_id))
 
-    async def replay(self, replacements: Sequence[Replacement]) -> frozenset[int]:
+    async def replay(self, replacements: Sequence[Replacement]) -> frozenset[str]:
         """Put records in the place of dead letters; return whose was taken."""
         size = sum(len(entry.lines) for each in replacements for entry in each.entries)
-        taken: frozenset[int] = await self._commits.submit(Replay(replacements), size)
-        return taken
+        entries = {
+            own_id: each.entries
+            for each in replacements
+            for own_id in self._ids.own([each.letter_id])
+        }
+        taken: frozenset[int] = await self._commits.submit(Replay(entries), size)
+        return frozenset(self._ids.text(own_id) for own_id in taken)
 
-    async def purge(self, ids: Collection[int]) -> int:
+    async def purge(self, ids: Collection[str]) -> int:
         """Delete dead letters for good; return how many of them were there."""
-        purged: int = await self._commits.submit(Purge(tuple(ids)), 0)
+        purged: int = await self._commits.submit(Purge(self._ids.own(ids)), 0)
         return purged
 
     def kept(self) -> Mapping[str, DeadLetterCount]:

@@ -88,13 +88,12 @@ class Letterbox:
 
     def take(self, replay: Replay, changes: Changes) -> tuple[frozenset[int], list[Entry]]:
         """Delete letters that are replayed; return whose were there, and their records."""
-        wanted = {each.letter_id: each.entries for each in replay.replacements}
-        taken = self._delete(wanted)
+        taken = self._delete(replay.entries)
         for _, destination, size in taken:
             self._forget(
                 destination, size, changes, Ledger(accepted=-1, dead_lettered=-1, replayed=1)
             )
-        entries = [entry for letter_id, _, _ in taken for entry in wanted[letter_id]]
+        entries = [entry for letter_id, _, _ in taken for entry in replay.entries[letter_id]]
         return frozenset(letter_id for letter_id, _, _ in taken), entries
 
     def purge(self, purge: Purge, changes: Changes) -> int:

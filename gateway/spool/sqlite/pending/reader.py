@@ -1,13 +1,16 @@
 """Reading what waits, for operators: apart from delivery, since a search may read all of it."""
 
 import json
-from collections.abc import Collection
+import sqlite3
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 from gateway.model import Queue
 from gateway.spool.chunks import decode
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting
 from gateway.spool.sqlite.chunk_reader import Reader
 from gateway.spool.sqlite.commands import SetAside
+from gateway.spool.sqlite.ids import FileIds
 
 __all__ = ["PendingReader"]
 
@@ -25,11 +28,20 @@ _FROM = "FROM chunks NOT INDEXED JOIN queues ON queues.id = queue_id"
 
 
 class PendingReader(Reader):
-    """A connection that changes nothing and never waits for a commit."""
+    """A connection that changes nothing and never waits for a commit.
 
-    def waiting(self, wanted: PendingFilter, chunk_ids: Collection[int] | None) -> list[Waiting]:
+    :param ids: what chunks are called outside.
+    """
+
+    def __init__(
+        self, path: Path, connect: Callable[[Path], sqlite3.Connection], ids: FileIds
+    ) -> None:
+        super().__init__(path, connect)
+        self._ids = ids
+
+    def waiting(self, wanted: PendingFilter, chunk_ids: Collection[str] | None) -> list[Waiting]:
         """Return what waits by queue, most records first."""
-        where, values = _where(wanted, chunk_ids)
+        where, values = self._where(wanted, chunk_ids)
         rows = self.execute(
             "SELECT destination, endpoint, SUM(records), COUNT(*), SUM(raw_bytes),"
             f" MIN(created_ms), MAX(created_ms) {_FROM}"
@@ -45,14 +57,14 @@ class PendingReader(Reader):
     def page(
         self,
         wanted: PendingFilter,
-        chunk_ids: Collection[int] | None,
+        chunk_ids: Collection[str] | None,
         match: Match,
         after: int,
         max_records: int,
         max_bytes: int,
     ) -> tuple[list[Chosen], list[SetAside], int | None]:
         """Return records that are meant, the damaged chunks on the way, and where it ended."""
-        where, values = _where(wanted, chunk_ids)
+        where, values = self._where(wanted, chunk_ids)
         rows = self.execute(
             f"SELECT chunks.id, destination, endpoint {_FROM}"
             f" WHERE chunks.id > ?{where} ORDER BY chunks.id",
@@ -71,11 +83,12 @@ class PendingReader(Reader):
                 damaged.append(chunk)
                 continue
             raw_bytes += chunk.raw_bytes
+            name = self._ids.text(chunk_id)
             lines = decode(chunk.encoding, chunk.payload).split(b"\n")[:-1]
-            indexes = [index for index, line in enumerate(lines) if match(chunk_id, line)]
+            indexes = [index for index, line in enumerate(lines) if match(name, line)]
             records += len(indexes)
             if indexes:
-                found.append(Chosen(chunk=chunk, lines=lines, indexes=indexes))
+                found.append(Chosen(id=name, chunk=chunk, lines=lines, indexes=indexes))
         rows.close()
         return found, damaged, last
 
@@ -84,15 +97,16 @@ class PendingReader(Reader):
         (newest,) = self.row("SELECT MAX(id) FROM chunks")
         return newest or 0
 
-
-def _where(
-    wanted: PendingFilter, chunk_ids: Collection[int] | None
-) -> tuple[str, tuple[object, ...]]:
-    """Return the conditions that are about a whole chunk, and their values."""
-    given = {name: getattr(wanted, name) for name in _CONDITIONS}
-    given = {name: value for name, value in given.items() if value is not None}
-    where = "".join(f" AND {_CONDITIONS[name]}" for name in given)
-    if chunk_ids is None:
-        return where, tuple(given.values())
-    where += " AND chunks.id IN (SELECT value FROM json_each(?))"
-    return where, (*given.values(), json.dumps(sorted(chunk_ids)))
+    def _where(
+        self, wanted: PendingFilter, chunk_ids: Collection[str] | None
+    ) -> tuple[str, tuple[object, ...]]:
+        """Return the conditions that are about a whole chunk, and their values."""
+        given = {name: getattr(wanted, name) for name in _CONDITIONS}
+        if wanted.up_to is not None:
+            given["up_to"] = self._ids.bound(wanted.up_to)
+        given = {name: value for name, value in given.items() if value is not None}
+        where = "".join(f" AND {_CONDITIONS[name]}" for name in given)
+        if chunk_ids is None:
+            return where, tuple(given.values())
+        where += " AND chunks.id IN (SELECT value FROM json_each(?))"
+        return where, (*given.values(), json.dumps(sorted(self._ids.own(chunk_ids))))

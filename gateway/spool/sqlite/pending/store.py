@@ -11,6 +11,7 @@ from gateway.model import DeadLetterCount, Entry, Health, Queue, QueueState
 from gateway.spool.outlet import Outlet
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting, Withdrawal
 from gateway.spool.sqlite.commands import SetAside, Settle
+from gateway.spool.sqlite.ids import FileIds
 from gateway.spool.sqlite.pending.reader import PendingReader
 from gateway.spool.sqlite.read_thread import ReadingThread
 
@@ -21,6 +22,7 @@ class SqlitePending:
     """Reads in a thread of its own; changes go through the spool's writer with everything else.
 
     :param reader: what ``reading`` reads with.
+    :param ids: what chunks are called outside.
     :param settle: that of the spool.
     :param set_damaged_aside: likewise; tells whether all are.
     :param outlet, queues, health: likewise.
@@ -33,6 +35,7 @@ class SqlitePending:
         reader: PendingReader,
         reading: ReadingThread,
         *,
+        ids: FileIds,
         settle: Callable[[Settle], Awaitable[None]],
         set_damaged_aside: Callable[[Sequence[SetAside]], Awaitable[bool]],
         outlet: Callable[[Queue], Outlet],
@@ -43,6 +46,7 @@ class SqlitePending:
     ) -> None:
         self._reader = reader
         self._reading = reading
+        self._ids = ids
         self._settle = settle
         self._set_damaged_aside = set_damaged_aside
         self._outlet = outlet
@@ -52,7 +56,7 @@ class SqlitePending:
         self._letter_bytes = letter_bytes
 
     async def waiting(
-        self, wanted: PendingFilter, chunk_ids: Collection[int] | None
+        self, wanted: PendingFilter, chunk_ids: Collection[str] | None
     ) -> Sequence[Waiting]:
         """Return what waits by queue, most records first."""
         return await self._reading.call(partial(self._reader.waiting, wanted, chunk_ids))
@@ -60,27 +64,28 @@ class SqlitePending:
     async def page(
         self,
         wanted: PendingFilter,
-        chunk_ids: Collection[int] | None,
+        chunk_ids: Collection[str] | None,
         match: Match,
         *,
-        after: int,
+        after: str,
         max_records: int,
         max_bytes: int,
-    ) -> tuple[Sequence[Chosen], int | None]:
+    ) -> tuple[Sequence[Chosen], str | None]:
         """Return records that are meant, and the last chunk that was looked at."""
-        read = partial(self._reader.page, wanted, chunk_ids, match, after, max_records, max_bytes)
+        start = self._ids.bound(after)
+        read = partial(self._reader.page, wanted, chunk_ids, match, start, max_records, max_bytes)
         found, damaged, last = await self._reading.call(read)
         if damaged:
             await self._set_damaged_aside(damaged)
-        return found, last
+        return found, None if last is None else self._ids.text(last)
 
     def queues(self) -> Mapping[Queue, int]:
         """Return how many records wait, by queue."""
         return {queue: state.pending for queue, state in self._queues().items()}
 
-    async def newest_id(self) -> int:
-        """Return the id of the newest chunk, 0 when nothing waits."""
-        return await self._reading.call(self._reader.newest_id)
+    async def newest_id(self) -> str:
+        """Return the id of the newest chunk; one below all that will come when nothing waits."""
+        return self._ids.text(await self._reading.call(self._reader.newest_id))
 
     def withheld(self, queue: Queue) -> AbstractAsyncContextManager[frozenset[Hashable]]:
         """Leave a queue to the caller; gives the chunks that are in requests now."""
@@ -97,17 +102,17 @@ class SqlitePending:
             raise SpoolUnavailable(health.detail)
         groups = _together(withdrawals)
         results = await asyncio.gather(
-            *(self._settle(_settle(group)) for group in groups), return_exceptions=True
+            *(self._settle(_settle(group, self._ids)) for group in groups), return_exceptions=True
         )
-        done: dict[int, bool] = {}
+        done: dict[str, bool] = {}
         for group, result in zip(groups, results, strict=True):
             if isinstance(result, BaseException) and not isinstance(result, SpoolError):
                 raise result
-            done.update((each.chosen.chunk.id, result is None) for each in group)
+            done.update((each.chosen.id, result is None) for each in group)
         if not any(done.values()):
             refused = next(each for each in results if isinstance(each, SpoolError))
             raise refused
-        return [done[each.chosen.chunk.id] for each in withdrawals]
+        return [done[each.chosen.id] for each in withdrawals]
 
     def room(self) -> int:
         """Return the bytes of dead letters that fit before the oldest of them are dropped."""
@@ -127,7 +132,7 @@ def _together(withdrawals: Sequence[Withdrawal]) -> list[list[Withdrawal]]:
     return [*whole.values(), *parts]
 
 
-def _settle(group: Sequence[Withdrawal]) -> Settle:
+def _settle(group: Sequence[Withdrawal], ids: FileIds) -> Settle:
     first = group[0].chosen
     queue = first.chunk.queue
     remaining = None
@@ -137,7 +142,7 @@ def _settle(group: Sequence[Withdrawal]) -> Settle:
         remaining = Entry(queue, b"".join(rest), len(rest))
     return Settle(
         queue=queue,
-        chunk_ids=tuple(each.chosen.chunk.id for each in group),
+        chunk_ids=ids.own(each.chosen.id for each in group),
         delivered=0,
         dead=[letter for each in group for letter in each.dead],
         remaining=remaining,

@@ -17,11 +17,11 @@ from typing import Any
 
 from gateway.model import DeadLetter, Ledger, Queue
 from gateway.spool.chunks import checksum
-from gateway.spool.dead_letters import IDS_PER_FILE
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.dead_letters.rows import COLUMNS, read_row, row_of
 from gateway.spool.sqlite.files import Files, identity, sync
 from gateway.spool.sqlite.format import create, first_page, is_ours
+from gateway.spool.sqlite.ids import IDS_PER_FILE
 from gateway.spool.sqlite.recovery.ledger_rows import COUNTED, balance, later, read_rows, write_row
 from gateway.spool.sqlite.recovery.shadow_ledger import Memo
 
