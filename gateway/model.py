@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from gateway.subject import keys_of
+
 __all__ = [
     "ENDPOINTS",
     "DeadLetter",
@@ -43,6 +45,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     queue: Queue
     lines: bytes
     records: int
+
+    def keys(self) -> list[bytes]:
+        """Return of each record what it is about, for a storage with partitions.
+
+        Records of a queue that have the same key must keep their order.  The keys are looked for in
+        the records when they are asked for, 0.5 to 1.4 us each, so that others pay nothing.
+        """
+        return keys_of(self.queue.endpoint, self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from gateway.config import AdminConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events.depth import check_depth
 from gateway.readable import PRETTY
+from gateway.spool.dead_letters import Id
 
 __all__ = ["MAX_BODY_BYTES", "OperatorPages", "Refused", "body_of", "query_of", "split_listing"]
 
@@ -34,7 +35,7 @@ class Refused(Exception):
 class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a list is asked for besides a filter."""
 
-    after: str = ""
+    after: Id = ""
     limit: int = 100
     payload: bool = True
 

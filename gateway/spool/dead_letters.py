@@ -36,7 +36,7 @@ MAX_IDS = 10_000
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-Id = Annotated[str, Meta(max_length=100)]
+Id = Annotated[str, Meta(pattern=r"^(\d[\w:]{0,99})?$")]
 """What a storage calls something it keeps; only the storage knows what that means."""
 
 

@@ -206,7 +206,7 @@ async def everything(
                 waiting.setdefault(queue, Counter()).update(lines)
             assert chunks[-1].id > after, "reading goes round in circles"
             after = chunks[-1].id
-    letters = await spool.dead_letters.page(Filter(), limit=1 << 30)
+    letters = await spool.dead_letters.page(Filter(), limit=1 << 30, max_bytes=1 << 40)
     return waiting, Counter(each.letter for each in letters)
 
 

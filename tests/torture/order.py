@@ -195,7 +195,8 @@ def _event(profile: str, number: int, poisonous: bool) -> dict[str, Any]:
 
 
 async def _letters(app: App) -> list[DeadLetter]:
-    return [stored.letter for stored in await app.spool.dead_letters.page(Filter(), limit=10_000)]
+    found = await app.spool.dead_letters.page(Filter(), limit=10_000, max_bytes=1 << 40)
+    return [stored.letter for stored in found]
 
 
 def _received(sandbox: Sandbox) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ import typer
 
 from gateway.cli.common import counted, do, fail, say
 from gateway.cli.dead_letters.access import Access, access
-from gateway.cli.dead_letters.chosen import chosen
+from gateway.cli.dead_letters.chosen import check_id, chosen
 from gateway.cli.dead_letters.tables import progress, show_groups, show_letters
 from gateway.cli.options import LetterOptions, Where
 from gateway.dead_letters.model import MAX_LETTERS, Letter
@@ -57,6 +57,7 @@ async def _list_each(letters: Access, wanted: Filter, *, as_json: bool) -> None:
 
 def show_letter(letter_id: str, where: Where, *, as_json: bool) -> None:
     """Print everything that is known of a dead letter."""
+    check_id("ID", letter_id)
 
     async def run() -> Letter | None:
         async with access(where) as (store, _):

@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.common import Failed, ask, counted, do, fail, say
 from gateway.cli.dead_letters.access import Access, access
-from gateway.cli.dead_letters.chosen import chosen
+from gateway.cli.dead_letters.chosen import check_id, chosen
 from gateway.cli.dead_letters.edits import batches, edited, read_edits
 from gateway.cli.dead_letters.tables import progress, show_groups, show_problems, show_would
 from gateway.cli.options import LetterOptions, Where
@@ -37,6 +37,8 @@ def replay_letters(
     :param edit_id: the only letter, to be edited by a person.
     """
     wanted = chosen(letters)
+    if edit_id is not None:
+        check_id("--edit", edit_id)
     if sum((wanted != Filter(), edited_file is not None, edit_id is not None)) > 1:
         raise fail("give filters, or --edited FILE, or --edit ID: only one of them", 2)
     # All of them are read before any is sent: a mistake in the last stops the first.

@@ -15,9 +15,9 @@ from gateway.delivery.mixpanel.quote import without
 from gateway.delivery.mixpanel.request import ORDERED, Request, build, is_quick
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.mixpanel.route import proxy_of
-from gateway.delivery.mixpanel.subject import subject_of
 from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.resolver import Resolver
+from gateway.subject import subject_of
 
 __all__ = ["MixpanelEndpoint", "project_of"]
 

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 import msgspec
 
-__all__ = ["subject_of"]
+__all__ = ["keys_of", "subject_of"]
 
 _NOTHING = msgspec.Raw(b"null")
 
@@ -15,7 +15,16 @@ class _Update(msgspec.Struct, gc=False):
     group_id: msgspec.Raw = msgspec.field(name="$group_id", default=_NOTHING)
 
 
+class _Person(msgspec.Struct, gc=False):
+    distinct_id: msgspec.Raw = _NOTHING
+
+
+class _Event(msgspec.Struct, gc=False):
+    properties: _Person
+
+
 _decode_update = msgspec.json.Decoder(_Update).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -29,4 +38,25 @@ def subject_of(record: bytes) -> Hashable:
         ids = (update.distinct_id, update.group_key, update.group_id)
         return tuple([str(_decode(each)) for each in ids])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return record
+
+
+def keys_of(endpoint: str, lines: bytes) -> list[bytes]:
+    """Return of each record what it is about, as bytes, the same in every process.
+
+    :param lines: newline-delimited records for one endpoint.
+    """
+    key_of = _event_key if endpoint in ("import", "track") else _update_key
+    return [key_of(line) for line in lines.split(b"\n")[:-1]]
+
+
+def _update_key(record: bytes) -> bytes:
+    subject = subject_of(record)
+    return repr(subject).encode() if isinstance(subject, tuple) else record
+
+
+def _event_key(record: bytes) -> bytes:
+    try:
+        return str(_decode(_decode_event(record).properties.distinct_id)).encode()
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return record
