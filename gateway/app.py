@@ -19,7 +19,7 @@ from gateway.output import lost_lines
 from gateway.pending import Pending
 from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
-from gateway.spool import SqliteSpool
+from gateway.spool import Spool, SqliteSpool
 from gateway.spool.dead_letters import DeadLetterStore, Limits
 from gateway.spool.sqlite.files import spool_name
 from gateway.telemetry import Telemetry
@@ -81,6 +81,7 @@ class App:
 
     :param config: what to run.
     :param place: where it stands among others; alone by default.
+    :param spool: closed; the configured one where none is given.
     :param sleep: what delivery waits with before it tries again.
     """
 
@@ -89,6 +90,7 @@ class App:
         config: Config,
         *,
         place: Place = _ALONE,
+        spool: Spool | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -96,7 +98,7 @@ class App:
         self._place = place
         clock = clock or SystemClock()
         self.telemetry = telemetry = Telemetry()
-        self.spool = spool_of(config, clock, telemetry, number=place.number)
+        self.spool: Spool = spool or spool_of(config, clock, telemetry, number=place.number)
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, self.spool, clock, telemetry)
         self.delivery = Delivery(

@@ -8,7 +8,7 @@ and lanes go to somebody else in the middle of it.
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -119,6 +119,7 @@ class PartitionedOutlet:
     :param counts: whether it is known how many records wait: ``exact``, ``lagging`` or ``missing``.
     :param lag_s: how long a message takes to come, and a count to be known.
     :param moods: of the storage at each settlement: ``well``, ``fails`` or ``fails after``.
+    :param keep: is given each dead letter.
     """
 
     def __init__(
@@ -129,7 +130,9 @@ class PartitionedOutlet:
         counts: str = "exact",
         lag_s: float = 0.0,
         moods: Iterator[str] = _WELL,
+        keep: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:
+        self._keep = keep
         self.taking = asyncio.Lock()
         self.moods = moods
         self.lanes: list[list[Message]] = [[] for _ in range(lanes)]
@@ -161,6 +164,10 @@ class PartitionedOutlet:
     def left(self) -> int:
         """Return how many records have not come to an end, as far as they are here."""
         return sum(len(message.lines) for lane in self.lanes for message in lane)
+
+    def find(self, chunk_id: Hashable) -> Message:
+        """Return a message that is here."""
+        return next(m for lane in self.lanes for m in lane if m.id == chunk_id)
 
     async def give_away(self, lane: int, *, asks: bool) -> None:
         """Give a lane to somebody else.
@@ -203,6 +210,8 @@ class PartitionedOutlet:
     def end(self, delivered: int, dead: Sequence[DeadLetter]) -> None:
         self.delivered += delivered
         self.dead += dead
+        for letter in dead:
+            self._keep(letter)
         self.note_change()
 
     def note_change(self) -> None:
@@ -272,7 +281,7 @@ class PartitionedOutlet:
         self, start: Hashable, after: Hashable, max_records: int, max_bytes: int
     ) -> Lease | None:
         await asyncio.sleep(0)
-        first = next(m for lane in self.lanes for m in lane if m.id == start)
+        first = self.find(start)
         lanes = [*range(first.lane, len(self.lanes)), *range(first.lane)]
         walk = [m for lane in lanes for m in self.lanes[lane]]
         walk = walk[walk.index(first) + 1 :]
@@ -317,7 +326,6 @@ class PartitionedOutlet:
         if self._holder is not None:
             await self._holder.recall()
 
-    def _later(self, call: object) -> None:
-        assert callable(call)
+    def _later(self, call: Callable[[], object]) -> None:
         timer = asyncio.get_running_loop().call_later(self._lag_s, call)
         self._timers.add(timer)
