@@ -62,9 +62,8 @@ from setuptools.command.build_ext import build_ext  # noqa: E402
 from setuptools.modified import newer_group  # noqa: E402
 
 MODULES = (
-    *("_attributes", "_buffer", "_scan", "_fold", "_beside", "_convert", "_times", "_code"),
-    *("_compare", "_inputs", "_keys", "_members", "_outputs", "_parts", "_paths", "_recover"),
-    *("_values", "_objects", "_plan", "_dispatch"),
+    *("_beside", "_buffer", "_code", "_convert", "_fold", "_inputs", "_keys", "_members"),
+    *("_objects", "_parts", "_paths", "_plan", "_recover", "_scan", "_times", "_values"),
 )
 
 CFLAGS = {

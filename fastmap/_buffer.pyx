@@ -1,9 +1,11 @@
-"""A growing byte buffer that records are written into."""
+"""Growing byte buffers that records are written into."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc, realloc
 
+from fastmap._memory cimport allocate
 from fastmap._scan cimport fm_must_escape
 
 cdef enum:
@@ -104,3 +106,24 @@ cdef class Buffer:
             i -= 1
             digits[i] = <char>(c"0" + left)
         return self.put(digits + i, 20 - i)
+
+
+@cython.final
+cdef class Outputs:
+    """Some buffers, kept alive.
+
+    :param buffers: in the order in which ``Record.output`` counts.
+    """
+
+    def __cinit__(self, buffers):
+        cdef Py_ssize_t i
+        self.buffers = tuple(buffers)
+        self.items = <Output*>allocate(len(self.buffers), sizeof(Output))
+        for i, given in enumerate(self.buffers):
+            if type(given) is not Buffer:
+                raise TypeError(f"an output must be a Buffer (got {type(given).__name__})")
+            self.items[i].buffer = <PyObject*>given
+        self.count = len(self.buffers)
+
+    def __dealloc__(self):
+        free(self.items)

@@ -2,10 +2,11 @@
 
 from libc.stdint cimport uint64_t
 
-from fastmap._convert cimport Conversion, Word, Words
+from fastmap._convert cimport Convert, Word, Words
 from fastmap._scan cimport Table
 
-cdef enum NodeKind:
+cpdef enum NodeKind:
+    # What an expression node does.
     VALUE = 0
     CONST = 1
     FIRST = 2
@@ -15,13 +16,15 @@ cdef enum NodeKind:
     IF_ELSE = 6
     TEXT_FUNCTION = 7
 
-cdef enum OpKind:
+cpdef enum OpKind:
+    # What an operation writes.
     FIELD = 0
     OBJECT = 1
     SPREAD = 2
     STRETCH = 3
 
-cdef enum TestKind:
+cpdef enum TestKind:
+    # What a condition asks.
     HAS = 0
     IS_OBJECT = 1
     NOT_EMPTY = 2
@@ -44,7 +47,7 @@ cdef enum TestKind:
 cdef struct Node:
     NodeKind kind
     int slot
-    Conversion convert
+    Convert convert
     int flags
     const Words* none_of
     const Words* one_of

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 
 from fastmap._buffer cimport PADDING
-from fastmap._convert cimport TO_STRING, TO_TIME, Conversion, Word, Words
+from fastmap._convert cimport TO_STRING, TO_TIME, Convert, Word, Words
 from fastmap._memory cimport allocate, enlarge
 from fastmap._scan cimport KeyTable, Table
 
@@ -75,7 +75,7 @@ cdef class Code:
             node = self.nodes + i
             node.kind = <NodeKind><int>given.kind
             node.slot = given.slot
-            node.convert = <Conversion><int>given.convert
+            node.convert = <Convert><int>given.convert
             node.flags = given.flags
             node.none_of = NULL if given.none_of < 0 else self.words + <int>given.none_of
             node.one_of = NULL if given.one_of < 0 else self.words + <int>given.one_of

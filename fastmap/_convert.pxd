@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastmap._buffer cimport Buffer
 from fastmap._scan cimport JSON, TEXT, Slot
 
-cdef enum Conversion:
+cpdef enum Convert:
     TO_JSON = 0
     TO_STRING = 1
     TO_NUMBER = 2
@@ -15,7 +15,8 @@ cdef enum Conversion:
     TO_IP = 6
     TO_DERIVED = 7
 
-cdef enum Flag:
+cpdef enum Flag:
+    # Options of conversions.
     KEEP_EMPTY = 1    # an empty string is a value
     SKIP_NULL = 2     # null is no value
     SKIP_FALSY = 4    # null, false, 0 and "" are no values

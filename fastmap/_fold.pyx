@@ -12,8 +12,7 @@ from cpython.object cimport PyObject
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
-from fastmap._attributes cimport in_slot, slot_offset
-from fastmap._memory cimport enlarge
+from fastmap._memory cimport enlarge, in_slot, slot_offset
 from fastmap._scan cimport skip_space, skip_value
 
 cdef extern from *:

@@ -14,8 +14,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
-from fastmap._attributes cimport in_slot, slot_offset
-from fastmap._memory cimport allocate, enlarge
+from fastmap._memory cimport allocate, enlarge, in_slot, slot_offset
 from fastmap._scan cimport ABSENT, JSON, TEXT, Kind
 
 from fastmap.errors import MalformedInput

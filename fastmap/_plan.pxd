@@ -2,10 +2,9 @@
 
 from libc.stdint cimport int64_t
 
-from fastmap._buffer cimport Buffer
+from fastmap._buffer cimport Buffer, Outputs
 from fastmap._code cimport Branch, Code, Part
 from fastmap._objects cimport Objects
-from fastmap._outputs cimport Outputs
 from fastmap._paths cimport Paths
 from fastmap._values cimport Values
 

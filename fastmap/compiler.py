@@ -12,22 +12,19 @@ from dataclasses import fields, is_dataclass
 from itertools import chain, groupby
 from typing import TypeVar
 
+from fastmap._code import NodeKind, OpKind, TestKind
+from fastmap._convert import Convert, Flag
 from fastmap.errors import SpecError
 from fastmap.program import (
     OMITTED,
     Branch,
-    Convert,
-    Flag,
     Node,
-    NodeKind,
     Op,
-    OpKind,
     Part,
     Place,
     Program,
     Shape,
     Test,
-    TestKind,
 )
 from fastmap.spec import (
     ITEM,
@@ -391,7 +388,7 @@ class _Compiler:
             case If(condition, then, otherwise):
                 branches = (then, otherwise)
                 return Node(
-                    kind=NodeKind.IF,
+                    kind=NodeKind.IF_ELSE,
                     test=self._test(condition),
                     children=tuple(-1 if one is None else self._node(one) for one in branches),
                 )
@@ -413,7 +410,7 @@ class _Compiler:
     def _text(self, of: Expression, function: Callable[[str], str]) -> Node:
         self.program.functions.append(function)
         number = len(self.program.functions) - 1  # before those inside of it
-        return Node(kind=NodeKind.TEXT, children=(self._node(of),), function=number)
+        return Node(kind=NodeKind.TEXT_FUNCTION, children=(self._node(of),), function=number)
 
     def _value(self, value: Value) -> Node:
         return self._conversion(value, kind=NodeKind.VALUE, slot=self._slot(value.path))
@@ -543,13 +540,13 @@ def _flags(convert: Conversion) -> int:
 
 
 _CONVERSIONS: dict[type, Convert] = {
-    Json: Convert.JSON,
-    String: Convert.STRING,
-    Number: Convert.NUMBER,
-    Boolean: Convert.BOOLEAN,
-    Time: Convert.TIME,
-    UniqueId: Convert.UNIQUE_ID,
-    Ip: Convert.IP,
-    Derived: Convert.DERIVED,
-    Id: Convert.STRING,
+    Json: Convert.TO_JSON,
+    String: Convert.TO_STRING,
+    Number: Convert.TO_NUMBER,
+    Boolean: Convert.TO_BOOLEAN,
+    Time: Convert.TO_TIME,
+    UniqueId: Convert.TO_UNIQUE_ID,
+    Ip: Convert.TO_IP,
+    Derived: Convert.TO_DERIVED,
+    Id: Convert.TO_STRING,
 }

@@ -2,98 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
+from fastmap._code import NodeKind, OpKind, TestKind
+from fastmap._convert import Convert
 from fastmap.spec import Derivation, Limits
 
 __all__ = [
     "OMITTED",
     "Branch",
-    "Convert",
-    "Flag",
     "Node",
-    "NodeKind",
     "Op",
-    "OpKind",
     "Part",
     "Place",
     "Program",
     "Shape",
     "Test",
-    "TestKind",
 ]
 
 OMITTED = -2
 """In an operation's ``known`` keys: never copied."""
-
-
-class NodeKind(IntEnum):
-    """What an expression node does; the same numbers as in ``_code.pxd``."""
-
-    VALUE = 0
-    CONST = 1
-    FIRST = 2
-    JOIN = 3
-    LOOKUP = 4
-    CONVERTED = 5
-    IF = 6
-    TEXT = 7
-
-
-class Convert(IntEnum):
-    """Conversions; the same numbers as in ``_convert.pxd``."""
-
-    JSON = 0
-    STRING = 1
-    NUMBER = 2
-    BOOLEAN = 3
-    TIME = 4
-    UNIQUE_ID = 5
-    IP = 6
-    DERIVED = 7
-
-
-class Flag(IntEnum):
-    """Options of conversions; the same numbers as in ``_convert.pxd``."""
-
-    KEEP_EMPTY = 1
-    SKIP_NULL = 2
-    SKIP_FALSY = 4
-    TAKES_JSON = 8
-    AS_ID = 16
-    SEVERAL = 32
-
-
-class OpKind(IntEnum):
-    """What an operation writes; the same numbers as in ``_code.pxd``."""
-
-    FIELD = 0
-    OBJECT = 1
-    SPREAD = 2
-    STRETCH = 3
-
-
-class TestKind(IntEnum):
-    """What a condition asks; the same numbers as in ``_code.pxd``."""
-
-    HAS = 0
-    IS_OBJECT = 1
-    NOT_EMPTY = 2
-    MORE_THAN = 3
-    EXISTS = 4
-    FILLED = 5
-    EQUALS_TEXT = 6
-    EQUALS_NUMBER = 7
-    EQUALS_BOOLEAN = 8
-    LESS = 9
-    AT_MOST = 10
-    GREATER = 11
-    AT_LEAST = 12
-    CONTAINS = 13
-    MATCHES = 14
-    NOT = 15
-    EVERY = 16
-    SOME = 17
 
 
 @dataclass(slots=True)
@@ -118,7 +45,7 @@ class Node:
 
     kind: NodeKind
     slot: int = -1
-    convert: Convert = Convert.JSON
+    convert: Convert = Convert.TO_JSON
     flags: int = 0
     none_of: int = -1
     one_of: int = -1

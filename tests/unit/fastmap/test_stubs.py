@@ -1,6 +1,7 @@
 """The stubs of the compiled modules say what the modules are."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 COMPILED = sorted(path.stem for path in (ROOT / "fastmap").glob("*.pyx"))
+STUBS = sorted(path.stem for path in (ROOT / "fastmap").glob("*.pyi"))
 
 # What Cython adds to every module, and what cannot be seen from Python.
 ARTEFACTS = r"""
@@ -28,7 +30,7 @@ def stubtest(root: Path, directory: Path) -> subprocess.CompletedProcess[str]:
         [
             *(sys.executable, "-m", "mypy.stubtest", "--ignore-unused-allowlist"),
             *("--allowlist", str(allowed)),
-            *(f"fastmap.{name}" for name in COMPILED),
+            *(f"fastmap.{name}" for name in STUBS),
         ],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), "MYPYPATH": str(root)},
@@ -44,9 +46,16 @@ def test_stubs_are_those_of_the_compiled_modules(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_compiled_module_has_a_stub() -> None:
-    assert COMPILED
-    assert [name for name in COMPILED if not (ROOT / "fastmap" / f"{name}.pyi").exists()] == []
+def test_every_compiled_module_that_python_imports_has_a_stub_and_no_other() -> None:
+    sources = [
+        path
+        for folder in ("fastmap", "gateway", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    statement = re.compile(r"^\s*from fastmap\.(_\w+) import", re.MULTILINE)
+    imported = {name for path in sources for name in statement.findall(path.read_text("utf-8"))}
+    assert sorted(imported) == STUBS
+    assert imported < set(COMPILED)
 
 
 def test_stubs_that_are_wrong_are_found(tmp_path: Path) -> None:

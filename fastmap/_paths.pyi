@@ -1,7 +1,0 @@
-from typing import final
-
-from fastmap.program import Program
-
-@final
-class Paths:
-    def __init__(self, program: Program) -> None: ...
