@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import msgspec
 
-from gateway.events.decoding import MEMBERS, Event, Received, decode_event, encode
+from gateway.events.event import MEMBERS, Event, decode_event, encode
+from gateway.events.received import Received
 
 __all__ = ["Originals", "without_key"]
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from fastmap import Group, Shapes, recover
 from gateway.errors import RequestError
+from gateway.events.event import TYPES
 
 __all__ = [
     "EVENTS",
     "LISTS",
     "MAX_EVENTS",
     "RECORDS",
-    "TYPES",
     "Saved",
     "check_count",
     "save",
@@ -26,9 +26,6 @@ __all__ = [
 
 MAX_EVENTS = 10_000
 """Events in one request; SDKs send at most 2,500.  Bounds the work that one body can cause."""
-
-TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias", "merge"})
-"""The types of events; the last is RudderStack's."""
 
 LISTS = frozenset({"batch", "events", "messages"})
 """What the list of the events of a request may be called, in any case."""

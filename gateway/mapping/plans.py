@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 import fastmap
 from fastmap import spec
 from gateway.config import DestinationConfig
-from gateway.events import Event
-from gateway.events.recovery import TYPES
+from gateway.events import TYPES, Event
 from gateway.mapping.fql import simplify, types_named
 from gateway.mapping.integrations import NAMES, keeper
 from gateway.mapping.subscriptions import Subscription, subscriptions_of

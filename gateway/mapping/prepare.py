@@ -11,6 +11,7 @@ import msgspec
 from fastmap import parse_time
 from gateway.events import (
     NOTHING,
+    TYPES,
     Event,
     Received,
     add_to_contexts,
@@ -18,7 +19,6 @@ from gateway.events import (
     plain_text,
     share,
 )
-from gateway.events.recovery import TYPES
 from gateway.mapping.clocks import Clocks, Correction, Corrections, is_possible, sent_far_off
 
 __all__ = ["prepare"]
