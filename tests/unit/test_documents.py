@@ -84,6 +84,9 @@ def test_defaults_of_the_threat_model_are_those_of_the_configuration(tmp_path: P
             assert getattr(getattr(load(path, {}), table), key) == default, key
 
 
-def test_the_version_is_the_same_in_both_places() -> None:
+def test_the_version_is_the_same_in_all_places() -> None:
     project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text("utf-8"))["project"]
     assert project["version"] == __version__
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    newest, *_ = re.findall("^## (.+)$", changelog, re.MULTILINE)
+    assert re.fullmatch(rf"{re.escape(__version__)} - (not tagged yet|\d{{4}}-\d\d-\d\d)", newest)
