@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gateway.config.reference import Entry, entries
+from gateway.config.reference import KeyEntry, entries
 from gateway.spool.sqlite.metrics import SqliteMetrics
 from gateway.telemetry import FleetTelemetry, ReadMetrics, Telemetry, metrics_of
 
@@ -98,7 +98,7 @@ _TABLES: Mapping[str, Callable[[Sequence[str]], Iterator[str]]] = {
 }
 
 
-def _default(entry: Entry) -> str:
+def _default(entry: KeyEntry) -> str:
     return entry.default or "*required*"
 
 

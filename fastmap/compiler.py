@@ -21,7 +21,7 @@ from fastmap.program import (
     Node,
     Op,
     Part,
-    Place,
+    PathNode,
     Program,
     Shape,
     Test,
@@ -177,7 +177,7 @@ class _Compiler:
         program.roots = [root for _, root in used]
 
     def _new_place(self) -> int:
-        self.program.places.append(Place())
+        self.program.places.append(PathNode())
         return len(self.program.places) - 1
 
     def _want(self, path: Path) -> None:

@@ -13,7 +13,7 @@ __all__ = [
     "Node",
     "Op",
     "Part",
-    "Place",
+    "PathNode",
     "Program",
     "Shape",
     "Test",
@@ -24,7 +24,7 @@ OMITTED = -2
 
 
 @dataclass(slots=True)
-class Place:
+class PathNode:
     """A node of the tree of paths: what is below it, its slot (or -1), and the slots from there.
 
     :param is_listed: whether all members of the object there are wanted.
@@ -134,7 +134,7 @@ class Program:
     inputs: list[str] = field(default_factory=list)
     roots: list[int] = field(default_factory=list)
     item_root: int = -1
-    places: list[Place] = field(default_factory=list)
+    places: list[PathNode] = field(default_factory=list)
     slots: int = 0
     nodes: list[Node] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)

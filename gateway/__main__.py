@@ -23,7 +23,7 @@ def main() -> None:
         for number in _EARLY:
             signal.signal(number, signal.SIG_IGN)
         for number in _EARLY_STOPS:
-            # Nothing is under way yet; ``gateway.signals.Told`` takes over before anything is.
+            # Nothing is under way yet; ``gateway.signals.Signals`` takes over before anything is.
             signal.signal(number, lambda *_: os._exit(0))
     with checked_output():
         from gateway.cli import main as run  # noqa: PLC0415 - takes its time

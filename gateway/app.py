@@ -20,11 +20,11 @@ from gateway.pending import Pending
 from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
 from gateway.spool import Spool, SqliteSpool
-from gateway.spool.dead_letters import DeadLetterStore, Limits
+from gateway.spool.dead_letters import DeadLetterStore, LetterLimits
 from gateway.spool.sqlite.files import spool_name
 from gateway.telemetry import Telemetry
 
-__all__ = ["App", "Place", "dead_letters_of", "spool_of"]
+__all__ = ["App", "ProcessRole", "dead_letters_of", "spool_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _HAND_OVER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ProcessRole:
     """Where a process stands among those that share a configuration.
 
     :param number: of its spool.
@@ -48,7 +48,7 @@ class Place:
     admin_path: Path | None = None
 
 
-_ALONE = Place()
+_ALONE = ProcessRole()
 
 
 def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int = 0) -> SqliteSpool:
@@ -61,7 +61,7 @@ def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int 
         max_bytes=config.spool.max_bytes,
         min_free_bytes=config.spool.min_free_bytes,
         name=spool_name(number),
-        letter_limits=Limits(
+        letter_limits=LetterLimits(
             max_bytes=config.spool.dead_letter_max_bytes, max_age_ms=int(days * 86_400_000)
         ),
     )
@@ -89,7 +89,7 @@ class App:
         self,
         config: Config,
         *,
-        place: Place = _ALONE,
+        place: ProcessRole = _ALONE,
         spool: Spool | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.events import Event, Received
-from gateway.events.mixpanel import Endpoint, Record, Verdict
+from gateway.events.mixpanel import EndpointName, NativeRecord, RequestVerdict
 from gateway.events.originals import Originals, without_key
 from gateway.mapping import Clocks, Mapper, NativeMapper, policies_of, prepare
 from gateway.model import DeadLetter, Entry, size_of
@@ -115,13 +115,13 @@ class Pipeline:
 
     async def accept_records(
         self,
-        endpoint: Endpoint,
-        records: Sequence[Record],
+        endpoint: EndpointName,
+        records: Sequence[NativeRecord],
         *,
         client_ip: str | None,
         destination: str | None = None,
         hold: Callable[[int], bool] = lambda _: True,
-    ) -> Verdict:
+    ) -> RequestVerdict:
         """Make records of Mixpanel's own SDKs durable; returns when they are on disk.
 
         :param client_ip: the user's address, where Mixpanel is to locate it.
@@ -181,7 +181,7 @@ class Pipeline:
                 reason,
             )
 
-    def _note_nobodys(self, records: Sequence[Record], verdict: Verdict) -> None:
+    def _note_nobodys(self, records: Sequence[NativeRecord], verdict: RequestVerdict) -> None:
         """Tell operators of records that were left out because no destination has their token."""
         for problem in verdict.problems:
             if problem.fault not in ("unknown_token", "missing_token"):

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Told", "ignore_signals"]
+__all__ = ["Signals", "ignore_signals"]
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _BROKEN = frozenset(
@@ -33,7 +33,7 @@ def ignore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # see gateway.workers.child
 
 
-class Told:
+class Signals:
     """What the process is told by signals from now on, at any moment.
 
     SIGTERM, SIGINT and SIGQUIT tell it to stop, the second one at once; SIGHUP to read its

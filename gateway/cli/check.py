@@ -10,7 +10,7 @@ from gateway.cli.common import counted, say
 from gateway.cli.configuration import TO_RUN, load_or_exit
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
-from gateway.config.reader import Reader
+from gateway.config.reader import ConfigReader
 from gateway.errors import SpoolError
 from gateway.http.tls import expiry_warning, load
 from gateway.spool.sqlite.files import check_files
@@ -49,7 +49,7 @@ def check(path: Path | None, *, show: bool) -> None:
         say(f"gateway: {line}")
 
 
-def _check_spool(config: Config, reader: Reader) -> None:
+def _check_spool(config: Config, reader: ConfigReader) -> None:
     """Report a folder that cannot hold a spool, or holds one that cannot be opened."""
     folder: object = config.spool.path
     if not isinstance(folder, str):

@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.common import fail
 from gateway.config.json_schema import json_schema
-from gateway.config.reference import Entry, entries
+from gateway.config.reference import KeyEntry, entries
 
 __all__ = ["print_keys", "print_schema"]
 
@@ -39,7 +39,7 @@ def print_schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
-def _told(entry: Entry) -> list[str]:
+def _told(entry: KeyEntry) -> list[str]:
     default = entry.default.replace("`", "")
     lines = [
         entry.plain_text,

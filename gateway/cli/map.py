@@ -19,7 +19,7 @@ from gateway.mapping import policies_of
 from gateway.mapping.explain import account
 from gateway.mapping.mapper import EXPLANATIONS, stand_in
 from gateway.mapping.prepare import prepare
-from gateway.mapping.preview import Outcome, Preview
+from gateway.mapping.preview import Preview, PreviewResult
 from gateway.policy import Removal, SourcePolicy
 
 __all__ = ["map_events"]
@@ -53,7 +53,7 @@ def map_events(
             removals: list[Removal] = []
             reason = policy.reason_against(event) if policy else None
             if reason is not None:
-                outcomes = [Outcome(reason=reason) for _ in previews]
+                outcomes = [PreviewResult(reason=reason) for _ in previews]
             else:
                 if policy:
                     policy.strip(event, removals)
@@ -179,7 +179,7 @@ def _line_of_mistake(body: bytes) -> int:
     return 1
 
 
-def _print(event: Event, previews: Sequence[Preview], outcomes: Sequence[Outcome]) -> None:
+def _print(event: Event, previews: Sequence[Preview], outcomes: Sequence[PreviewResult]) -> None:
     """Print an event's records, or why there are none, as JSON lines."""
     texts = []
     for preview, outcome in zip(previews, outcomes, strict=True):
@@ -195,7 +195,7 @@ def _print(event: Event, previews: Sequence[Preview], outcomes: Sequence[Outcome
         typer.echo(text)
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: PreviewResult) -> str:
     """Return the members that tell why there are no records."""
     if not outcome.is_rejected:
         return f'"skipped":{json.dumps(outcome.reason)}'
@@ -214,7 +214,7 @@ def _introduce(number: int, event: Event, removals: Sequence[Removal]) -> None:
 def _explain(
     event: Event,
     previews: Sequence[Preview],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[PreviewResult],
     received_ms: int,
 ) -> None:
     """Print for people how an event's records came about."""
@@ -243,6 +243,6 @@ def _reject_misfit(misfit: bytes, previews: Sequence[Preview], *, is_explained: 
             shown = misfit.decode()
             typer.echo(f"element: {shown}\n  {preview.name}: rejected: {EXPLANATIONS[reason]}")
             continue
-        verdict = _verdict(Outcome(reason=reason, is_rejected=True))
+        verdict = _verdict(PreviewResult(reason=reason, is_rejected=True))
         name = json.dumps(preview.name)
         typer.echo(f'{{"destination":{name},{verdict},"event":{text.decode()}}}')

@@ -23,7 +23,7 @@ from gateway.process import (
     run_async,
 )
 from gateway.sandbox import Sandbox
-from gateway.signals import Told
+from gateway.signals import Signals
 from gateway.workers import CannotStart, Child, Supervisor, fork_children, usable_cores
 
 __all__ = ["serve"]
@@ -86,7 +86,7 @@ async def _serve(
     children: Sequence[Child],
     sandbox_port: int | None,
 ) -> None:
-    told = Told(reloads=True)
+    told = Signals(reloads=True)
     sandbox = None
     if sandbox_port is not None:
         sandbox = Sandbox()
@@ -143,7 +143,9 @@ async def _at_once(stop: Awaitable[None]) -> None:
     await stop
 
 
-async def _reload_when_told(told: Told, read: Callable[[], Config], supervisor: Supervisor) -> None:
+async def _reload_when_told(
+    told: Signals, read: Callable[[], Config], supervisor: Supervisor
+) -> None:
     while True:
         await told.reload.wait()
         told.reload.clear()

@@ -10,7 +10,7 @@ from gateway.http.sockets import unusable
 from gateway.output import detach_output
 from gateway.process import log_to_stderr, run_async
 from gateway.sandbox import Fault, Sandbox
-from gateway.signals import Told
+from gateway.signals import Signals
 
 __all__ = ["serve"]
 
@@ -42,7 +42,7 @@ def serve(host: str, port: int, *, faults: Sequence[str], **options: Unpack[_Opt
 
 
 async def _serve(stand_in: Sandbox, host: str, port: int) -> None:
-    told = Told()
+    told = Signals()
     await stand_in.start(host, port)
     say(f"gateway: Mixpanel stand-in  {stand_in.url}  (records: {stand_in.url}/records)")
     try:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from gateway.config.reader import Place, Reader, read_document
+from gateway.config.reader import ConfigReader, KeyPath, read_document
 from gateway.config.schema import (
     AdminConfig,
     Config,
@@ -26,7 +26,7 @@ from gateway.errors import ConfigError
 
 __all__ = ["VARIABLES", "Check", "load"]
 
-Check: TypeAlias = Callable[[Config, Reader], None]
+Check: TypeAlias = Callable[[Config, ConfigReader], None]
 """Reports mistakes of a configuration in which values that could not be read are UNSET."""
 
 
@@ -47,7 +47,7 @@ def load(
     :raises ConfigError: every mistake at once; none repeats a secret or the environment's text.
     """
     given = os.environ if environ is None else environ
-    reader = Reader({**fallback, **given}, UNITS)
+    reader = ConfigReader({**fallback, **given}, UNITS)
     if path is None:
         document, names = read_variables(VARIABLES, given, reader, fallback=fallback)
     else:
@@ -66,9 +66,9 @@ def load(
     return config
 
 
-_SETTINGS: Place = ("destinations", 0, "settings")
+_SETTINGS: KeyPath = ("destinations", 0, "settings")
 
-VARIABLES: Mapping[Place, str] = {
+VARIABLES: Mapping[KeyPath, str] = {
     **named("MIXPANEL", _SETTINGS, DestinationSettings),
     **named("MIXPANEL_SERVICE_ACCOUNT", (*_SETTINGS, "serviceAccount"), ServiceAccount),
     **named("MIXPANEL", ("destinations", 0), DestinationConfig, but=("name", "type")),
@@ -80,7 +80,7 @@ VARIABLES: Mapping[Place, str] = {
 """What each environment variable stands for where there is no file."""
 
 
-def _anchored(config: Config, folder: Path, reader: Reader) -> Config:
+def _anchored(config: Config, folder: Path, reader: ConfigReader) -> Config:
     """Return the configuration with the paths of its file made whole.
 
     A service is started from anywhere; what waits in the spool must be found again.
@@ -120,7 +120,7 @@ def _with_names(config: Config) -> Config:
 # depends on more than one value, so that these mistakes too are reported together with the others.
 
 
-def _check_names(config: Config, reader: Reader) -> None:
+def _check_names(config: Config, reader: ConfigReader) -> None:
     for key in ("sources", "destinations"):
         if not getattr(config, key):
             reader.report((key,), "empty; accepted: at least one")
@@ -129,14 +129,14 @@ def _check_names(config: Config, reader: Reader) -> None:
     _check_distinct(reader, "destinations", "name", [item.name for item in config.destinations])
 
 
-def _check_distinct(reader: Reader, key: str, field: str, values: Sequence[object]) -> None:
+def _check_distinct(reader: ConfigReader, key: str, field: str, values: Sequence[object]) -> None:
     for i, value in enumerate(values):
         if value is not UNSET and value in values[:i]:
             first = f"{key}[{values.index(value)}].{field}"
             reader.report((key, i, field), f"the same as {first}; accepted: a different one")
 
 
-def _check_references(config: Config, reader: Reader) -> None:
+def _check_references(config: Config, reader: ConfigReader) -> None:
     given = [destination.name for destination in config.destinations]
     names = _names_shown(reader, "destinations", given)
     if not names or UNSET in names:
@@ -151,7 +151,7 @@ def _check_references(config: Config, reader: Reader) -> None:
                 reader.report(place, f"no destination has this name{got}; accepted: {accepted}")
 
 
-def _check_default(config: Config, reader: Reader) -> None:
+def _check_default(config: Config, reader: ConfigReader) -> None:
     name = config.server.default_source
     names = _names_shown(reader, "sources", [source.name for source in config.sources])
     if isinstance(name, str) and names and UNSET not in names and name not in names:
@@ -160,7 +160,7 @@ def _check_default(config: Config, reader: Reader) -> None:
         reader.report(place, f"no source has this name{got}; accepted: {accepted}")
 
 
-def _names_shown(reader: Reader, key: str, names: Sequence[str]) -> dict[object, str]:
+def _names_shown(reader: ConfigReader, key: str, names: Sequence[str]) -> dict[object, str]:
     """Return what to call each name; the environment's text is never shown."""
     return {
         name: f"that of {key}[{i}]" if (key, i, "name") in reader.substituted else name
@@ -168,7 +168,7 @@ def _names_shown(reader: Reader, key: str, names: Sequence[str]) -> dict[object,
     }
 
 
-def _check_limits(config: Config, reader: Reader) -> None:
+def _check_limits(config: Config, reader: ConfigReader) -> None:
     """Check the names of subscriptions and of the sources that they are limited to."""
     known = _names_shown(reader, "sources", [source.name for source in config.sources])
     for i, destination in enumerate(config.destinations):
@@ -185,7 +185,7 @@ def _check_limits(config: Config, reader: Reader) -> None:
                     reader.report(at, f"no source has this name{got}; accepted: {accepted}")
 
 
-def _check_room(config: Config, reader: Reader) -> None:
+def _check_room(config: Config, reader: ConfigReader) -> None:
     """Check that half the room, which arriving bodies share, has some to spare for the largest."""
     room: object = config.server.max_bytes_in_flight
     for name in ("max_body_bytes", "max_import_bytes"):
@@ -204,7 +204,7 @@ def _check_room(config: Config, reader: Reader) -> None:
         )
 
 
-def _check_listeners(config: Config, reader: Reader) -> None:
+def _check_listeners(config: Config, reader: ConfigReader) -> None:
     server, admin = config.server, config.admin
     if server.port == admin.port != 0:
         reader.report(

@@ -30,9 +30,9 @@ from gateway.config.kinds import (
 from gateway.errors import ConfigError
 from gateway.events.depth import check_depth
 
-__all__ = ["Place", "Reader", "read_document"]
+__all__ = ["ConfigReader", "KeyPath", "read_document"]
 
-Place = tuple[Hashable, ...]
+KeyPath = tuple[Hashable, ...]
 """Keys and indices from the top of the document to a value."""
 
 _MAX_SHOWN = 60
@@ -131,7 +131,7 @@ _FORMATS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 }
 
 
-class Reader:
+class ConfigReader:
     """Turns a document into structs and notes every mistake on the way.
 
     A value that cannot be read becomes ``msgspec.UNSET`` (a list: ``()``), so that whatever depends
@@ -144,18 +144,18 @@ class Reader:
     def __init__(self, environ: Mapping[str, str], units: Sequence[Unit] = ()) -> None:
         self._environ = environ
         self._units = units
-        self.problems: dict[Place, str] = {}
-        self.substituted: set[Place] = set()  # their text is the environment's: never shown
+        self.problems: dict[KeyPath, str] = {}
+        self.substituted: set[KeyPath] = set()  # their text is the environment's: never shown
 
-    def report(self, place: Place, problem: str) -> None:
+    def report(self, place: KeyPath, problem: str) -> None:
         """Note a mistake; the first one of a place is kept."""
         self.problems.setdefault(place, problem)
 
-    def got(self, place: Place, value: object) -> str:
+    def got(self, place: KeyPath, value: object) -> str:
         """Return the end of a message that repeats a value, or "" where it must not be shown."""
         return "" if place in self.substituted else f" (got {_shown(value)})"
 
-    def lines(self, names: Mapping[Place, str]) -> list[str]:
+    def lines(self, names: Mapping[KeyPath, str]) -> list[str]:
         """Return the problems, one line each.
 
         :param names: what to call places that have another name than their path.
@@ -165,7 +165,7 @@ class Reader:
             for place, problem in self.problems.items()
         ]
 
-    def read(self, kind: Any, value: object, place: Place = ()) -> Any:
+    def read(self, kind: Any, value: object, place: KeyPath = ()) -> Any:
         """Return ``value`` as ``kind``: one of its structs, a tuple of one type, or a leaf."""
         if tables := tables_of(kind):
             return self._struct(self._meant(tables, value, place), value, place)
@@ -176,7 +176,7 @@ class Reader:
             return tuple(self._scalar(kind, entry, (*place, i)) for i, entry in enumerate(value))
         return self._scalar(kind, value, place)
 
-    def _meant(self, tables: Sequence[Any], value: object, place: Place) -> Any:
+    def _meant(self, tables: Sequence[Any], value: object, place: KeyPath) -> Any:
         """Return which of several tables it is, by the key that tells them apart."""
         tags = [tag for tag in map(tag_of, tables) if tag]
         key = tags[0][0] if tags else None
@@ -186,7 +186,7 @@ class Reader:
         name = self.read(Literal[names], value[key], (*place, key))
         return tables[names.index(name)] if name in names else tables[0]
 
-    def _struct(self, table: Any, value: object, place: Place) -> Any:
+    def _struct(self, table: Any, value: object, place: KeyPath) -> Any:
         keys, names = keys_of(table), names_of(table)
         given = {each.field: _unreadable(each.kind) for each in keys.values() if each.is_required}
         if not isinstance(value, dict):
@@ -203,10 +203,10 @@ class Reader:
                 self.report((*place, name), f"missing; accepted: {self._expected(key.kind)}")
         return table(**given)
 
-    def _value(self, key: Key, value: object, place: Place) -> Any:
+    def _value(self, key: Key, value: object, place: KeyPath) -> Any:
         return None if key.is_optional and value is None else self.read(key.kind, value, place)
 
-    def _items(self, kind: Any, value: object, place: Place) -> tuple[Any, ...]:
+    def _items(self, kind: Any, value: object, place: KeyPath) -> tuple[Any, ...]:
         item = item_of(kind)
         if isinstance(value, str) and not tables_of(item):
             value = self._listed(value, place)
@@ -215,7 +215,7 @@ class Reader:
             return ()
         return tuple(self.read(item, entry, (*place, i)) for i, entry in enumerate(value))
 
-    def _listed(self, text: str, place: Place) -> object:
+    def _listed(self, text: str, place: KeyPath) -> object:
         """Return the list that a variable holds, with commas; other text as it is."""
         problem, filled = self._substitute(text, place)
         if problem:
@@ -227,7 +227,7 @@ class Reader:
         self.substituted |= {(*place, i) for i in range(len(parts))}
         return [part.replace("${", "$${") for part in parts]
 
-    def _scalar(self, kind: Any, value: object, place: Place) -> Any:
+    def _scalar(self, kind: Any, value: object, place: KeyPath) -> Any:
         if isinstance(value, str):
             problem, value = self._substitute(value, place)
             if problem:
@@ -248,7 +248,7 @@ class Reader:
             self.report(place, f"expected {leaf.expected}{also}{got}")
             return msgspec.UNSET
 
-    def _substitute(self, text: str, place: Place) -> tuple[str, str]:
+    def _substitute(self, text: str, place: KeyPath) -> tuple[str, str]:
         """Return a problem or "", and the text with its variables filled in."""
         problems = []
 
@@ -306,7 +306,7 @@ def _unknown(key: object, accepted: list[str]) -> str:
     return f"unknown key;{hint} accepted: {', '.join(accepted)}"
 
 
-def _spelled(place: Place) -> str:
+def _spelled(place: KeyPath) -> str:
     text = ""
     for step in place:
         if isinstance(step, int):

@@ -15,17 +15,17 @@ from gateway.config.kinds import (
     unit_of,
 )
 from gateway.config.load import VARIABLES
-from gateway.config.reader import Place
+from gateway.config.reader import KeyPath
 from gateway.config.schema import Config
 from gateway.config.values import UNITS, Secret
 
-__all__ = ["Entry", "entries"]
+__all__ = ["KeyEntry", "entries"]
 
 _LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 _MORE = re.compile(r" \(\[more\]\([^)]+\)\)")
 
 
-class Entry(NamedTuple):
+class KeyEntry(NamedTuple):
     """A key of the configuration.
 
     :param path: as in ``sources[].name``.
@@ -54,17 +54,17 @@ def plain(text: str) -> str:
     return _LINK.sub(r"\1", _MORE.sub("", text))
 
 
-def entries() -> list[Entry]:
+def entries() -> list[KeyEntry]:
     """Return all keys, in the order of the schema; of tables only what is in them."""
     return list(_of_table(Config, "", ()))
 
 
-def _of_table(table: Any, path: str, place: Place) -> Iterator[Entry]:
+def _of_table(table: Any, path: str, place: KeyPath) -> Iterator[KeyEntry]:
     for key in keys_of(table).values():
         own, at = f"{path}.{key.name}" if path else key.name, (*place, key.name)
         inner = tables_of(item_of(key.kind) or key.kind)
         if not inner or key.is_optional:
-            yield Entry(own, path, _accepted(key), _default(key), _variable(at), key.doc.text)
+            yield KeyEntry(own, path, _accepted(key), _default(key), _variable(at), key.doc.text)
         is_list = item_of(key.kind) is not None
         own, at = (f"{own}[]", (*at, 0)) if is_list else (own, at)
         for each in inner:
@@ -72,17 +72,17 @@ def _of_table(table: Any, path: str, place: Place) -> Iterator[Entry]:
             yield from _of_table(each, own, at)
 
 
-def _tag(tables: tuple[Any, ...], path: str, place: Place) -> Iterator[Entry]:
+def _tag(tables: tuple[Any, ...], path: str, place: KeyPath) -> Iterator[KeyEntry]:
     tags = [tag for tag in map(tag_of, tables) if tag]
     if tags:
         name, default = tags[0]
         accepted = ", ".join(value for _, value in tags)
         text = "how it is kept" + ("; there is no other way in this version" * (len(tags) == 1))
         own = f"{path}.{name}"
-        yield Entry(own, path, accepted, f"`{default}`", _variable((*place, name)), text)
+        yield KeyEntry(own, path, accepted, f"`{default}`", _variable((*place, name)), text)
 
 
-def _variable(place: Place) -> str:
+def _variable(place: KeyPath) -> str:
     return VARIABLES.get(place, "")
 
 

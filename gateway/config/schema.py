@@ -16,6 +16,7 @@ from gateway.config.values import (
     Count,
     EventName,
     EventPattern,
+    FieldSources,
     Hosts,
     IpPolicy,
     Name,
@@ -33,7 +34,6 @@ from gateway.config.values import (
     RegionCode,
     SecretText,
     Share,
-    Sources,
     StrictMode,
 )
 
@@ -444,7 +444,7 @@ class SubscriptionConfig(_Section, frozen=True, kw_only=True):
     ]
     action: Annotated[Action, Doc("what they become ([actions](mapping.md#actions))")]
     mapping: Annotated[
-        Sources,
+        FieldSources,
         Doc(
             "where the action's fields come from, if from elsewhere "
             "([sources](mapping.md#where-a-field-comes-from-sources))",

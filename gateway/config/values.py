@@ -20,6 +20,7 @@ __all__ = [
     "Count",
     "EventName",
     "EventPattern",
+    "FieldSources",
     "Hosts",
     "IpPolicy",
     "Name",
@@ -38,7 +39,6 @@ __all__ = [
     "Secret",
     "SecretText",
     "Share",
-    "Sources",
     "StrictMode",
 ]
 
@@ -224,7 +224,7 @@ PropertyPath = Annotated[
     str,
     Leaf("the name of a property or a path, as in email or traits.address.street", _property_path),
 ]
-Sources = Annotated[
+FieldSources = Annotated[
     dict[str, Any],
     Leaf(
         "a table with a source for each field: texts, numbers, true, false, lists and tables",

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.config.kinds import item_of, keys_of, tables_of, tag_of
-from gateway.config.reader import Place, Reader
+from gateway.config.reader import ConfigReader, KeyPath
 
 __all__ = ["named", "read_variables", "unread_variables"]
 
@@ -35,8 +35,8 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def named(
-    prefix: str, place: Place, table: type[msgspec.Struct], *, but: Iterable[str] = ()
-) -> dict[Place, str]:
+    prefix: str, place: KeyPath, table: type[msgspec.Struct], *, but: Iterable[str] = ()
+) -> dict[KeyPath, str]:
     """Return the variable of each plain value and list of a table, by the value's place.
 
     :param but: keys that have none.
@@ -48,12 +48,12 @@ def named(
 
 
 def read_variables(
-    names: Mapping[Place, str],
+    names: Mapping[KeyPath, str],
     environ: Mapping[str, str],
-    reader: Reader,
+    reader: ConfigReader,
     *,
     fallback: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[dict[Any, Any], dict[Place, str]]:
+) -> tuple[dict[Any, Any], dict[KeyPath, str]]:
     """Return the file one would write to read these variables; an empty one counts as not set.
 
     A variable with one of our prefixes that is not known is a mistake, as an unknown key is.
@@ -98,7 +98,7 @@ def read_variables(
 
 
 def unread_variables(
-    path: Path, names: Mapping[Place, str], environ: Mapping[str, str]
+    path: Path, names: Mapping[KeyPath, str], environ: Mapping[str, str]
 ) -> list[str]:
     """Return the variables with our prefixes that are set, though nothing reads them.
 
@@ -162,7 +162,7 @@ def _in_capitals(key: str) -> str:
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", key).upper()
 
 
-def _put(document: dict[Any, Any], place: Place, value: str) -> None:
+def _put(document: dict[Any, Any], place: KeyPath, value: str) -> None:
     table: Any = document
     for step in place[:-1]:
         table = table[step] if isinstance(step, int) else table.setdefault(step, {})

@@ -7,14 +7,14 @@ from msgspec.structs import replace
 
 from gateway.dead_letters.model import (
     Letter,
+    LetterSummary,
     Page,
     PurgeReport,
     PurgeRequest,
     ReplayReport,
     ReplayRequest,
-    Summary,
 )
-from gateway.spool.dead_letters import Filter, Group, sum_of
+from gateway.spool.dead_letters import Filter, LetterGroup, sum_of
 
 __all__ = ["Letters", "MergedDeadLetters"]
 
@@ -24,7 +24,7 @@ _NOTHING = Filter(ids=())
 class Letters(Protocol):
     """The dead letters of one spool, or of several; see ``DeadLetters``."""
 
-    async def summary(self, wanted: Filter) -> Summary:
+    async def summary(self, wanted: Filter) -> LetterSummary:
         """Return what there is, by cause."""
         ...
 
@@ -60,16 +60,16 @@ class MergedDeadLetters:
         self._members = members
         self._up_to: list[str] = []
 
-    async def summary(self, wanted: Filter) -> Summary:
+    async def summary(self, wanted: Filter) -> LetterSummary:
         """Return what there is, by cause; ``up_to`` is of no use but to be given back."""
         await self._look()
-        groups: dict[tuple[str, ...], Group] = {}
+        groups: dict[tuple[str, ...], LetterGroup] = {}
         for number, member in enumerate(self._members):
             for group in (await member.summary(self._bounded(wanted, number))).groups:
                 cause = (group.destination, group.endpoint, group.kind, group.reason)
                 groups[cause] = sum_of(groups[cause], group) if cause in groups else group
         found = sorted(groups.values(), key=lambda group: -group.letters)
-        return Summary(groups=found, up_to=self._up_to[-1])
+        return LetterSummary(groups=found, up_to=self._up_to[-1])
 
     async def page(
         self, wanted: Filter, *, after: str = "", limit: int = 100, has_payload: bool = True

@@ -8,21 +8,21 @@ import msgspec
 from msgspec import Meta, Raw
 
 from gateway.model import StoredDeadLetter
-from gateway.spool.dead_letters import Filter, Group, Id, Number
+from gateway.spool.dead_letters import Filter, Id, LetterGroup, Number
 
 __all__ = [
     "MAX_LETTERS",
     "Edit",
     "Letter",
+    "LetterSummary",
     "Made",
     "Page",
-    "Problem",
     "PurgeReport",
     "PurgeRequest",
+    "ReplayProblem",
     "ReplayReport",
     "ReplayRequest",
     "Replayed",
-    "Summary",
     "as_json",
     "iso",
     "letter_of",
@@ -68,10 +68,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class LetterSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Counts by destination, endpoint, kind and reason; ``up_to`` is the newest letter there is."""
 
-    groups: Sequence[Group]
+    groups: Sequence[LetterGroup]
     up_to: str
 
 
@@ -108,7 +108,7 @@ class Made(msgspec.Struct, frozen=True):
     record: Raw
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayProblem(msgspec.Struct, frozen=True, kw_only=True):
     """Why a letter stays as it is."""
 
     id: str
@@ -139,7 +139,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     replayed: int
     records: int
     missing: int
-    problems: Sequence[Problem]
+    problems: Sequence[ReplayProblem]
     would: Sequence[Replayed] = ()
     next: str | None
     up_to: str
@@ -158,7 +158,7 @@ class PurgeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was deleted; a dry run tells all that would be, in one answer."""
 
     purged: int
-    would: Sequence[Group] = ()
+    would: Sequence[LetterGroup] = ()
     next: str | None
     up_to: str
 

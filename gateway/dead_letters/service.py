@@ -9,19 +9,19 @@ from msgspec import Raw
 from gateway.dead_letters.model import (
     MAX_LETTERS,
     Letter,
+    LetterSummary,
     Made,
     Page,
-    Problem,
     PurgeReport,
     PurgeRequest,
     Replayed,
+    ReplayProblem,
     ReplayReport,
     ReplayRequest,
-    Summary,
     letter_of,
 )
 from gateway.model import DeadLetterCount, Entry, Origin, StoredDeadLetter
-from gateway.spool.dead_letters import DeadLetterStore, Filter, Limits, Replacement
+from gateway.spool.dead_letters import DeadLetterStore, Filter, LetterLimits, Replacement
 
 __all__ = ["DeadLetters"]
 
@@ -31,7 +31,7 @@ BATCH_BYTES = 1024 * 1024
 _EDITED_BYTES = 32 * 1024 * 1024
 
 
-class Outcome(Protocol):
+class RemapResult(Protocol):
     """What an event becomes; see ``gateway.mapping.remap.Remapped``."""
 
     @property
@@ -50,10 +50,10 @@ class Outcome(Protocol):
         ...
 
 
-class Remap(Protocol):
+class Remapper(Protocol):
     """Maps an event again; see ``gateway.mapping.remap.Remap``."""
 
-    def __call__(self, destination: str, text: bytes, origin: Origin) -> Outcome:
+    def __call__(self, destination: str, text: bytes, origin: Origin) -> RemapResult:
         """Return what a destination would be sent."""
         ...
 
@@ -67,7 +67,7 @@ class DeadLetters:
     def __init__(
         self,
         store: DeadLetterStore,
-        remap: Remap,
+        remap: Remapper,
         *,
         destinations: Collection[str],
     ) -> None:
@@ -76,7 +76,7 @@ class DeadLetters:
         self._destinations = frozenset(destinations)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> LetterLimits:
         """The limits in force."""
         return self._store.limits
 
@@ -84,10 +84,10 @@ class DeadLetters:
         """Return what is kept, by destination."""
         return self._store.kept()
 
-    async def summary(self, wanted: Filter) -> Summary:
+    async def summary(self, wanted: Filter) -> LetterSummary:
         """Return what there is, by cause."""
         up_to = await self._store.newest_id()
-        return Summary(groups=await self._store.groups(wanted), up_to=up_to)
+        return LetterSummary(groups=await self._store.groups(wanted), up_to=up_to)
 
     async def page(
         self, wanted: Filter, *, after: str = "", limit: int = 100, has_payload: bool = True
@@ -118,7 +118,7 @@ class DeadLetters:
             found = await self._store.page(
                 wanted, after=request.after, limit=request.limit, max_bytes=BATCH_BYTES
             )
-        problems: list[Problem] = []
+        problems: list[ReplayProblem] = []
         made: list[Replacement] = []
         size, done = 0, ""
         for stored in found:
@@ -126,7 +126,7 @@ class DeadLetters:
                 break  # records may be much larger than the event that they are made of
             done = stored.id
             entries = self._entries(stored, edits.get(stored.id))
-            if isinstance(entries, Problem):
+            if isinstance(entries, ReplayProblem):
                 problems.append(entries)
             else:
                 size += sum(len(entry.lines) for entry in entries)
@@ -169,13 +169,17 @@ class DeadLetters:
             return wanted
         return msgspec.structs.replace(wanted, up_to=await self._store.newest_id())
 
-    def _entries(self, stored: StoredDeadLetter, edited: bytes | None) -> Sequence[Entry] | Problem:
+    def _entries(
+        self, stored: StoredDeadLetter, edited: bytes | None
+    ) -> Sequence[Entry] | ReplayProblem:
         """Return the records that a letter becomes, or why it stays as it is."""
         letter = stored.letter
         destination = letter.queue.destination
 
-        def problem(reason: str, detail: str) -> Problem:
-            return Problem(id=stored.id, destination=destination, reason=reason, detail=detail)
+        def problem(reason: str, detail: str) -> ReplayProblem:
+            return ReplayProblem(
+                id=stored.id, destination=destination, reason=reason, detail=detail
+            )
 
         if destination not in self._destinations:
             detail = f"no destination is called {destination}; configure it, then replay"

@@ -12,7 +12,7 @@ from gateway.delivery.blame import Blame
 from gateway.delivery.channel import Channel
 from gateway.delivery.circuit_breaker import Sleep
 from gateway.delivery.outcome import Delivered, Outcome, Partial
-from gateway.delivery.poison import MOST_STRIKES, Case
+from gateway.delivery.poison import MOST_STRIKES, PoisonCase
 from gateway.delivery.progress import Progress
 from gateway.delivery.retry import backoff_s
 from gateway.notices import Notices
@@ -87,7 +87,7 @@ class Isolation:
         self._others_try = others_try
         self._must_stop = must_stop
         self._on_change = on_change
-        self._cases: dict[Progress, Case] = {}
+        self._cases: dict[Progress, PoisonCase] = {}
         self._active: set[Progress] = set()  # those in the middle of a round
         self._resting: set[Progress] = set()  # those that only wait for their next one
         self._connections = asyncio.Semaphore(connections)
@@ -128,7 +128,7 @@ class Isolation:
         """
         case = self._cases.get(progress)
         if case is None:
-            case = self._cases[progress] = Case(progress, subjects)
+            case = self._cases[progress] = PoisonCase(progress, subjects)
             self._on_change()
         while True:
             self._account(progress)
@@ -143,7 +143,7 @@ class Isolation:
             if is_overtaking:
                 return True
 
-    async def _round(self, case: Case) -> None:
+    async def _round(self, case: PoisonCase) -> None:
         case.begin_round()
         self._active.add(case.progress)
         kept_s = self._clock.monotonic()
@@ -194,7 +194,7 @@ class Isolation:
         turns = sorted(self._active, key=lambda other: other.batch.position)
         return progress is turns[self._channel.breaker.failures // 2 % len(turns)]
 
-    async def _rest(self, case: Case) -> None:
+    async def _rest(self, case: PoisonCase) -> None:
         self._compact(case.progress)
         self._resting.add(case.progress)
         self._on_change()

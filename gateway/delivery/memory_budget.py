@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Hashable
 
-__all__ = ["DEFAULT_MAX_BYTES", "Memory", "Reservation"]
+__all__ = ["DEFAULT_MAX_BYTES", "MemoryBudget", "Reservation"]
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 
-class Memory:
+class MemoryBudget:
     """A budget of bytes that nobody ever has to wait for to get on.
 
     The first batch of a holder is always granted.  Further ones are granted while the holder has
@@ -56,7 +56,7 @@ class Memory:
 class Reservation:
     """Some bytes of the budget, until they are given back."""
 
-    def __init__(self, memory: Memory, holder: Hashable) -> None:
+    def __init__(self, memory: MemoryBudget, holder: Hashable) -> None:
         self._memory = memory
         self._holder = holder
         self._size = 0

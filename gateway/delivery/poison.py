@@ -20,7 +20,7 @@ from gateway.delivery.outcome import (
 )
 from gateway.delivery.progress import Progress, halves
 
-__all__ = ["MOST_STRIKES", "Case"]
+__all__ = ["MOST_STRIKES", "PoisonCase"]
 
 MOST_STRIKES = 10
 """How often a record fails alone, while others are accepted, before it is a dead letter.  With the
@@ -34,7 +34,7 @@ class _Waiting(NamedTuple):
     at_most: int | None = None
 
 
-class Case:
+class PoisonCase:
     """A batch with records that fail while others pass, tried in rounds.
 
     Each round tries everything once: what fails is halved, down to single records, which are left

@@ -13,7 +13,7 @@ from gateway.delivery.outcome import Delivered, Partial, RefusalReason, Split
 from gateway.model import DeadLetter, Entry
 from gateway.spool.outlet import Settlement
 
-__all__ = ["Halves", "Progress", "Verdict", "halves"]
+__all__ = ["Halves", "Progress", "RequestTally", "halves"]
 
 
 class _Fate(IntEnum):
@@ -29,7 +29,7 @@ class _Refusal(NamedTuple):
     detail: str
 
 
-class Verdict(NamedTuple):
+class RequestTally(NamedTuple):
     """How many records one request has brought to their end."""
 
     accepted: int
@@ -197,7 +197,7 @@ class Progress:
         self._refuse(index, _Refusal("unanswered", detail))
         self._fates[index] = _Fate.GIVEN_UP
 
-    def apply(self, piece: Piece, outcome: Delivered | Partial | Split) -> Verdict:
+    def apply(self, piece: Piece, outcome: Delivered | Partial | Split) -> RequestTally:
         """Take note of what became of a piece that ``take`` returned.
 
         Of one that was refused as a whole, nothing is known of any record; see ``halves``.
@@ -205,17 +205,17 @@ class Progress:
         match outcome:
             case Split(reason, detail) if len(piece) == 1:
                 self._refuse(piece[0], _Refusal(reason, detail))
-                return Verdict(0, 1)
+                return RequestTally(0, 1)
             case Split():
-                return Verdict(0, 0)
+                return RequestTally(0, 0)
             case Partial(failed):
                 self._mark(piece, _Fate.DELIVERED)
                 for record in failed:
                     self._refuse(piece[record.index], _Refusal("refused", record.message))
-                return Verdict(len(piece) - len(failed), len(failed))
+                return RequestTally(len(piece) - len(failed), len(failed))
             case Delivered():
                 self._mark(piece, _Fate.DELIVERED)
-                return Verdict(len(piece), 0)
+                return RequestTally(len(piece), 0)
 
     def conclude(self) -> Settlement:
         """Return the end of the batch: what was refused becomes dead letters.

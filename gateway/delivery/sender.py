@@ -26,7 +26,7 @@ from gateway.delivery.detour import Detour
 from gateway.delivery.inquiry import Inquiry
 from gateway.delivery.isolation import Isolation
 from gateway.delivery.linger import Linger
-from gateway.delivery.memory_budget import Memory, Reservation
+from gateway.delivery.memory_budget import MemoryBudget, Reservation
 from gateway.delivery.outcome import (
     Delivered,
     Outcome,
@@ -36,7 +36,7 @@ from gateway.delivery.outcome import (
     Split,
     is_failure,
 )
-from gateway.delivery.progress import Progress, Verdict, halves
+from gateway.delivery.progress import Progress, RequestTally, halves
 from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.delivery.retry import PROBE_RECORDS, backoff_s
 from gateway.delivery.sifting import Sieve
@@ -48,7 +48,7 @@ from gateway.notices import Notices
 from gateway.spool.outlet import MAX_CHUNK_BYTES, Outlet, Settlement
 from gateway.telemetry import Telemetry
 
-__all__ = ["Sender", "Status"]
+__all__ = ["EndpointStatus", "Sender"]
 
 _MOST_ASIDE = 64
 _FEW_ASIDE = 8
@@ -69,7 +69,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Status(TypedDict):
+class EndpointStatus(TypedDict):
     """What operators see of a sender.
 
     ``paused`` needs a person: credentials or address are wrong, or all that is sent is refused.
@@ -126,7 +126,7 @@ class Sender:
         outlet: Outlet,
         limiter: ProjectLimiter,
         hold: DestinationPause,
-        memory: Memory,
+        memory: MemoryBudget,
         threads: Executor,
         clock: Clock,
         telemetry: Telemetry,
@@ -335,14 +335,14 @@ class Sender:
         except SpoolError as error:
             _log.warning("%s: some records will be delivered twice: %r", self._name, error)
 
-    def status(self) -> Status:
+    def status(self) -> EndpointStatus:
         """Return what operators need to know."""
         # What needs a person first, then what the next request waits for.
         breaker = (
             self._channel.breaker if self._inquiry.breaker.is_closed() else self._inquiry.breaker
         )
         held = self._hold.reason_for(self.queue.endpoint) if breaker.state != "paused" else None
-        return Status(
+        return EndpointStatus(
             state="paused" if held else breaker.state,
             detail=held or breaker.detail,
             since_ms=self._hold.since_ms if held else breaker.since_ms,
@@ -741,7 +741,7 @@ class Sender:
 
     # Whether the records or a setting is to blame
 
-    def _judge(self, progress: Progress, outcome: Outcome, verdict: Verdict) -> None:
+    def _judge(self, progress: Progress, outcome: Outcome, verdict: RequestTally) -> None:
         """Take note of what one request said about the settings."""
         now = self._clock.monotonic()
         self._blame.answer(now)

@@ -9,10 +9,10 @@ from random import Random
 from gateway.clock import Clock
 from gateway.config import DeliveryConfig, DestinationConfig
 from gateway.delivery.circuit_breaker import DestinationPause, Sleep
-from gateway.delivery.memory_budget import DEFAULT_MAX_BYTES, Memory
+from gateway.delivery.memory_budget import DEFAULT_MAX_BYTES, MemoryBudget
 from gateway.delivery.mixpanel import ENDPOINTS, MixpanelEndpoint, project_of
 from gateway.delivery.rate_limit import ProjectLimiter
-from gateway.delivery.sender import Sender, Status
+from gateway.delivery.sender import EndpointStatus, Sender
 from gateway.model import Queue
 from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
@@ -52,7 +52,7 @@ class Delivery:
         self._telemetry = telemetry
         self._rng = rng or Random()  # noqa: S311  # jitter, not cryptography
         self._sleep = sleep
-        self._memory = Memory(max_memory_bytes)
+        self._memory = MemoryBudget(max_memory_bytes)
         telemetry.delivery_memory.set_function(lambda: self._memory.held_bytes)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="delivery")
         self._senders: dict[Queue, Sender] = {}
@@ -104,9 +104,9 @@ class Delivery:
         self._senders.clear()
         self._threads.shutdown(wait=False)
 
-    def status(self) -> dict[str, dict[str, Status]]:
+    def status(self) -> dict[str, dict[str, EndpointStatus]]:
         """Return the status of each endpoint by destination."""
-        status: dict[str, dict[str, Status]] = {}
+        status: dict[str, dict[str, EndpointStatus]] = {}
         for queue, sender in self._senders.items():
             status.setdefault(queue.destination, {})[queue.endpoint] = sender.status()
         return status

@@ -22,19 +22,19 @@ from gateway.events.recovery import MAX_EVENTS, RECORDS, check_count, save
 
 __all__ = [
     "FAULTS",
-    "Endpoint",
-    "Fault",
-    "Problem",
-    "Record",
-    "Records",
-    "Verdict",
+    "EndpointName",
+    "NativeRecord",
+    "NativeRecords",
+    "RecordFault",
+    "RefusedRecord",
+    "RequestVerdict",
     "decode",
     "insert_id_of",
     "own_id_at",
     "wrapped",
 ]
 
-Endpoint: TypeAlias = Literal["import", "engage", "groups"]
+EndpointName: TypeAlias = Literal["import", "engage", "groups"]
 """Where records go: events to /import, updates of profiles to the two others."""
 
 _NOTHING = msgspec.Raw(b"")
@@ -45,7 +45,7 @@ _SENT_AGAIN_MS = 600_000
 """Who sends the same bytes again within this time sends the same events again."""
 
 
-class Fault(NamedTuple):
+class RecordFault(NamedTuple):
     """Why a record is not taken.
 
     :param field: the member that is to blame, "" for the whole.
@@ -56,30 +56,40 @@ class Fault(NamedTuple):
 
 
 FAULTS = {
-    "malformed": Fault("", "the record is not valid JSON"),
-    "nested_too_deep": Fault("", "the record is nested too deeply"),
-    "not_an_object": Fault("", "a record must be a JSON object"),
-    "too_large": Fault("", "a record must be smaller than 1 MB"),
-    "too_many_members": Fault(
+    "malformed": RecordFault("", "the record is not valid JSON"),
+    "nested_too_deep": RecordFault("", "the record is nested too deeply"),
+    "not_an_object": RecordFault("", "a record must be a JSON object"),
+    "too_large": RecordFault("", "a record must be smaller than 1 MB"),
+    "too_many_members": RecordFault(
         "properties", "an event has at most 254 properties, and so has each object in it"
     ),
-    "too_deep": Fault("properties", "objects in the properties are at most three levels deep"),
-    "invalid_distinct_id": Fault("properties.distinct_id", "the distinct_id is a word for nobody"),
-    "invalid_operation": Fault(
+    "too_deep": RecordFault(
+        "properties", "objects in the properties are at most three levels deep"
+    ),
+    "invalid_distinct_id": RecordFault(
+        "properties.distinct_id", "the distinct_id is a word for nobody"
+    ),
+    "invalid_operation": RecordFault(
         "", "$add needs numbers, $union lists, $unset a list of names, and other operations objects"
     ),
-    "missing_token": Fault("token", "the record names no project token"),
-    "unknown_token": Fault("token", "the token is that of none of the destinations"),
-    "missing_event_name": Fault("event", "an event needs a non-empty name"),
-    "missing_properties": Fault("properties", "the properties of an event must be an object"),
-    "invalid_time": Fault("properties.time", "the time must be epoch seconds or milliseconds"),
-    "missing_distinct_id": Fault("$distinct_id", "an update of a profile needs a $distinct_id"),
-    "missing_group": Fault("$group_id", "an update of a group needs a $group_key and a $group_id"),
+    "missing_token": RecordFault("token", "the record names no project token"),
+    "unknown_token": RecordFault("token", "the token is that of none of the destinations"),
+    "missing_event_name": RecordFault("event", "an event needs a non-empty name"),
+    "missing_properties": RecordFault("properties", "the properties of an event must be an object"),
+    "invalid_time": RecordFault(
+        "properties.time", "the time must be epoch seconds or milliseconds"
+    ),
+    "missing_distinct_id": RecordFault(
+        "$distinct_id", "an update of a profile needs a $distinct_id"
+    ),
+    "missing_group": RecordFault(
+        "$group_id", "an update of a group needs a $group_key and a $group_id"
+    ),
 }
 """By the words that name them."""
 
 
-class Record(msgspec.Struct, gc=False):
+class NativeRecord(msgspec.Struct, gc=False):
     """One element of a request.
 
     :param text: its JSON.
@@ -96,7 +106,7 @@ class Record(msgspec.Struct, gc=False):
     fault: str = ""
 
 
-class Records(list[Record]):
+class NativeRecords(list[NativeRecord]):
     """The records of a request.
 
     :ivar nulls: how many numbers in them that are none, as NaN, became null.
@@ -106,7 +116,7 @@ class Records(list[Record]):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RefusedRecord:
     """A record that is not taken.
 
     :param index: in the request.
@@ -118,11 +128,11 @@ class Problem:
     insert_id: str = ""
 
 
-class Verdict(NamedTuple):
+class RequestVerdict(NamedTuple):
     """What became of the records of a request."""
 
     taken: int
-    problems: Sequence[Problem]
+    problems: Sequence[RefusedRecord]
 
 
 class _Properties(msgspec.Struct, gc=False):
@@ -156,7 +166,7 @@ _decode_updates = msgspec.json.Decoder(list[_Update]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> Records:
+def decode(body: bytes, endpoint: EndpointName, *, is_lines: bool = False) -> NativeRecords:
     """Return the records of a body: one object, a list of them, or one in each line.
 
     Text that is not UTF-8, and halves of surrogate pairs, are replaced by U+FFFD, as in events, and
@@ -175,7 +185,7 @@ def decode(body: bytes, endpoint: Endpoint, *, is_lines: bool = False) -> Record
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
 
 
-def _decode_tolerantly(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
+def _decode_tolerantly(body: bytes, endpoint: EndpointName, *, is_lines: bool) -> NativeRecords:
     try:
         return _decode_sound(body, endpoint, is_lines=is_lines)
     except (msgspec.DecodeError, MalformedInput):
@@ -186,14 +196,14 @@ def _decode_tolerantly(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Re
         if saved is None:
             raise
     check_count(sum(len(group.items) for group in saved.groups))
-    records = Records(_of_groups(saved.groups, endpoint))
+    records = NativeRecords(_of_groups(saved.groups, endpoint))
     records.nulls = saved.nulls
     _name_projects(records)
     _tell_apart(records, body)
     return records
 
 
-def _decode_sound(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
+def _decode_sound(body: bytes, endpoint: EndpointName, *, is_lines: bool) -> NativeRecords:
     try:
         return _decode(body, endpoint, is_lines=is_lines)
     except RecursionError:
@@ -202,12 +212,12 @@ def _decode_sound(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records
         return _decode_one_by_one(parts(without_lone_surrogates(body)), endpoint)
 
 
-def _of_groups(groups: Sequence[Group], endpoint: Endpoint) -> list[Record]:
+def _of_groups(groups: Sequence[Group], endpoint: EndpointName) -> list[NativeRecord]:
     """Return the records of a damaged body; those of what is lost are at fault."""
     return [
         _alone(text, is_event=endpoint == "import")
         if is_whole
-        else Record(msgspec.Raw(text), fault="malformed")
+        else NativeRecord(msgspec.Raw(text), fault="malformed")
         for group in groups
         for text, is_whole in group.items
     ]
@@ -216,7 +226,7 @@ def _of_groups(groups: Sequence[Group], endpoint: Endpoint) -> list[Record]:
 _NAMELESS = frozenset({"malformed", "nested_too_deep", "not_an_object"})
 
 
-def _name_projects(records: Sequence[Record]) -> None:
+def _name_projects(records: Sequence[NativeRecord]) -> None:
     """Find out whose the records are that are none, so that they are kept for somebody."""
     if not any(record.fault in _NAMELESS for record in records):
         return
@@ -228,7 +238,7 @@ def _name_projects(records: Sequence[Record]) -> None:
             record.token = found[1].decode() if found else common
 
 
-def insert_id_of(record: Record) -> str:
+def insert_id_of(record: NativeRecord) -> str:
     """Return the ``$insert_id`` that a record came with, "" where it has none."""
     try:
         return _text(_members(_decode_members(record.text), "properties"), "$insert_id") or ""
@@ -236,7 +246,7 @@ def insert_id_of(record: Record) -> str:
         return ""
 
 
-def wrapped(record: Record) -> bytes:
+def wrapped(record: NativeRecord) -> bytes:
     """Return a JSON object that holds what is none."""
     if record.fault == "not_an_object":
         return b'{"element":%b}' % record.text
@@ -246,7 +256,7 @@ def wrapped(record: Record) -> bytes:
     return msgspec.json.encode({"text": text.decode("utf-8", "replace")})
 
 
-def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
+def _decode(body: bytes, endpoint: EndpointName, *, is_lines: bool) -> NativeRecords:
     is_event = endpoint == "import"
     if is_lines:
         return _decode_lines(body, endpoint)
@@ -257,33 +267,33 @@ def _decode(body: bytes, endpoint: Endpoint, *, is_lines: bool) -> Records:
         heads: Sequence[_Head]
         try:
             heads = _decode_events(body) if is_event else _decode_updates(body)
-            records = Records(map(_record, texts, heads))
+            records = NativeRecords(map(_record, texts, heads))
         except msgspec.ValidationError:
-            records = Records(_loosely(text, is_event=is_event) for text in texts)
+            records = NativeRecords(_loosely(text, is_event=is_event) for text in texts)
             _name_projects(records)
     else:
-        records = Records([_loosely(_decode_raw(body), is_event=is_event)])
+        records = NativeRecords([_loosely(_decode_raw(body), is_event=is_event)])
     _tell_apart(records, body)
     return records
 
 
-def _decode_one_by_one(texts: Sequence[bytes], endpoint: Endpoint) -> Records:
+def _decode_one_by_one(texts: Sequence[bytes], endpoint: EndpointName) -> NativeRecords:
     """Decode records of which not even the syntax has been checked."""
     check_count(len(texts))
-    records = Records(_alone(text, is_event=endpoint == "import") for text in texts)
+    records = NativeRecords(_alone(text, is_event=endpoint == "import") for text in texts)
     _name_projects(records)
     _tell_apart(records, b"\n".join(texts))
     return records
 
 
-def _decode_lines(body: bytes, endpoint: Endpoint) -> Records:
+def _decode_lines(body: bytes, endpoint: EndpointName) -> NativeRecords:
     """Decode a record a line; what is on lines that are no JSON may still be found.
 
     A record that holds a raw newline is on two of them.
     """
     lines = [line for line in body.split(b"\n", MAX_EVENTS + 1) if line.strip()]
     check_count(len(lines))
-    records = Records()
+    records = NativeRecords()
     for is_damaged, several in groupby(
         zip(lines, (_alone(line, is_event=endpoint == "import") for line in lines), strict=True),
         key=lambda pair: pair[1].fault == "malformed",
@@ -301,16 +311,16 @@ def _decode_lines(body: bytes, endpoint: Endpoint) -> Records:
     return records
 
 
-def _alone(text: bytes, *, is_event: bool) -> Record:
+def _alone(text: bytes, *, is_event: bool) -> NativeRecord:
     try:
         return _loosely(read_json(text), is_event=is_event)
     except msgspec.DecodeError:
-        return Record(msgspec.Raw(text), fault="malformed")
+        return NativeRecord(msgspec.Raw(text), fault="malformed")
     except RecursionError:
-        return Record(msgspec.Raw(text), fault="nested_too_deep")
+        return NativeRecord(msgspec.Raw(text), fault="nested_too_deep")
 
 
-def _loosely(text: msgspec.Raw, *, is_event: bool) -> Record:
+def _loosely(text: msgspec.Raw, *, is_event: bool) -> NativeRecord:
     """Return a record of which no member has to be of the right type."""
     try:
         head: _Head = _decode_event(text) if is_event else _decode_update(text)
@@ -320,7 +330,7 @@ def _loosely(text: msgspec.Raw, *, is_event: bool) -> Record:
     try:
         members = _decode_members(text)
     except msgspec.ValidationError:
-        return Record(text, fault="not_an_object")
+        return NativeRecord(text, fault="not_an_object")
     if not is_event:
         return _record(text, _Update(_text(members, "$token")))
     properties = _members(members, "properties")
@@ -347,16 +357,16 @@ def _text(members: dict[str, msgspec.Raw], name: str) -> str | None:
         return None
 
 
-def _record(text: msgspec.Raw, head: _Head) -> Record:
+def _record(text: msgspec.Raw, head: _Head) -> NativeRecord:
     if isinstance(head, _Update):
-        return Record(text, head.token)
+        return NativeRecord(text, head.token)
     properties = head.properties
     if properties is None:
-        return Record(text)
+        return NativeRecord(text)
     metadata = head.metadata
     if _is_id(properties.insert_id) or (metadata is not None and _is_id(metadata.event_id)):
-        return Record(text, properties.token)
-    return Record(text, properties.token, _own_id(text, properties.time))
+        return NativeRecord(text, properties.token)
+    return NativeRecord(text, properties.token, _own_id(text, properties.time))
 
 
 def _is_id(text: str | None) -> bool:
@@ -374,7 +384,7 @@ def _own_id(text: msgspec.Raw, time: msgspec.Raw) -> str:
     return blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def _tell_apart(records: Sequence[Record], body: bytes) -> None:
+def _tell_apart(records: Sequence[NativeRecord], body: bytes) -> None:
     """Give events an id that no equal one has, be it in the same request or in another one.
 
     Only a request with the very same bytes gives the same ids: it is the same one, sent again.

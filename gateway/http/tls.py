@@ -16,7 +16,7 @@ from typing import Literal, Never
 
 from gateway.clock import Clock
 from gateway.config import Config
-from gateway.config.reader import Reader
+from gateway.config.reader import ConfigReader
 from gateway.errors import GatewayError
 from gateway.telemetry import Telemetry
 
@@ -71,7 +71,7 @@ class Certificate:
     not_after_s: int
 
 
-def check_certificate(config: Config, reader: Reader) -> None:
+def check_certificate(config: Config, reader: ConfigReader) -> None:
     """Report what is wrong with the files of the certificate.
 
     :param config: values that could not be read are UNSET, and reported already.

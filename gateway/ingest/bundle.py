@@ -12,7 +12,7 @@ from typing import NamedTuple
 from isal import igzip
 
 from gateway.config import Config
-from gateway.config.reader import Reader
+from gateway.config.reader import ConfigReader
 
 __all__ = ["ENTRY", "Bundle", "File", "check_bundle"]
 
@@ -43,7 +43,7 @@ class File(NamedTuple):
     cache: str
 
 
-def check_bundle(config: Config, reader: Reader) -> None:
+def check_bundle(config: Config, reader: ConfigReader) -> None:
     """Report a folder that holds something else."""
     folder: object = config.server.browser_bundle
     if isinstance(folder, str):

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
-from gateway.events.mixpanel import Endpoint, Record, Verdict
+from gateway.events.mixpanel import EndpointName, NativeRecord, RequestVerdict
 from gateway.http.body import Bodies
 from gateway.http.client_address import ClientAddress
 from gateway.http.memory_budget import Lease
@@ -55,13 +55,13 @@ class AcceptRecords(Protocol):
 
     async def __call__(
         self,
-        endpoint: Endpoint,
-        records: Sequence[Record],
+        endpoint: EndpointName,
+        records: Sequence[NativeRecord],
         *,
         client_ip: str | None,
         destination: str | None,
         hold: Callable[[int], bool],
-    ) -> Verdict:
+    ) -> RequestVerdict:
         """Return when the records are on disk, and which of them are not taken."""
         ...
 

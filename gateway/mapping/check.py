@@ -3,7 +3,7 @@
 from msgspec import UNSET
 
 from gateway.config import Config, DestinationConfig, SubscriptionConfig
-from gateway.config.reader import Place, Reader
+from gateway.config.reader import ConfigReader, KeyPath
 from gateway.mapping.actions import MappingError, Settings, build
 from gateway.mapping.fql import FqlError, parse
 from gateway.mapping.profile import load_profile
@@ -12,7 +12,7 @@ from gateway.mapping.subscriptions import defaults_of
 __all__ = ["check_subscriptions"]
 
 
-def check_subscriptions(config: Config, reader: Reader) -> None:
+def check_subscriptions(config: Config, reader: ConfigReader) -> None:
     """Report what is wrong with expressions and mappings, each with its place.
 
     :param config: values that could not be read are UNSET, and reported already.
@@ -24,7 +24,9 @@ def check_subscriptions(config: Config, reader: Reader) -> None:
             _check_mapping(destination, subscription, reader, (*place, "mapping"))
 
 
-def _check_expression(subscription: SubscriptionConfig, reader: Reader, place: Place) -> None:
+def _check_expression(
+    subscription: SubscriptionConfig, reader: ConfigReader, place: KeyPath
+) -> None:
     if _unread(subscription.subscribe):
         return
     try:
@@ -35,7 +37,10 @@ def _check_expression(subscription: SubscriptionConfig, reader: Reader, place: P
 
 
 def _check_mapping(
-    destination: DestinationConfig, subscription: SubscriptionConfig, reader: Reader, place: Place
+    destination: DestinationConfig,
+    subscription: SubscriptionConfig,
+    reader: ConfigReader,
+    place: KeyPath,
 ) -> None:
     if _unread(destination.profile, subscription.action, subscription.mapping):
         return

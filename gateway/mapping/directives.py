@@ -19,11 +19,11 @@ from fastmap import spec
 from gateway.mapping.paths import PathError, event_path
 from gateway.mapping.profile import Source
 
-__all__ = ["NOTHING", "Place", "SourceError", "Sources", "is_blank", "is_directive"]
+__all__ = ["NOTHING", "SourceError", "SourcePath", "SourceReader", "is_blank", "is_directive"]
 
 _T = TypeVar("_T")
 
-Place: TypeAlias = tuple[str | int, ...]
+SourcePath: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a mapping to a part of it."""
 
 NOTHING = spec.First(())
@@ -39,7 +39,7 @@ class SourceError(ValueError):
     :param problem: what is wrong with it and what is accepted.
     """
 
-    def __init__(self, place: Place, problem: str) -> None:
+    def __init__(self, place: SourcePath, problem: str) -> None:
         super().__init__(f"{'.'.join(map(str, place))}: {problem}")
         self.place = place
         self.problem = problem
@@ -56,7 +56,7 @@ def is_directive(source: Source) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class SourceReader:
     """Reads sources.
 
     :param path_of: what paths in them mean; those of ``@arrayPath`` start at an item.
@@ -64,7 +64,7 @@ class Sources:
 
     path_of: Callable[[str], spec.Path] = event_path
 
-    def path(self, text: str, place: Place) -> spec.Path:
+    def path(self, text: str, place: SourcePath) -> spec.Path:
         """Return the place that a path means.
 
         :raises SourceError: it means none.
@@ -75,7 +75,7 @@ class Sources:
             raise SourceError(place, str(error)) from None
 
     def value(
-        self, source: Source, convert: spec.Conversion, label: str, place: Place
+        self, source: Source, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         """Return the expression of a source with a conversion.
 
@@ -103,7 +103,7 @@ class Sources:
                 return self._directive(source, convert, label, place)
         raise SourceError(place, f"expected a path, a constant or a directive{_got(source)}")
 
-    def plain_path(self, source: Source, place: Place) -> spec.Path | None:
+    def plain_path(self, source: Source, place: SourcePath) -> spec.Path | None:
         """Return the path of a source that is nothing else, None for all others.
 
         :raises SourceError: the path is wrong.
@@ -117,7 +117,7 @@ class Sources:
                 return None
 
     def _directive(
-        self, source: Mapping[str, Any], convert: spec.Conversion, label: str, place: Place
+        self, source: Mapping[str, Any], convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         name = next(iter(source), "")
         if len(source) != 1 or name not in _DIRECTIVES:
@@ -125,23 +125,23 @@ class Sources:
             raise SourceError(place, f"expected one directive{_got(source)}; accepted: {accepted}")
         return _DIRECTIVES[name](self, source[name], convert, label, (*place, name))
 
-    def _raw(self, source: Source, place: Place) -> spec.Expression:
+    def _raw(self, source: Source, place: SourcePath) -> spec.Expression:
         return self.value(source, spec.Json(), "", place)
 
     def _path(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         raise SourceError(place, f"expected a path as text{_got(options)}")
 
     def _literal(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         if not isinstance(options, str | bool | int | float):
             raise SourceError(place, f"expected a text, a number, true or false{_got(options)}")
         return _constant(options, convert, label, place)
 
     def _template(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         if not isinstance(options, str):
             raise SourceError(place, f"expected a text{_got(options)}")
@@ -164,7 +164,7 @@ class Sources:
         return spec.Converted(joined, convert, label)
 
     def _if(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         options = _options(options, place, ("exists", "blank", "then", "else"))
         tests = [test for test in ("exists", "blank") if test in options]
@@ -184,7 +184,7 @@ class Sources:
         return spec.If(condition, *branches)
 
     def _case(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         options = _options(options, place, ("operator", "value"), required=("operator", "value"))
         to: Literal["lower", "upper"]
@@ -196,7 +196,7 @@ class Sources:
                 raise SourceError((*place, "operator"), f'expected "lower" or "upper"{_got(other)}')
 
     def _replace(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         accepted = ("pattern", "replacement", "value", "ignorecase", "global")
         options = _options(options, place, accepted, required=("pattern", "value"))
@@ -212,24 +212,26 @@ class Sources:
         return spec.Converted(replaced, convert, label)
 
     def _array_path(
-        self, options: Any, convert: spec.Conversion, label: str, place: Place
+        self, options: Any, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         raise SourceError(place, "only the field products takes a list of objects")
 
 
-_DIRECTIVES: dict[str, Callable[[Sources, Any, spec.Conversion, str, Place], spec.Expression]] = {
-    "@path": Sources._path,
-    "@template": Sources._template,
-    "@if": Sources._if,
-    "@case": Sources._case,
-    "@replace": Sources._replace,
-    "@arrayPath": Sources._array_path,
-    "@literal": Sources._literal,
+_DIRECTIVES: dict[
+    str, Callable[[SourceReader, Any, spec.Conversion, str, SourcePath], spec.Expression]
+] = {
+    "@path": SourceReader._path,
+    "@template": SourceReader._template,
+    "@if": SourceReader._if,
+    "@case": SourceReader._case,
+    "@replace": SourceReader._replace,
+    "@arrayPath": SourceReader._array_path,
+    "@literal": SourceReader._literal,
 }
 
 
 def _options(
-    given: Any, place: Place, accepted: tuple[str, ...], required: tuple[str, ...] = ()
+    given: Any, place: SourcePath, accepted: tuple[str, ...], required: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise SourceError(place, f"expected a table with {', '.join(accepted)}{_got(given)}")
@@ -242,7 +244,7 @@ def _options(
     return given
 
 
-def _option(options: Mapping[str, Any], key: str, default: _T, place: Place) -> _T:
+def _option(options: Mapping[str, Any], key: str, default: _T, place: SourcePath) -> _T:
     value = options.get(key, default)
     if not isinstance(value, type(default)):
         expected = "true or false" if isinstance(default, bool) else "a text"
@@ -250,14 +252,14 @@ def _option(options: Mapping[str, Any], key: str, default: _T, place: Place) -> 
     return value
 
 
-def _literal_part(text: str, place: Place) -> str:
+def _literal_part(text: str, place: SourcePath) -> str:
     if "{{" in text or "}}" in text:
         raise SourceError(place, "expected {{path}}: braces without their counterpart")
     return text
 
 
 def _constant(
-    value: str | float, convert: spec.Conversion, label: str, place: Place
+    value: str | float, convert: spec.Conversion, label: str, place: SourcePath
 ) -> spec.Expression:
     """Return a constant, converted here where that is simple."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -276,7 +278,7 @@ def _constant(
             return spec.Converted(spec.Const(value), convert, label)
 
 
-def _number(value: str | float, place: Place) -> float:
+def _number(value: str | float, place: SourcePath) -> float:
     try:
         number = float(value) if isinstance(value, str) else value
     except ValueError:

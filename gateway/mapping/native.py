@@ -17,10 +17,10 @@ from fastmap import spec
 from gateway.config import DestinationConfig, IpPolicy, by_token
 from gateway.events.mixpanel import (
     FAULTS,
-    Endpoint,
-    Problem,
-    Record,
-    Verdict,
+    EndpointName,
+    NativeRecord,
+    RefusedRecord,
+    RequestVerdict,
     insert_id_of,
     own_id_at,
     wrapped,
@@ -232,7 +232,7 @@ class _Project:
     def __init__(self, config: DestinationConfig) -> None:
         self.name = config.name
         self.ip = ip = config.mixpanel_sdks.ip
-        self.plans: dict[Endpoint, _Plans] = {
+        self.plans: dict[EndpointName, _Plans] = {
             "import": _Plans(_event(ip), *_left_out(config)),
             "engage": _Plans(_update(ENGAGE, ("$distinct_id",), "missing_distinct_id", ip)),
             "groups": _Plans(_update(GROUPS, ("$group_key", "$group_id"), "missing_group", ip)),
@@ -259,7 +259,7 @@ class NativeMapped(NamedTuple):
     dead: Sequence[DeadLetter]
     nobodys: Sequence[str]
     skipped: Mapping[tuple[str, str], int]
-    verdict: Verdict
+    verdict: RequestVerdict
 
 
 class NativeMapper:
@@ -277,8 +277,8 @@ class NativeMapper:
 
     def map(
         self,
-        endpoint: Endpoint,
-        records: Sequence[Record],
+        endpoint: EndpointName,
+        records: Sequence[NativeRecord],
         *,
         received_ms: int,
         client_ip: str | None,
@@ -294,7 +294,7 @@ class NativeMapper:
         used: dict[str, _Project] = {}
         dead: list[DeadLetter] = []
         nobodys: list[str] = []
-        problems: list[Problem] = []
+        problems: list[RefusedRecord] = []
         skipped: Counter[tuple[str, str]] = Counter()
         forced = None if destination is None else self._projects[destination]
         project: _Project | None
@@ -303,7 +303,7 @@ class NativeMapper:
             if project is None:
                 fault = record.fault or ("unknown_token" if record.token else "missing_token")
                 nobodys.append(fault)
-                problems.append(Problem(index, fault, insert_id_of(record)))
+                problems.append(RefusedRecord(index, fault, insert_id_of(record)))
                 continue
             if project.name not in used:
                 used[project.name] = project
@@ -316,7 +316,7 @@ class NativeMapper:
             if fault in SKIPPED:
                 skipped[project.name, fault] += 1
             elif fault:
-                problems.append(Problem(index, fault, insert_id_of(record)))
+                problems.append(RefusedRecord(index, fault, insert_id_of(record)))
                 letter = self._as_sent(plans, record, received_ms)
                 dead.append(_letter(Queue(project.name, endpoint), fault, letter))
         entries = [
@@ -325,10 +325,10 @@ class NativeMapper:
             for buffer in project.buffers
             if (count := buffer.records)
         ]
-        verdict = Verdict(len(records) - len(problems), problems)
+        verdict = RequestVerdict(len(records) - len(problems), problems)
         return NativeMapped(entries, dead, nobodys, skipped, verdict)
 
-    def _as_sent(self, plans: _Plans, record: Record, received_ms: int) -> bytes:
+    def _as_sent(self, plans: _Plans, record: NativeRecord, received_ms: int) -> bytes:
         """Return a record as it would be sent once what is wrong with it is mended."""
         if record.fault:
             return wrapped(record)
@@ -342,7 +342,7 @@ class NativeMapper:
 
 
 def _complete(
-    plans: _Plans, record: Record, buffers: Sequence[fastmap.Buffer], received_ms: int
+    plans: _Plans, record: NativeRecord, buffers: Sequence[fastmap.Buffer], received_ms: int
 ) -> str:
     """Write a record; return why it is not written, "" when it is."""
     if len(memoryview(record.text)) >= MAX_RECORD_BYTES:

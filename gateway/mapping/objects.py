@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fastmap import spec
-from gateway.mapping.directives import Place, SourceError, Sources, is_blank, is_directive
+from gateway.mapping.directives import SourceError, SourcePath, SourceReader, is_blank, is_directive
 from gateway.mapping.profile import Source
 
 __all__ = ["Members", "ObjectSource", "PathObject", "TableObject", "object_of"]
 
-ReadValue: TypeAlias = Callable[[Source, spec.Conversion, str, Place], spec.Expression]
+ReadValue: TypeAlias = Callable[[Source, spec.Conversion, str, SourcePath], spec.Expression]
 Members: TypeAlias = tuple[tuple[str, spec.Expression | spec.Object], ...]
 
 
@@ -56,7 +56,7 @@ class TableObject:
     """An object that a mapping puts together."""
 
     table: Mapping[str, Source]
-    place: Place
+    place: SourcePath
     value: ReadValue
 
     def member(self, key: str, convert: spec.Conversion, label: str = "") -> spec.Expression:
@@ -113,7 +113,7 @@ ObjectSource: TypeAlias = PathObject | TableObject
 
 
 def object_of(
-    source: Source, place: Place, sources: Sources, value: ReadValue | None = None
+    source: Source, place: SourcePath, sources: SourceReader, value: ReadValue | None = None
 ) -> ObjectSource:
     """Return how a source for an object is read.
 

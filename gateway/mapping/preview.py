@@ -27,7 +27,7 @@ from gateway.mapping.plans import (
 )
 from gateway.model import ENDPOINTS
 
-__all__ = ["Disagreement", "Outcome", "Preview"]
+__all__ = ["Disagreement", "Preview", "PreviewResult"]
 
 
 _MAX_DEPTH = 300
@@ -39,7 +39,7 @@ class Disagreement(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PreviewResult:
     """What is made of one event.
 
     :param records: endpoint and JSON of each, in the order of the endpoints.
@@ -64,18 +64,18 @@ class Preview:
         self._choices = choices(destination, source)
         self._buffers = [fastmap.Buffer() for _ in ENDPOINTS]
 
-    def map(self, event: Event, received_ms: int) -> Outcome:
+    def map(self, event: Event, received_ms: int) -> PreviewResult:
         """Return what is made of an event."""
         left = self._plans.run([event], self._buffers, received_ms)
         if left:
             ((_, reason),) = left
-            return Outcome(reason=reason, is_rejected=reason not in SKIPPED)
+            return PreviewResult(reason=reason, is_rejected=reason not in SKIPPED)
         records = [
             (endpoint, line)
             for endpoint, buffer in zip(ENDPOINTS, self._buffers, strict=True)
             for line in buffer.take().split(b"\n")[:-1]
         ]
-        return Outcome(records)
+        return PreviewResult(records)
 
     def explain(self, event: Event, received_ms: int) -> Result | None:
         """Return how the outcome came about; None where no subscription is for such events.

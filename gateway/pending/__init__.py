@@ -2,22 +2,22 @@
 
 from gateway.pending.merged import MergedPending
 from gateway.pending.model import (
+    PendingSummary,
     RecordPage,
     RetryReport,
     RetryRequest,
     SetAsideReport,
     SetAsideRequest,
-    Summary,
 )
 from gateway.pending.service import Pending
 
 __all__ = [
     "MergedPending",
     "Pending",
+    "PendingSummary",
     "RecordPage",
     "RetryReport",
     "RetryRequest",
     "SetAsideReport",
     "SetAsideRequest",
-    "Summary",
 ]

@@ -6,25 +6,25 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from gateway.pending.model import (
+    PendingSummary,
     RecordPage,
     Retried,
     RetryReport,
     RetryRequest,
     SetAsideReport,
     SetAsideRequest,
-    Summary,
 )
 from gateway.spool.pending import PendingFilter
 
-__all__ = ["MergedPending", "Records"]
+__all__ = ["MergedPending", "PendingService"]
 
 _NOTHING = PendingFilter(ids=())
 
 
-class Records(Protocol):
+class PendingService(Protocol):
     """The pending records of one spool, or of several; see ``Pending``."""
 
-    async def summary(self, wanted: PendingFilter, *, after: str = "") -> Summary:
+    async def summary(self, wanted: PendingFilter, *, after: str = "") -> PendingSummary:
         """Return what waits, by destination and endpoint."""
         ...
 
@@ -51,16 +51,16 @@ class MergedPending:
     :param is_delivered: whether somebody delivers them now.
     """
 
-    def __init__(self, members: Sequence[Records], *, is_delivered: bool) -> None:
+    def __init__(self, members: Sequence[PendingService], *, is_delivered: bool) -> None:
         self.is_delivered = is_delivered
         self._members = members
         self._up_to: list[str] = []
 
-    async def summary(self, wanted: PendingFilter, *, after: str = "") -> Summary:
+    async def summary(self, wanted: PendingFilter, *, after: str = "") -> PendingSummary:
         """Return what waits; each part is of one member, ``up_to`` is only to be given back."""
         number, own = await self._begin(after)
         part = await self._members[number].summary(self._bounded(wanted, number), after=own)
-        return Summary(
+        return PendingSummary(
             groups=part.groups, up_to=self._up_to[-1], next=self._following(number, part.next)
         )
 

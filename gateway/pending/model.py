@@ -11,15 +11,15 @@ from gateway.spool.pending import PendingFilter
 
 __all__ = [
     "MAX_RECORDS",
-    "Group",
-    "Record",
+    "PendingGroup",
+    "PendingRecord",
+    "PendingSummary",
     "RecordPage",
     "Retried",
     "RetryReport",
     "RetryRequest",
     "SetAsideReport",
     "SetAsideRequest",
-    "Summary",
     "merged",
 ]
 
@@ -32,7 +32,7 @@ _EVERYTHING = PendingFilter()
 Limit = Annotated[int, Meta(ge=1, le=MAX_RECORDS)]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PendingRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A pending record for people and programs outside.
 
     :param id: its chunk, and what tells it from the others there; equal ones have the same.
@@ -55,11 +55,11 @@ class RecordPage(msgspec.Struct, frozen=True, kw_only=True):
     A page may be empty and not the last: as much was looked at as one request may.
     """
 
-    records: Sequence[Record]
+    records: Sequence[PendingRecord]
     next: str | None
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class PendingGroup(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for one endpoint of a destination.
 
     :param bytes: of the records, uncompressed.
@@ -82,14 +82,14 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt_in_s: float | None = None
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class PendingSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What waits, by destination and endpoint.
 
     :param up_to: the newest chunk that there is.
     :param next: what to ask for the rest with; null at the end.
     """
 
-    groups: Sequence[Group]
+    groups: Sequence[PendingGroup]
     up_to: str
     next: str | None = None
 
@@ -123,7 +123,7 @@ class SetAsideReport(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int
     bytes: int
     left: int = 0
-    would: Sequence[Group] = ()
+    would: Sequence[PendingGroup] = ()
     problem: str = ""
     next: str | None
     up_to: str
@@ -152,9 +152,9 @@ class RetryReport(msgspec.Struct, frozen=True, kw_only=True):
     retried: Sequence[Retried]
 
 
-def merged(groups: Iterable[Group]) -> list[Group]:
+def merged(groups: Iterable[PendingGroup]) -> list[PendingGroup]:
     """Return groups of the same endpoint as one, most records first; the worst state counts."""
-    found: dict[tuple[str, str], Group] = {}
+    found: dict[tuple[str, str], PendingGroup] = {}
     for group in groups:
         place = (group.destination, group.endpoint)
         found[place] = _sum(found[place], group) if place in found else group
@@ -165,7 +165,7 @@ _STATES = ("ok", "stopped", "not_configured", "retrying", "paused")
 """From good to bad."""
 
 
-def _sum(one: Group, other: Group) -> Group:
+def _sum(one: PendingGroup, other: PendingGroup) -> PendingGroup:
     worst = max(one, other, key=lambda group: _STATES.index(group.state))
     waits = [each.next_attempt_in_s for each in (one, other) if each.next_attempt_in_s is not None]
     return msgspec.structs.replace(

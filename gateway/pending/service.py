@@ -14,15 +14,15 @@ from gateway.model import DeadLetter, Queue
 from gateway.pending.choice import Ids, event_of, is_by_record, match_of, record_id
 from gateway.pending.model import (
     MAX_RECORDS,
-    Group,
-    Record,
+    PendingGroup,
+    PendingRecord,
+    PendingSummary,
     RecordPage,
     Retried,
     RetryReport,
     RetryRequest,
     SetAsideReport,
     SetAsideRequest,
-    Summary,
     merged,
 )
 from gateway.spool.dead_letters import LETTER_BYTES
@@ -81,7 +81,7 @@ class Pending:
         self._hands = hands or Hands()
         self._setting_aside = asyncio.Lock()
 
-    async def summary(self, wanted: PendingFilter, *, after: str = "") -> Summary:
+    async def summary(self, wanted: PendingFilter, *, after: str = "") -> PendingSummary:
         """Return what waits, by destination and endpoint; in several parts where all is read.
 
         :raises msgspec.ValidationError: the filter has ids that are none.
@@ -92,9 +92,9 @@ class Pending:
         meant = _Wanted(wanted)
         if not meant.is_by_record:
             found = await self._store.waiting(wanted, meant.chunk_ids)
-            return Summary(groups=merged(map(self._group, found)), up_to=up_to)
+            return PendingSummary(groups=merged(map(self._group, found)), up_to=up_to)
         chosen, following = await self._read(meant, after, _LOOK_BYTES, _LOOK_BYTES)
-        return Summary(
+        return PendingSummary(
             groups=merged(self._group(_waiting(each)) for each in chosen),
             up_to=up_to,
             next=following,
@@ -233,9 +233,9 @@ class Pending:
         nobody = {"state": self._hands.state, "detail": "", "next_attempt_in_s": None}
         return self._hands.status().get(queue.destination, {}).get(queue.endpoint, nobody)
 
-    def _group(self, waiting: Waiting) -> Group:
+    def _group(self, waiting: Waiting) -> PendingGroup:
         status = self._status(waiting.queue)
-        return Group(
+        return PendingGroup(
             destination=waiting.queue.destination,
             endpoint=waiting.queue.endpoint,
             records=waiting.records,
@@ -265,12 +265,12 @@ def _waiting(chosen: Chosen) -> Waiting:
     )
 
 
-def _records(chosen: Chosen, *, has_payload: bool) -> list[Record]:
+def _records(chosen: Chosen, *, has_payload: bool) -> list[PendingRecord]:
     chunk = chosen.chunk
     records = []
     for index in chosen.indexes:
         line = chosen.lines[index]
-        record = Record(
+        record = PendingRecord(
             id=record_id(chosen.id, line),
             destination=chunk.queue.destination,
             endpoint=chunk.queue.endpoint,

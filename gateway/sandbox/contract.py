@@ -16,7 +16,7 @@ __all__ = [
     "MAX_RECORDS",
     "MAX_RECORD_BYTES",
     "MAX_TRACK_AGE_MS",
-    "Problem",
+    "Violation",
     "event_time_ms",
     "is_ignored",
     "is_too_old",
@@ -85,7 +85,7 @@ _INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 _NUMBER = re.compile(r"\d{1,20}(\.\d{1,20})?")
 
 
-class Problem(NamedTuple):
+class Violation(NamedTuple):
     """Why a record is refused, in the words of a ``failed_records`` item."""
 
     field: str
@@ -107,10 +107,10 @@ def event_time_ms(value: object) -> int | None:
     return int(value) if value >= MIN_TIME_MS else int(value * 1000)
 
 
-def validate_event(event: object, now_ms: int) -> Problem | None:
+def validate_event(event: object, now_ms: int) -> Violation | None:
     """Check an event as /import does with ``strict=1``; return the first problem found."""
     properties = _properties(event)
-    if isinstance(properties, Problem):
+    if isinstance(properties, Violation):
         return properties
     return (
         _time_problem(properties, now_ms)
@@ -120,15 +120,15 @@ def validate_event(event: object, now_ms: int) -> Problem | None:
     )
 
 
-def validate_tracked(event: object) -> Problem | None:
+def validate_tracked(event: object) -> Violation | None:
     """Check an event as /track does, which asks for a token but neither for ids nor for a time."""
     properties = _properties(event)
-    if isinstance(properties, Problem):
+    if isinstance(properties, Violation):
         return properties
     if isinstance(event, dict) and event["event"] == "$merge":
-        return Problem("event", "'$merge' is accepted by /import only")
+        return Violation("event", "'$merge' is accepted by /import only")
     if not _is_text(properties.get("token")):
-        return Problem("properties.token", "'properties.token' is missing or empty")
+        return Violation("properties.token", "'properties.token' is missing or empty")
     if "time" in properties and event_time_ms(properties["time"]) is None:
         return _NOT_A_TIME
     return _shape_problem(properties)
@@ -156,14 +156,14 @@ def validate_group(update: object) -> str | None:
     return _update_problem(update, ("$group_key", "$group_id"), _GROUP_OPERATIONS)
 
 
-def _properties(event: object) -> JsonObject | Problem:
+def _properties(event: object) -> JsonObject | Violation:
     if not isinstance(event, dict):
-        return Problem("", "record is invalid: must be a JSON object")
+        return Violation("", "record is invalid: must be a JSON object")
     if not _is_text(event.get("event")):
-        return Problem("event", "'event' is invalid: must be a non-empty string")
+        return Violation("event", "'event' is invalid: must be a non-empty string")
     properties = event.get("properties")
     if not isinstance(properties, dict):
-        return Problem("properties", "'properties' is invalid: must be a JSON object")
+        return Violation("properties", "'properties' is invalid: must be a JSON object")
     if event["event"] in IDENTITY_EVENTS:
         # What such an event leaves out is not missing; what it has must be right all the same.
         return {**_IDENTITY_DEFAULTS, **properties}
@@ -172,54 +172,54 @@ def _properties(event: object) -> JsonObject | Problem:
 
 _IDENTITY_DEFAULTS: JsonObject = {"time": MIN_TIME_MS, "distinct_id": "", "$insert_id": "identity"}
 
-_NOT_A_TIME = Problem(
+_NOT_A_TIME = Violation(
     "properties.time", "'properties.time' is invalid: must be specified as seconds since epoch"
 )
 
 
-def _time_problem(properties: JsonObject, now_ms: int) -> Problem | None:
+def _time_problem(properties: JsonObject, now_ms: int) -> Violation | None:
     time_ms = event_time_ms(properties.get("time"))
     if time_ms is None:
         return _NOT_A_TIME
     if time_ms < MIN_TIME_MS:
-        return Problem(
+        return Violation(
             "properties.time", "'properties.time' is invalid: must not be before 1971-01-01"
         )
     if time_ms > now_ms + MAX_FUTURE_MS:
-        return Problem(
+        return Violation(
             "properties.time",
             "'properties.time' is invalid: must not be more than 1 hour in the future",
         )
     return None
 
 
-def _distinct_id_problem(properties: JsonObject) -> Problem | None:
+def _distinct_id_problem(properties: JsonObject) -> Violation | None:
     value = properties.get("distinct_id")
     if _is_number(value):
         value = str(value)
     if not isinstance(value, str):
-        return Problem(
+        return Violation(
             "properties.distinct_id", "'properties.distinct_id' is invalid: must be a string"
         )
     if _is_forbidden(value):
-        return Problem(
+        return Violation(
             "properties.distinct_id", "'properties.distinct_id' is invalid: value is not allowed"
         )
     return None
 
 
-def _insert_id_problem(properties: JsonObject) -> Problem | None:
+def _insert_id_problem(properties: JsonObject) -> Violation | None:
     value = properties.get("$insert_id")
     if not isinstance(value, str) or not value:
-        return Problem("$insert_id", "'$insert_id' is invalid: must be a non-empty string")
+        return Violation("$insert_id", "'$insert_id' is invalid: must be a non-empty string")
     if not _INSERT_ID.fullmatch(value):
-        return Problem(
+        return Violation(
             "$insert_id",
             "'$insert_id' is invalid: must be at most 36 bytes and "
             "must only contain alphanumeric or hyphen '-' characters",
         )
     if _is_forbidden(value):
-        return Problem("$insert_id", "'$insert_id' is invalid: value is not allowed")
+        return Violation("$insert_id", "'$insert_id' is invalid: value is not allowed")
     return None
 
 
@@ -228,14 +228,14 @@ def _is_forbidden(value: str) -> bool:
     return value.strip().lower() in FORBIDDEN_IDS
 
 
-def _shape_problem(properties: JsonObject) -> Problem | None:
+def _shape_problem(properties: JsonObject) -> Violation | None:
     if len(properties) > MAX_PROPERTIES:
-        return Problem("properties", "'properties' is invalid: must have fewer than 255 keys")
+        return Violation("properties", "'properties' is invalid: must have fewer than 255 keys")
     for name, value in properties.items():
         # Most values are scalars: the walk is only for those that can hold others.
         message = _nesting_problem(value) if isinstance(value, dict | list) else None
         if message:
-            return Problem(f"properties.{name}", f"'properties.{name}' is invalid: {message}")
+            return Violation(f"properties.{name}", f"'properties.{name}' is invalid: {message}")
     return None
 
 

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["Endpoint", "Fault", "Faults"]
+__all__ = ["EndpointPath", "Fault", "Faults"]
 
-Endpoint = Literal["/import", "/track", "/engage", "/groups"]
+EndpointPath = Literal["/import", "/track", "/engage", "/groups"]
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
+StatusCode = Annotated[int, msgspec.Meta(ge=200, le=599)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
@@ -38,9 +38,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     after: bool = False
     share: Share = 1.0
     count: Positive | None = None
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[EndpointPath, ...] = ()
     holding: str | None = None
-    status: Status = 500
+    status: StatusCode = 500
     retry_after_s: Annotated[int, msgspec.Meta(ge=0)] | None = None
     body: str | None = None
     stall_s: Seconds = 30.0
@@ -57,7 +57,7 @@ class Faults:
         self._rules = list(rules)
         self._rng = rng
 
-    def choose(self, endpoint: Endpoint, text: Callable[[], bytes] = bytes) -> Fault | None:
+    def choose(self, endpoint: EndpointPath, text: Callable[[], bytes] = bytes) -> Fault | None:
         """Return what goes wrong with the next request to ``endpoint``, and count it as used.
 
         :param text: returns its body, uncompressed.

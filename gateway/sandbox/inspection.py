@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.sandbox import replies
-from gateway.sandbox.faults import Endpoint, Fault, Faults
+from gateway.sandbox.faults import EndpointPath, Fault, Faults
 from gateway.sandbox.store import ENDPOINTS, Store
 
 __all__ = ["Inspection"]
@@ -95,7 +95,7 @@ class Inspection:
         return replies.as_json(self._faults.rules())
 
 
-def _endpoint(text: str) -> Endpoint:
+def _endpoint(text: str) -> EndpointPath:
     for endpoint in ENDPOINTS:
         if text.strip("/") == endpoint[1:]:
             return endpoint

@@ -8,7 +8,7 @@ import msgspec
 from gateway.events.depth import check_depth
 from gateway.sandbox.contract import (
     MAX_RECORD_BYTES,
-    Problem,
+    Violation,
     is_ignored,
     is_too_old,
     validate_event,
@@ -16,15 +16,15 @@ from gateway.sandbox.contract import (
     validate_profile,
     validate_tracked,
 )
-from gateway.sandbox.faults import Endpoint
-from gateway.sandbox.replies import FailedRecord
+from gateway.sandbox.faults import EndpointPath
+from gateway.sandbox.replies import FailedRecordItem
 from gateway.sandbox.store import Store
 
 __all__ = ["Rules", "take_imported", "take_tracked", "take_updates"]
 
 _decode = msgspec.json.Decoder().decode
 
-_VALIDATE_UPDATE: dict[Endpoint, Callable[[object], str | None]] = {
+_VALIDATE_UPDATE: dict[EndpointPath, Callable[[object], str | None]] = {
     "/engage": validate_profile,
     "/groups": validate_group,
 }
@@ -45,9 +45,9 @@ class Rules(NamedTuple):
 
 def take_imported(
     store: Store, records: Sequence[bytes], now_ms: int, rules: Rules
-) -> list[FailedRecord]:
+) -> list[FailedRecordItem]:
     """Take the valid events of an /import request; return what is wrong with the others."""
-    failed: list[FailedRecord] = []
+    failed: list[FailedRecordItem] = []
     for index, record in enumerate(records):
         event, problem = _read(record, rules)
         problem = problem or validate_event(event, now_ms)
@@ -55,7 +55,7 @@ def take_imported(
             _take_event(store, "/import", event, record, now_ms)
             continue
         failed.append(
-            FailedRecord(
+            FailedRecordItem(
                 index=index,
                 insert_id=_insert_id(event),
                 field=problem.field,
@@ -92,7 +92,7 @@ def take_tracked(store: Store, records: Sequence[bytes], now_ms: int, rules: Rul
 
 
 def take_updates(
-    store: Store, endpoint: Endpoint, records: Sequence[bytes], now_ms: int, rules: Rules
+    store: Store, endpoint: EndpointPath, records: Sequence[bytes], now_ms: int, rules: Rules
 ) -> list[str]:
     """Take the valid updates of an /engage or /groups request; return what is wrong with others."""
     counts = store.counts[endpoint]
@@ -113,21 +113,23 @@ def take_updates(
     return problems
 
 
-def _read(record: bytes, rules: Rules) -> tuple[Any, Problem | None]:
+def _read(record: bytes, rules: Rules) -> tuple[Any, Violation | None]:
     if len(record) >= MAX_RECORD_BYTES:
-        return None, Problem("", "record is invalid: must be smaller than 1 MB")
+        return None, Violation("", "record is invalid: must be smaller than 1 MB")
     if rules.refused is not None and rules.refused in record:
-        return None, Problem("", "record is invalid: the sandbox was told to refuse it")
+        return None, Violation("", "record is invalid: the sandbox was told to refuse it")
     try:
         check_depth(record)
         return _decode(record), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The body's syntax has been checked: what is left is text that no UTF-8 can express,
         # and numbers and depths beyond all bounds.
-        return None, Problem("", f"record is invalid: {error}")
+        return None, Violation("", f"record is invalid: {error}")
 
 
-def _take_event(store: Store, endpoint: Endpoint, event: Any, record: bytes, now_ms: int) -> None:
+def _take_event(
+    store: Store, endpoint: EndpointPath, event: Any, record: bytes, now_ms: int
+) -> None:
     if is_ignored(event["properties"]):
         store.counts[endpoint].ignored += 1
     else:

@@ -12,7 +12,7 @@ from gateway.sandbox.contract import MAX_BODY_BYTES
 from gateway.sandbox.faults import Fault
 
 __all__ = [
-    "FailedRecord",
+    "FailedRecordItem",
     "as_json",
     "bad_request",
     "fault",
@@ -28,7 +28,7 @@ _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBR
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,99}", re.ASCII)
 
 
-class FailedRecord(TypedDict):
+class FailedRecordItem(TypedDict):
     """One item of ``failed_records``."""
 
     index: int
@@ -54,7 +54,7 @@ def imported(records: int) -> web.Response:
     return as_json({"code": 200, "num_records_imported": records, "status": "OK"})
 
 
-def invalid(records: int, failed: Sequence[FailedRecord]) -> web.Response:
+def invalid(records: int, failed: Sequence[FailedRecordItem]) -> web.Response:
     """Answer StrictInvalid: ``records`` were taken, the others were refused."""
     body = {
         "code": 400,

@@ -28,7 +28,7 @@ from gateway.sandbox.body import (
 )
 from gateway.sandbox.contract import MAX_RECORDS
 from gateway.sandbox.extras import Extras
-from gateway.sandbox.faults import Endpoint, Fault, Faults
+from gateway.sandbox.faults import EndpointPath, Fault, Faults
 from gateway.sandbox.inspection import Inspection
 from gateway.sandbox.intake import Rules, take_imported, take_tracked, take_updates
 from gateway.sandbox.ratelimit import RateLimit
@@ -157,7 +157,7 @@ class Sandbox:
 
     # The way of a request
 
-    async def _serve(self, endpoint: Endpoint, request: web.Request) -> web.Response:
+    async def _serve(self, endpoint: EndpointPath, request: web.Request) -> web.Response:
         counts = self.store.counts[endpoint]
         counts.requests += 1
         try:
@@ -176,7 +176,7 @@ class Sandbox:
         _reset(request)
         return web.Response(status=500)  # goes nowhere: the connection is gone
 
-    def _answer(self, endpoint: Endpoint, request: web.Request, body: bytes) -> web.Response:
+    def _answer(self, endpoint: EndpointPath, request: web.Request, body: bytes) -> web.Response:
         try:
             if endpoint == "/import":
                 return self._import(request, body)
@@ -215,7 +215,7 @@ class Sandbox:
             return replies.received(None if taken else failed[0]["message"], options)
         return replies.imported(taken)
 
-    def _collect(self, endpoint: Endpoint, request: web.Request, body: bytes) -> web.Response:
+    def _collect(self, endpoint: EndpointPath, request: web.Request, body: bytes) -> web.Response:
         options = dict(request.query)
         try:
             if request.method == "POST":
@@ -255,7 +255,7 @@ def _check_number(records: Sequence[bytes]) -> None:
         raise Unreadable(f"request has more than {MAX_RECORDS} records")
 
 
-def _collected_text(endpoint: Endpoint, request: web.Request, body: bytes) -> bytes:
+def _collected_text(endpoint: EndpointPath, request: web.Request, body: bytes) -> bytes:
     encoding = request.headers.get("Content-Encoding", "")
     if encoding and endpoint != "/track":
         # Documented as not supported; a body that cannot be read is answered like invalid data.

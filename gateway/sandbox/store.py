@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 
 from gateway.sandbox.contract import event_time_ms
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 
 __all__ = ["Counts", "Kept", "Store"]
 
-ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
+ENDPOINTS: tuple[EndpointPath, ...] = get_args(EndpointPath)
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -51,7 +51,7 @@ class Kept(NamedTuple):
     :param record: the JSON as it arrived.
     """
 
-    endpoint: Endpoint
+    endpoint: EndpointPath
     received_ms: int
     duplicate: bool
     event: str | None
@@ -69,7 +69,7 @@ class Store:
     def __init__(self, *, keep: int, dedupe_keys: int) -> None:
         self._kept: deque[Kept] = deque(maxlen=keep)
         self._seen = _RecentKeys(dedupe_keys)
-        self.counts: dict[Endpoint, Counts] = {}
+        self.counts: dict[EndpointPath, Counts] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -80,7 +80,7 @@ class Store:
         self.counts.update((endpoint, Counts()) for endpoint in ENDPOINTS)
 
     def add_event(
-        self, endpoint: Endpoint, event: Mapping[str, Any], record: bytes, now_ms: int
+        self, endpoint: EndpointPath, event: Mapping[str, Any], record: bytes, now_ms: int
     ) -> None:
         """Take a valid event; /import and /track share one memory of what is a duplicate."""
         key = _dedupe_key(event)
@@ -93,12 +93,12 @@ class Store:
             counts.unique += 1
         self._kept.append(Kept(endpoint, now_ms, duplicate, event["event"], record))
 
-    def add_update(self, endpoint: Endpoint, record: bytes, now_ms: int) -> None:
+    def add_update(self, endpoint: EndpointPath, record: bytes, now_ms: int) -> None:
         """Take a valid profile update."""
         self.add_unseen(endpoint, 1)
         self._kept.append(Kept(endpoint, now_ms, False, None, record))
 
-    def add_unseen(self, endpoint: Endpoint, records: int) -> None:
+    def add_unseen(self, endpoint: EndpointPath, records: int) -> None:
         """Count records without looking at them or keeping them."""
         self.counts[endpoint].received += records
         self.counts[endpoint].unique += records

@@ -18,9 +18,9 @@ __all__ = [
     "MAX_IDS",
     "DeadLetterStore",
     "Filter",
-    "Group",
     "Id",
-    "Limits",
+    "LetterGroup",
+    "LetterLimits",
     "Number",
     "Replacement",
     "sum_of",
@@ -59,7 +59,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     up_to: Id | None = None
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class LetterGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters that have the same cause.
 
     :param bytes: of their payloads and details.
@@ -77,7 +77,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     example: str
 
 
-def sum_of(one: Group, other: Group) -> Group:
+def sum_of(one: LetterGroup, other: LetterGroup) -> LetterGroup:
     """Return two groups of the same cause as one."""
     newest = max(one, other, key=lambda group: group.newest_ms)
     return msgspec.structs.replace(
@@ -89,7 +89,7 @@ def sum_of(one: Group, other: Group) -> Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LetterLimits:
     """Beyond these, the oldest dead letters are dropped.
 
     :param max_bytes: payloads, details, and ``LETTER_BYTES`` for each letter.
@@ -117,7 +117,7 @@ class DeadLetterStore(Protocol):
     """
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> LetterLimits:
         """The limits in force."""
         ...
 
@@ -141,7 +141,7 @@ class DeadLetterStore(Protocol):
         """
         ...
 
-    async def groups(self, wanted: Filter) -> list[Group]:
+    async def groups(self, wanted: Filter) -> list[LetterGroup]:
         """Return counts by destination, endpoint, kind and reason, the most frequent first.
 
         :raises SpoolUnavailable: the storage cannot be read now.

@@ -11,7 +11,7 @@ from typing import Self
 
 import msgspec
 
-from gateway.app import Place
+from gateway.app import ProcessRole
 from gateway.config import Config
 
 __all__ = [
@@ -80,9 +80,9 @@ class Job:
     admin_path: Path
     listeners: tuple[int, ...]
 
-    def place(self) -> Place:
+    def place(self) -> ProcessRole:
         """Return where its process stands."""
-        return Place(
+        return ProcessRole(
             number=self.number,
             serves=bool(self.listeners),
             listeners=[socket.socket(fileno=each) for each in self.listeners],

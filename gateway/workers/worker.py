@@ -16,7 +16,7 @@ from gateway.process import (
     log_to_stderr,
     run_async,
 )
-from gateway.signals import Told, ignore_signals
+from gateway.signals import Signals, ignore_signals
 from gateway.spool.sqlite.files import spool_name
 from gateway.workers.job import ALIVE, ASK, CANNOT, HAND_OVER, LEFT, READY, STOP_NOW, Job, Left
 
@@ -48,7 +48,7 @@ class _Worker:
         self._hands_over = False
 
     async def work(self, channel: socket.socket) -> None:
-        told = Told()
+        told = Signals()
         reader, self._writer = await asyncio.open_unix_connection(sock=channel)
         listening = asyncio.create_task(self._listen(reader, told))
         await self._run(told)
@@ -57,7 +57,7 @@ class _Worker:
         with suppress(OSError):
             await self._writer.wait_closed()  # only then everything is said
 
-    async def _run(self, told: Told) -> None:
+    async def _run(self, told: Signals) -> None:
         app = App(self._job.config, place=self._job.place())
         try:
             has_started = await told.has_started(app.start())
@@ -75,7 +75,7 @@ class _Worker:
         left = Left(pending=pending, metrics=app.telemetry.render().decode())
         self._say(LEFT + msgspec.json.encode(left))
 
-    async def _listen(self, reader: asyncio.StreamReader, told: Told) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, told: Signals) -> None:
         """Do what the supervisor says; without one, stop."""
         while line := await reader.readline():
             if line.rstrip() == ASK:

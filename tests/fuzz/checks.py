@@ -10,7 +10,7 @@ import fastmap
 from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, decode
-from gateway.events.mixpanel import Endpoint
+from gateway.events.mixpanel import EndpointName
 from gateway.events.mixpanel import decode as decode_records
 from gateway.mapping import Mapper, NativeMapper, prepare
 from gateway.model import DeadLetter, Entry
@@ -21,7 +21,7 @@ from tests.support.decoding import check_folding
 __all__ = ["check_body", "check_inputs", "check_records"]
 
 RECEIVED_MS = 1_700_000_000_000
-ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
+ENDPOINTS: tuple[EndpointName, ...] = get_args(EndpointName)
 
 _SETTINGS = DestinationSettings(projectToken="token", sourceName="source")
 _DESTINATIONS = tuple(
@@ -168,7 +168,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _of_native(endpoint: Endpoint, line: bytes) -> Any:
+def _of_native(endpoint: EndpointName, line: bytes) -> Any:
     """Read a record; only it and its properties are written anew, the rest is carried over."""
     record = dict(_distinct(json.loads(line, object_pairs_hook=_Pairs, parse_constant=_refuse)))
     if endpoint == "import" and isinstance(record.get("properties"), _Pairs):

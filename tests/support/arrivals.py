@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 from gateway.sandbox.store import Store
 
 __all__ = ["Arrivals", "Name", "Recorder", "Seen", "SequenceRecorder", "name_of"]
@@ -78,7 +78,7 @@ class Recorder(Store):
         self._recorded: dict[Name, Seen] = {}
 
     def add_event(
-        self, endpoint: Endpoint, event: Mapping[str, Any], record: bytes, now_ms: int
+        self, endpoint: EndpointPath, event: Mapping[str, Any], record: bytes, now_ms: int
     ) -> None:
         """Take a valid event."""
         known = self.counts[endpoint].duplicates
@@ -86,7 +86,7 @@ class Recorder(Store):
         is_new = self.counts[endpoint].duplicates == known
         self._note(endpoint, event, counts=is_new and endpoint == "/import")
 
-    def add_update(self, endpoint: Endpoint, record: bytes, now_ms: int) -> None:
+    def add_update(self, endpoint: EndpointPath, record: bytes, now_ms: int) -> None:
         """Take a valid profile update."""
         super().add_update(endpoint, record, now_ms)
         self._note(endpoint, json.loads(record), counts=False)
@@ -99,7 +99,7 @@ class Recorder(Store):
             misbehaved=sum(each.misbehaved for each in self.counts.values()),
         )
 
-    def _note(self, endpoint: Endpoint, record: Mapping[str, Any], *, counts: bool) -> None:
+    def _note(self, endpoint: EndpointPath, record: Mapping[str, Any], *, counts: bool) -> None:
         seen = self._recorded.setdefault(name_of(endpoint, record, self._token), Seen())
         seen.times += 1
         seen.counted += counts
@@ -116,13 +116,13 @@ class SequenceRecorder(Store):
         self._times = bytearray()
 
     def add_event(
-        self, endpoint: Endpoint, event: Mapping[str, Any], record: bytes, now_ms: int
+        self, endpoint: EndpointPath, event: Mapping[str, Any], record: bytes, now_ms: int
     ) -> None:
         """Take a valid event."""
         self._note(event["properties"]["seq"])
         self.add_unseen(endpoint, 1)
 
-    def add_update(self, endpoint: Endpoint, record: bytes, now_ms: int) -> None:
+    def add_update(self, endpoint: EndpointPath, record: bytes, now_ms: int) -> None:
         """Take a valid profile update."""
         self._note(json.loads(record)["$set"]["seq"])
         self.add_unseen(endpoint, 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.clock import SystemClock
 from gateway.config import DeliveryConfig, DestinationConfig, DestinationSettings, Secret
-from gateway.delivery import Delivery, Status
+from gateway.delivery import Delivery, EndpointStatus
 from gateway.model import Entry, Queue
 from gateway.sandbox import Sandbox
 from gateway.spool.sqlite.spool import SqliteSpool
@@ -86,7 +86,7 @@ class Rig:
     async def delivered(self, destination: str = "main") -> None:
         await until(lambda: self.pending(destination) == 0)
 
-    def status(self, endpoint: str = "import", destination: str = "main") -> Status:
+    def status(self, endpoint: str = "import", destination: str = "main") -> EndpointStatus:
         return self.delivery.status()[destination][endpoint]
 
     def memory(self) -> float:

@@ -17,7 +17,7 @@ from gateway.model import (
 )
 from gateway.spool import SqliteSpool
 from gateway.spool.chunks import decode
-from gateway.spool.dead_letters import Filter, Limits, Replacement
+from gateway.spool.dead_letters import Filter, LetterLimits, Replacement
 from gateway.telemetry import Telemetry
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 NOW_MS = 1_700_000_000_000
 IMPORT = Queue("mixpanel", "import")
 EVERYTHING = Filter()
-DEFAULTS = Limits()
+DEFAULTS = LetterLimits()
 
 
 class ManualClock:
@@ -64,7 +64,10 @@ class Hands(SqliteSpool):
 
 @asynccontextmanager
 async def spool_in(
-    directory: Path, clock: ManualClock | None = None, limits: Limits = DEFAULTS, **options: Any
+    directory: Path,
+    clock: ManualClock | None = None,
+    limits: LetterLimits = DEFAULTS,
+    **options: Any,
 ) -> AsyncIterator[Hands]:
     clock, telemetry = clock or ManualClock(), Telemetry()
     arguments: dict[str, Any] = {"max_bytes": 1 << 40, "min_free_bytes": 0, **options}

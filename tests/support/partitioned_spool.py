@@ -26,7 +26,7 @@ from gateway.model import (
     StoredDeadLetter,
     Usage,
 )
-from gateway.spool.dead_letters import Filter, Group, Limits, Replacement
+from gateway.spool.dead_letters import Filter, LetterGroup, LetterLimits, Replacement
 from gateway.spool.outlet import Settlement
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting, Withdrawal
 from tests.support.partitioned_outlet import Message, PartitionedLease, PartitionedOutlet
@@ -144,7 +144,7 @@ class PartitionedSpool:
 class _DeadLetters:
     """Letters by texts that mean nothing."""
 
-    limits = Limits()
+    limits = LetterLimits()
 
     def __init__(self, spool: PartitionedSpool) -> None:
         self.counted: Counter[str] = Counter()
@@ -176,13 +176,13 @@ class _DeadLetters:
     async def ids(self, wanted: Filter, *, after: str = "", limit: int = 100) -> list[str]:
         return [each.id for each in self._fitting(wanted, after)][:limit]
 
-    async def groups(self, wanted: Filter) -> list[Group]:
+    async def groups(self, wanted: Filter) -> list[LetterGroup]:
         groups: dict[tuple[str, ...], list[StoredDeadLetter]] = {}
         for each in self._fitting(wanted, ""):
             letter = each.letter
             groups.setdefault((*letter.queue, letter.kind, letter.reason), []).append(each)
         return [
-            Group(
+            LetterGroup(
                 **dict(zip(("destination", "endpoint", "kind", "reason"), cause, strict=True)),
                 letters=len(found),
                 bytes=sum(len(each.letter.payload) + len(each.letter.detail) for each in found),

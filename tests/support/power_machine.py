@@ -27,9 +27,9 @@ from hypothesis.stateful import (
 )
 
 from gateway.clock import SystemClock
-from gateway.spool.dead_letters import Limits
+from gateway.spool.dead_letters import LetterLimits
 from gateway.spool.sqlite import space
-from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.chunk_reader import ChunkReader
 from gateway.spool.sqlite.commands import Purge, Replay, Totals
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 from gateway.spool.sqlite.writer import Writer
@@ -63,7 +63,7 @@ class Machine(RuleBasedStateMachine):
         self.booted = False
         self.directory = self.root / "none"
         self.writer: Writer | None = None
-        self.reader: Reader | None = None
+        self.reader: ChunkReader | None = None
         self.letters: LetterReader | None = None
         FIGURES["histories"] += 1
 
@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
             telemetry=TELEMETRY,
             max_bytes=EVERYTHING,
             min_free_bytes=0,
-            letter_limits=Limits(),
+            letter_limits=LetterLimits(),
         )
         self.totals = self.writer.open()
         if not self._end_of_action(cut, self.possible):
@@ -221,7 +221,7 @@ class Machine(RuleBasedStateMachine):
         assert self.writer
         if self.reader is None or self.letters is None:
             path, connect = self.directory / "worker-0.db", _connect(self.connection)
-            self.reader, self.letters = Reader(path, connect), LetterReader(path, connect)
+            self.reader, self.letters = ChunkReader(path, connect), LetterReader(path, connect)
         seen = observe(self.reader, self.letters, self.totals, QUEUES)
         assert seen.state in self.possible, "\n".join(
             ["found:", str(seen.state), "possible:", *map(str, self.possible)]

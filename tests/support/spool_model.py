@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway.model import Ledger, Queue
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
-from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.chunk_reader import ChunkReader
 from gateway.spool.sqlite.commands import Append, Purge, Replay, SetAside, Settle, Totals
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 
@@ -139,7 +139,7 @@ class _Change:
 
 
 def observe(
-    reader: Reader, letter_reader: LetterReader, totals: Totals, queues: Sequence[Queue]
+    reader: ChunkReader, letter_reader: LetterReader, totals: Totals, queues: Sequence[Queue]
 ) -> Seen:
     """Return what a spool holds, and that its counters tell the same.
 
@@ -168,7 +168,7 @@ def observe(
     return Seen(State(chunks, tuple(letters.values()), ledgers), found, letters)
 
 
-def _chunks(reader: Reader, queues: Sequence[Queue]) -> ById:
+def _chunks(reader: ChunkReader, queues: Sequence[Queue]) -> ById:
     """Return the records of all waiting chunks, by the chunks' ids."""
     found: ById = {}
     for queue in queues:

@@ -37,7 +37,7 @@ from gateway.config import (
 )
 from gateway.model import DeadLetter, Ledger
 from gateway.sandbox import Fault, Sandbox, replies
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 from gateway.spool.dead_letters import Filter
 from tests.support.processes import wait_for
 from tests.torture import Figures
@@ -66,7 +66,7 @@ class _Strict(Sandbox):
 
     max_bytes = 2500
 
-    def _answer(self, endpoint: Endpoint, request: web.Request, body: bytes) -> web.Response:
+    def _answer(self, endpoint: EndpointPath, request: web.Request, body: bytes) -> web.Response:
         if len(body) > self.max_bytes:
             return replies.too_large()
         if b'"poison"' in body:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.sandbox import Sandbox
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 from gateway.sandbox.store import Store
 from tests.support.gateways import ConfiguredGateway, Project, Source
 from tests.support.raw_http import Wire, post
@@ -93,20 +93,20 @@ class _Lags(Store):
 
     def __init__(self) -> None:
         super().__init__(keep=1, dedupe_keys=1_000_000)
-        self.lags: dict[Endpoint, list[float]] = {}
+        self.lags: dict[EndpointPath, list[float]] = {}
         self.seen: Counter[int] = Counter()
 
     def add_event(
-        self, endpoint: Endpoint, event: Mapping[str, Any], record: bytes, now_ms: int
+        self, endpoint: EndpointPath, event: Mapping[str, Any], record: bytes, now_ms: int
     ) -> None:
         super().add_event(endpoint, event, record, now_ms)
         self._note(endpoint, event["properties"])
 
-    def add_update(self, endpoint: Endpoint, record: bytes, now_ms: int) -> None:
+    def add_update(self, endpoint: EndpointPath, record: bytes, now_ms: int) -> None:
         super().add_update(endpoint, record, now_ms)
         self._note(endpoint, json.loads(record)["$set"])
 
-    def _note(self, endpoint: Endpoint, values: Mapping[str, Any]) -> None:
+    def _note(self, endpoint: EndpointPath, values: Mapping[str, Any]) -> None:
         self.lags.setdefault(endpoint, []).append(time.time() - values["sent_s"])
         self.seen[values["number"]] += 1
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from gateway.app import dead_letters_of
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.dead_letters.over_http import OverHttp
+from gateway.cli.dead_letters.over_http import LettersOverHttp
 from gateway.cli.options import Where
 from gateway.cli.reach import Way, reach
 from gateway.config import Config
@@ -15,7 +15,7 @@ from gateway.spool import SqliteSpool
 
 __all__ = ["Access", "access"]
 
-Access: TypeAlias = OverHttp | MergedDeadLetters
+Access: TypeAlias = LettersOverHttp | MergedDeadLetters
 
 
 def access(
@@ -26,7 +26,7 @@ def access(
 
 
 async def _together(ports: Mapping[int, AdminPort]) -> Access:
-    return MergedDeadLetters([OverHttp(port) for _, port in sorted(ports.items())])
+    return MergedDeadLetters([LettersOverHttp(port) for _, port in sorted(ports.items())])
 
 
 def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
@@ -37,7 +37,7 @@ def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
 _WAY: Way[Access] = Way(
     path="/dead-letters",
     things="dead letters",
-    alone=OverHttp,
+    alone=LettersOverHttp,
     together=_together,
     directly=_directly,
 )

@@ -3,27 +3,27 @@
 from gateway.cli.admin_port import AdminPort, query_of
 from gateway.dead_letters.model import (
     Letter,
+    LetterSummary,
     Page,
     PurgeReport,
     PurgeRequest,
     ReplayReport,
     ReplayRequest,
-    Summary,
 )
 from gateway.spool.dead_letters import Filter
 
-__all__ = ["OverHttp"]
+__all__ = ["LettersOverHttp"]
 
 
-class OverHttp:
+class LettersOverHttp:
     """The dead letters of a running gateway, as ``gateway.dead_letters.DeadLetters``."""
 
     def __init__(self, port: AdminPort) -> None:
         self._port = port
 
-    async def summary(self, wanted: Filter) -> Summary:
+    async def summary(self, wanted: Filter) -> LetterSummary:
         """Return what there is, by cause."""
-        return await self._port.get("/summary", Summary, query_of(wanted))
+        return await self._port.get("/summary", LetterSummary, query_of(wanted))
 
     async def page(
         self, wanted: Filter, *, after: str = "", limit: int = 100, has_payload: bool = True

@@ -12,7 +12,7 @@ from gateway.cli.dead_letters.chosen import check_id, chosen
 from gateway.cli.dead_letters.edits import batches, edited, read_edits
 from gateway.cli.dead_letters.tables import progress, show_groups, show_problems, show_would
 from gateway.cli.options import LetterOptions, Where
-from gateway.dead_letters.model import Edit, Problem, Replayed, ReplayReport, ReplayRequest
+from gateway.dead_letters.model import Edit, Replayed, ReplayProblem, ReplayReport, ReplayRequest
 from gateway.spool.dead_letters import Filter
 
 __all__ = ["replay_letters"]
@@ -79,7 +79,7 @@ class _Plan:
         self._filter = Filter()
         self.total = 0
         self._replayed = self._records = self._missing = 0
-        self._problems: list[Problem] = []
+        self._problems: list[ReplayProblem] = []
         self._would: list[Replayed] = []
 
     def of_edits(self, total: int, edits: Callable[[], Iterator[Edit]]) -> None:

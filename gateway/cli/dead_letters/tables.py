@@ -10,10 +10,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway.dead_letters.model import Letter, Problem, Replayed
-from gateway.pending.model import Group as Waiting
-from gateway.pending.model import Record
-from gateway.spool.dead_letters import Group
+from gateway.dead_letters.model import Letter, Replayed, ReplayProblem
+from gateway.pending.model import PendingGroup, PendingRecord
+from gateway.spool.dead_letters import LetterGroup
 
 __all__ = [
     "progress",
@@ -28,7 +27,7 @@ __all__ = [
 _EXAMPLES = 10
 
 
-def show_groups(groups: Iterable[Group], *, to_stderr: bool = False) -> None:
+def show_groups(groups: Iterable[LetterGroup], *, to_stderr: bool = False) -> None:
     """Print counts by cause."""
     file = sys.stderr if to_stderr else sys.stdout
     rows = [("letters", "reason", "kind", "destination/endpoint", "size")]
@@ -73,7 +72,7 @@ def _place(letter: Letter) -> str:
     return f"{letter.destination}/{letter.endpoint or '-'}"
 
 
-def show_waiting(groups: Iterable[Waiting], *, to_stderr: bool = False) -> None:
+def show_waiting(groups: Iterable[PendingGroup], *, to_stderr: bool = False) -> None:
     """Print what waits, by endpoint."""
     file = sys.stderr if to_stderr else sys.stdout
     rows = [("records", "state", "destination/endpoint", "size", "oldest")]
@@ -90,7 +89,7 @@ def show_waiting(groups: Iterable[Waiting], *, to_stderr: bool = False) -> None:
             print(_folded(note, file), file=file)
 
 
-def show_waiting_each(records: Sequence[Record], *, has_header: bool) -> None:
+def show_waiting_each(records: Sequence[PendingRecord], *, has_header: bool) -> None:
     """Print one line a record, without what it holds."""
     rows = [("id", "accepted", "destination/endpoint", "event")]
     for record in records:
@@ -100,9 +99,9 @@ def show_waiting_each(records: Sequence[Record], *, has_header: bool) -> None:
         print(row)
 
 
-def show_problems(problems: Sequence[Problem]) -> None:
+def show_problems(problems: Sequence[ReplayProblem]) -> None:
     """Print on standard error why letters stay as they are, by reason, with examples."""
-    by_reason: dict[tuple[str, str], list[Problem]] = {}
+    by_reason: dict[tuple[str, str], list[ReplayProblem]] = {}
     for problem in problems:
         by_reason.setdefault((problem.destination, problem.reason), []).append(problem)
     if not by_reason:

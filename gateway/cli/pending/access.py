@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from gateway.cli.admin_port import AdminPort
 from gateway.cli.options import Where
-from gateway.cli.pending.over_http import OverHttp
+from gateway.cli.pending.over_http import PendingOverHttp
 from gateway.cli.reach import Way, reach
 from gateway.clock import SystemClock
 from gateway.config import Config
@@ -15,7 +15,7 @@ from gateway.spool import SqliteSpool
 
 __all__ = ["Access", "access"]
 
-Access: TypeAlias = OverHttp | MergedPending
+Access: TypeAlias = PendingOverHttp | MergedPending
 
 
 def access(
@@ -26,7 +26,7 @@ def access(
 
 
 async def _together(ports: Mapping[int, AdminPort]) -> Access:
-    members = [OverHttp(port) for _, port in sorted(ports.items())]
+    members = [PendingOverHttp(port) for _, port in sorted(ports.items())]
     return MergedPending(members, is_delivered=True)
 
 
@@ -39,7 +39,7 @@ def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
 _WAY: Way[Access] = Way(
     path="/pending",
     things="pending records",
-    alone=OverHttp,
+    alone=PendingOverHttp,
     together=_together,
     directly=_directly,
 )

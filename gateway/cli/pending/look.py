@@ -8,7 +8,7 @@ from gateway.cli.dead_letters.tables import show_waiting, show_waiting_each
 from gateway.cli.options import RecordOptions, Where
 from gateway.cli.pending.access import Access, access
 from gateway.cli.pending.chosen import chosen
-from gateway.pending.model import Group, Summary, merged
+from gateway.pending.model import PendingGroup, PendingSummary, merged
 from gateway.spool.pending import PendingFilter
 
 __all__ = ["list_records", "summary_of"]
@@ -38,18 +38,18 @@ def list_records(
     do(run())
 
 
-async def summary_of(records: Access, wanted: PendingFilter) -> Summary:
+async def summary_of(records: Access, wanted: PendingFilter) -> PendingSummary:
     """Return all parts of a summary as one."""
-    groups: list[Group] = []
+    groups: list[PendingGroup] = []
     after: str | None = ""
-    summary = Summary(groups=(), up_to="")
+    summary = PendingSummary(groups=(), up_to="")
     while after is not None:
         summary = await records.summary(wanted, after=after)
         groups += summary.groups
         # The parts are of the same records, whatever comes meanwhile.
         wanted = msgspec.structs.replace(wanted, up_to=summary.up_to)
         after = summary.next
-    return Summary(groups=merged(groups), up_to=summary.up_to)
+    return PendingSummary(groups=merged(groups), up_to=summary.up_to)
 
 
 async def _list_each(records: Access, wanted: PendingFilter, limit: int, *, as_json: bool) -> None:

@@ -2,19 +2,19 @@
 
 from gateway.cli.admin_port import AdminPort, query_of
 from gateway.pending.model import (
+    PendingSummary,
     RecordPage,
     RetryReport,
     RetryRequest,
     SetAsideReport,
     SetAsideRequest,
-    Summary,
 )
 from gateway.spool.pending import PendingFilter
 
-__all__ = ["OverHttp"]
+__all__ = ["PendingOverHttp"]
 
 
-class OverHttp:
+class PendingOverHttp:
     """The pending records of one process, as ``gateway.pending.Pending``."""
 
     is_delivered = True
@@ -22,10 +22,10 @@ class OverHttp:
     def __init__(self, port: AdminPort) -> None:
         self._port = port
 
-    async def summary(self, wanted: PendingFilter, *, after: str = "") -> Summary:
+    async def summary(self, wanted: PendingFilter, *, after: str = "") -> PendingSummary:
         """Return what waits, by destination and endpoint; in parts where much is searched."""
         query = query_of(wanted) | {"after": after}
-        return await self._port.get("/summary", Summary, query)
+        return await self._port.get("/summary", PendingSummary, query)
 
     async def page(
         self, wanted: PendingFilter, *, after: str = "", limit: int = 100, has_payload: bool = True

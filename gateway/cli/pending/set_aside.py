@@ -9,7 +9,7 @@ from gateway.cli.options import RecordOptions, Where
 from gateway.cli.pending.access import Access, access
 from gateway.cli.pending.chosen import chosen
 from gateway.cli.pending.look import summary_of
-from gateway.pending.model import MAX_RECORDS, SetAsideReport, SetAsideRequest, Summary
+from gateway.pending.model import MAX_RECORDS, PendingSummary, SetAsideReport, SetAsideRequest
 from gateway.spool.pending import PendingFilter
 
 __all__ = ["set_records_aside"]
@@ -66,7 +66,7 @@ def set_records_aside(
         raise typer.Exit(1)
 
 
-def _would(summary: Summary, limit: int | None) -> SetAsideReport:
+def _would(summary: PendingSummary, limit: int | None) -> SetAsideReport:
     count = sum(group.records for group in summary.groups)
     return SetAsideReport(
         set_aside=count if limit is None else min(count, limit),

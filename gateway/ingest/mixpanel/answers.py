@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestError
-from gateway.events.mixpanel import FAULTS, Problem
+from gateway.events.mixpanel import FAULTS, RefusedRecord
 from gateway.http import replies
 from gateway.ingest.mixpanel.sent import Options
 
@@ -71,7 +71,7 @@ def imported(records: int) -> web.Response:
     return _json(200, {"code": 200, "num_records_imported": records, "status": "OK"})
 
 
-def partly_imported(records: int, problems: Sequence[Problem]) -> web.Response:
+def partly_imported(records: int, problems: Sequence[RefusedRecord]) -> web.Response:
     """Answer /import: so many are taken, the others are not."""
     failed = [
         {

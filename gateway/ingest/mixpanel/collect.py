@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.config import DestinationConfig
 from gateway.errors import RequestError
-from gateway.events.mixpanel import FAULTS, Endpoint, Record, Verdict, decode
+from gateway.events.mixpanel import FAULTS, EndpointName, NativeRecord, RequestVerdict, decode
 from gateway.http.body import check_density
 from gateway.ingest.call import Call
 from gateway.ingest.mixpanel import answers
@@ -28,7 +28,7 @@ class Collect:
     :param endpoint: where the records are sent to.
     """
 
-    endpoint: Endpoint
+    endpoint: EndpointName
 
     async def __call__(self, call: Call, body: bytes | None = None) -> web.StreamResponse:
         """Answer when the records of a request are on disk.
@@ -158,7 +158,7 @@ def _query(call: Call) -> str:
     return call.request.rel_url.raw_query_string
 
 
-def _records(sent: Sent, endpoint: Endpoint, *, is_lines: bool = False) -> list[Record]:
+def _records(sent: Sent, endpoint: EndpointName, *, is_lines: bool = False) -> list[NativeRecord]:
     if sent.error is not None:
         raise sent.error
     if sent.is_form:
@@ -169,7 +169,7 @@ def _records(sent: Sent, endpoint: Endpoint, *, is_lines: bool = False) -> list[
     return records
 
 
-def _admit(call: Call, records: Sequence[Record]) -> None:
+def _admit(call: Call, records: Sequence[NativeRecord]) -> None:
     """Let records in, each by the token that it names."""
     services = call.services
     if not services.rates.of_project:
@@ -200,7 +200,7 @@ def _led_on(call: Call, options: Options) -> web.Response | None:
     return redirection(options.get("redirect", ""), allowed)
 
 
-def _error(verdict: Verdict) -> str | None:
+def _error(verdict: RequestVerdict) -> str | None:
     """Return why nothing was taken; None when something was.
 
     An SDK that is told 0 may send all of it again, and what was taken would come twice.

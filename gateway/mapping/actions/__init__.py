@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from fastmap import spec
 from gateway.mapping.actions.common import Settings
 from gateway.mapping.actions.events import track_event, track_purchase
-from gateway.mapping.actions.fields import Fields, MappingError
+from gateway.mapping.actions.fields import ActionFields, MappingError
 from gateway.mapping.actions.groups import group_identify_user
 from gateway.mapping.actions.users import alias, identify_user, increment_properties
 from gateway.mapping.profile import Source
 
 __all__ = ["ACTIONS", "MappingError", "Settings", "build"]
 
-ACTIONS: dict[str, Callable[[Fields, Settings], spec.Mapping]] = {
+ACTIONS: dict[str, Callable[[ActionFields, Settings], spec.Mapping]] = {
     "trackEvent": track_event,
     "trackPurchase": track_purchase,
     "identifyUser": identify_user,
@@ -39,7 +39,7 @@ def build(
     :param given: the sources that replace some of them.
     :raises MappingError: with every mistake in what is given.
     """
-    fields = Fields(defaults, given)
+    fields = ActionFields(defaults, given)
     fields.check(action)
     mapping = ACTIONS[action](fields, settings)
     if fields.problems:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fastmap import spec
-from gateway.mapping.actions.fields import Fields
+from gateway.mapping.actions.fields import ActionFields
 from gateway.mapping.directives import NOTHING
 from gateway.mapping.objects import Members, PathObject
 from gateway.mapping.paths import ROOTS, event_path
@@ -73,12 +73,12 @@ def forbidden() -> tuple[str, ...]:
     return tuple(load_fields().reserved["ids"])
 
 
-def id_of(fields: Fields, name: str) -> spec.Expression:
+def id_of(fields: ActionFields, name: str) -> spec.Expression:
     """Return a user's or device's id."""
     return fields.value(name, spec.Id(none_of=forbidden()))
 
 
-def distinct_id(fields: Fields, settings: Settings) -> spec.Expression:
+def distinct_id(fields: ActionFields, settings: Settings) -> spec.Expression:
     """Return the id of whoever an event is about: the user, or else the device."""
     user, device = id_of(fields, "user_id"), id_of(fields, "anonymous_id")
     if settings.simplified:
@@ -87,7 +87,7 @@ def distinct_id(fields: Fields, settings: Settings) -> spec.Expression:
 
 
 def prefixed(
-    fields: Fields, name: str, prefix: str, expression: spec.Expression
+    fields: ActionFields, name: str, prefix: str, expression: spec.Expression
 ) -> spec.Expression:
     """Return a field's text with another before it, without a value where it has none."""
 
@@ -110,7 +110,7 @@ def prefixed(
             return NOTHING
 
 
-def insert_id(fields: Fields) -> spec.Expression:
+def insert_id(fields: ActionFields) -> spec.Expression:
     """Return the id by which Mixpanel finds duplicates; without a field, the message's."""
     convert = spec.UniqueId(forbidden())
     own = spec.Value(_MESSAGE_ID, convert, "insert_id")
@@ -130,7 +130,7 @@ def _forwarded(text: str) -> tuple[str | None]:
 _FORWARDED = spec.Derived(spec.Derivation(_forwarded, outputs=1, takes_json=True), 0)
 
 
-def address(fields: Fields) -> tuple[spec.Expression, ...]:
+def address(fields: ActionFields) -> tuple[spec.Expression, ...]:
     """Return the event's address, as it is or with what proxies and ports add, and the client's."""
     plain = fields.value("ip", spec.Ip(), is_last=False)
     return plain, fields.value("ip", _FORWARDED), spec.Value(_CLIENT_IP, spec.Ip())
@@ -143,7 +143,7 @@ def source_name(settings: Settings) -> Members:
     return ((settings.constants.source_name_property, spec.Const(settings.source_name)),)
 
 
-def origin(fields: Fields, settings: Settings) -> spec.Expression:
+def origin(fields: ActionFields, settings: Settings) -> spec.Expression:
     """Return ``$source``: events that Iterable sends are its own, as in the original."""
     ours = spec.Const(settings.constants.source)
     context = fields.object("context")
@@ -153,7 +153,7 @@ def origin(fields: Fields, settings: Settings) -> spec.Expression:
     return spec.First((spec.Value(name, spec.String(one_of=("Iterable",))), ours))
 
 
-def trait(fields: Fields, key: str, *, null: bool = True) -> spec.Expression:
+def trait(fields: ActionFields, key: str, *, null: bool = True) -> spec.Expression:
     """Return a trait as it is.
 
     :param null: whether null is a value.
@@ -161,7 +161,7 @@ def trait(fields: Fields, key: str, *, null: bool = True) -> spec.Expression:
     return fields.object("traits").member(key, spec.Json(null=null))
 
 
-def created(fields: Fields) -> spec.First:
+def created(fields: ActionFields) -> spec.First:
     """Return ``$created`` from the traits that mean it."""
     return spec.First(
         (

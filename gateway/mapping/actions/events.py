@@ -16,9 +16,9 @@ from gateway.mapping.actions.common import (
     prefixed,
     source_name,
 )
-from gateway.mapping.actions.fields import Fields
+from gateway.mapping.actions.fields import ActionFields
 from gateway.mapping.browsers import browser_of
-from gateway.mapping.directives import NOTHING, SourceError, Sources
+from gateway.mapping.directives import NOTHING, SourceError, SourceReader
 from gateway.mapping.objects import Members
 from gateway.mapping.paths import item_path
 from gateway.mapping.profile import FieldRule, Source, load_fields
@@ -39,7 +39,7 @@ def _browsers(profile: str) -> spec.Derivation:
     return spec.Derivation(browser_of(profile), outputs=2)
 
 
-def track_event(fields: Fields, settings: Settings) -> spec.Mapping:
+def track_event(fields: ActionFields, settings: Settings) -> spec.Mapping:
     """Map to one event; the event's own properties win over the mapped ones."""
     name = fields.value("event", spec.String())
     own = fields.object("event_properties").layer(frozenset(load_fields().reserved["event"]))
@@ -52,7 +52,7 @@ def track_event(fields: Fields, settings: Settings) -> spec.Mapping:
     )
 
 
-def track_purchase(fields: Fields, settings: Settings) -> spec.Mapping:
+def track_purchase(fields: ActionFields, settings: Settings) -> spec.Mapping:
     """Map to the order's event and one "Product Purchased" for each product in it."""
     order = track_event(fields, settings)
     products = _products(fields)
@@ -80,7 +80,7 @@ def track_purchase(fields: Fields, settings: Settings) -> spec.Mapping:
     )
 
 
-def _members(fields: Fields, settings: Settings) -> Members:
+def _members(fields: ActionFields, settings: Settings) -> Members:
     """Return the properties that are mapped, in the order of the tables."""
     members: dict[str, spec.Expression | spec.Object] = {}
     for name, rule in load_fields().event.items():
@@ -93,7 +93,7 @@ def _members(fields: Fields, settings: Settings) -> Members:
     return (*found, *source_name(settings))
 
 
-def _typed(fields: Fields, name: str, rule: FieldRule, settings: Settings) -> Members:
+def _typed(fields: ActionFields, name: str, rule: FieldRule, settings: Settings) -> Members:
     """Return the members that a field becomes."""
     match rule.type:
         case "browser":
@@ -123,7 +123,7 @@ def _typed(fields: Fields, name: str, rule: FieldRule, settings: Settings) -> Me
     return tuple((to, value) for to in rule.to)
 
 
-def _products(fields: Fields) -> tuple[spec.Path, Members] | None:
+def _products(fields: ActionFields) -> tuple[spec.Path, Members] | None:
     """Return where the products are and what is sent of each; None when there are none."""
     try:
         return _expansion(fields, fields.source("products"))
@@ -132,13 +132,13 @@ def _products(fields: Fields) -> tuple[spec.Path, Members] | None:
         return None
 
 
-def _expansion(fields: Fields, source: Source) -> tuple[spec.Path, Members] | None:
+def _expansion(fields: ActionFields, source: Source) -> tuple[spec.Path, Members] | None:
     place = ("products", "@arrayPath")
     match source:
         case None | "":
             return None
         case {"@arrayPath": [array, *shapes], **others} if not others and len(shapes) <= 1:
-            path = Sources().plain_path(array, (*place, 0))
+            path = SourceReader().plain_path(array, (*place, 0))
         case _:
             raise SourceError(place[:1], 'expected {"@arrayPath": [path, {field: source, ...}]}')
     if path is None:
@@ -146,7 +146,7 @@ def _expansion(fields: Fields, source: Source) -> tuple[spec.Path, Members] | No
     return path, _product(fields, shapes[0] if shapes else list(load_fields().product))
 
 
-def _product(fields: Fields, shape: object) -> Members:
+def _product(fields: ActionFields, shape: object) -> Members:
     """Return the properties of a product: paths in their sources start at the product."""
     place = ("products", "@arrayPath", 1)
     rules = load_fields().product
@@ -157,7 +157,7 @@ def _product(fields: Fields, shape: object) -> Members:
             place, "expected a table with a source for each field, or a list of names"
         )
     fields.check_names(place, shape, rules, "field")
-    items = Sources(item_path)
+    items = SourceReader(item_path)
     return tuple(
         (to, items.value(shape[name], _SIMPLE[rule.type], f"products.{name}", (*place, name)))
         for name, rule in rules.items()

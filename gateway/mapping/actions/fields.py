@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping
 from fastmap import spec
 from gateway.mapping.directives import (
     NOTHING,
-    Place,
     SourceError,
-    Sources,
+    SourcePath,
+    SourceReader,
     is_blank,
     is_directive,
 )
 from gateway.mapping.objects import ObjectSource, TableObject, object_of
 from gateway.mapping.profile import Source, load_fields
 
-__all__ = ["Fields", "MappingError"]
+__all__ = ["ActionFields", "MappingError"]
 
 
 class MappingError(ValueError):
@@ -24,12 +24,12 @@ class MappingError(ValueError):
     :param problems: what is wrong, by place.
     """
 
-    def __init__(self, problems: Mapping[Place, str]) -> None:
+    def __init__(self, problems: Mapping[SourcePath, str]) -> None:
         super().__init__("; ".join(str(SourceError(*problem)) for problem in problems.items()))
         self.problems = problems
 
 
-class Fields:
+class ActionFields:
     """What a subscription says about the fields of its action.
 
     A mistake is noted in ``problems``, and its field has no value: so all of them are found.
@@ -40,8 +40,8 @@ class Fields:
 
     def __init__(self, defaults: Mapping[str, Source], given: Mapping[str, Source]) -> None:
         self._sources = {**defaults, **{key: given[key] for key in given if key in defaults}}
-        self._reader = Sources()
-        self.problems: dict[Place, str] = {}
+        self._reader = SourceReader()
+        self.problems: dict[SourcePath, str] = {}
         self.check_names((), given, defaults, "field")
 
     def check(self, action: str) -> None:
@@ -58,7 +58,7 @@ class Fields:
                 self.check_names((name,), source, members, "member")
 
     def check_names(
-        self, place: Place, given: Iterable[str], accepted: Iterable[str], kind: str
+        self, place: SourcePath, given: Iterable[str], accepted: Iterable[str], kind: str
     ) -> None:
         """Note what of the names given is not accepted."""
         known = list(accepted)
@@ -68,7 +68,7 @@ class Fields:
                 hint = f'did you mean "{near[0]}"? ' if near else ""
                 self.report((*place, name), f"unknown {kind}; {hint}accepted: {', '.join(known)}")
 
-    def report(self, place: Place, problem: str) -> None:
+    def report(self, place: SourcePath, problem: str) -> None:
         """Note a mistake; the first one of a place is kept."""
         self.problems.setdefault(place, problem)
 
@@ -91,7 +91,7 @@ class Fields:
         return self._value(self.source(name), convert, name if is_last else "", (name,))
 
     def _value(
-        self, source: Source, convert: spec.Conversion, label: str, place: Place
+        self, source: Source, convert: spec.Conversion, label: str, place: SourcePath
     ) -> spec.Expression:
         try:
             return self._reader.value(source, convert, label, place)

@@ -2,7 +2,7 @@
 
 from fastmap import spec
 from gateway.mapping.actions.common import GROUPS, INPUTS, UPDATE_LIMITS, Settings, created, trait
-from gateway.mapping.actions.fields import Fields
+from gateway.mapping.actions.fields import ActionFields
 from gateway.mapping.objects import Members
 from gateway.mapping.profile import load_fields
 
@@ -11,7 +11,7 @@ __all__ = ["group_identify_user"]
 _IDS = spec.Id(several=True)
 
 
-def group_identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
+def group_identify_user(fields: ActionFields, settings: Settings) -> spec.Mapping:
     """Map the traits of a group to properties of its profile, or of each of several groups."""
     reserved = load_fields().reserved
     traits = fields.object("traits")

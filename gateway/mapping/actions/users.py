@@ -18,7 +18,7 @@ from gateway.mapping.actions.common import (
     source_name,
     trait,
 )
-from gateway.mapping.actions.fields import Fields
+from gateway.mapping.actions.fields import ActionFields
 from gateway.mapping.directives import NOTHING
 from gateway.mapping.objects import Members, ObjectSource, PathObject, TableObject
 from gateway.mapping.profile import load_fields
@@ -29,7 +29,7 @@ MAX_INCREMENTS = 20
 """Properties that one event may increment, as in the original."""
 
 
-def identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
+def identify_user(fields: ActionFields, settings: Settings) -> spec.Mapping:
     """Map to an event that links the ids where both are known, and the traits to a profile."""
     user, anonymous = id_of(fields, "user_id"), id_of(fields, "anonymous_id")
     both = (spec.Has(user), spec.Has(anonymous))
@@ -59,7 +59,7 @@ def identify_user(fields: Fields, settings: Settings) -> spec.Mapping:
     )
 
 
-def alias(fields: Fields, settings: Settings) -> spec.Mapping:
+def alias(fields: ActionFields, settings: Settings) -> spec.Mapping:
     """Map to ``$create_alias``; to nothing where Mixpanel would ignore that."""
     if settings.simplified:
         return spec.Mapping(INPUTS, records=())
@@ -77,7 +77,7 @@ def alias(fields: Fields, settings: Settings) -> spec.Mapping:
     )
 
 
-def increment_properties(fields: Fields, settings: Settings) -> spec.Mapping:
+def increment_properties(fields: ActionFields, settings: Settings) -> spec.Mapping:
     """Map numbers to what a profile's properties are incremented by."""
     increment = fields.object("increment")
     if isinstance(increment, TableObject) and len(increment.table) > MAX_INCREMENTS:
@@ -97,7 +97,7 @@ def _event(name: str, properties: Members) -> spec.Object:
     return spec.Object((spec.Fields((("event", spec.Const(name)), ("properties", body))),))
 
 
-def _identified(fields: Fields, settings: Settings) -> spec.Object:
+def _identified(fields: ActionFields, settings: Settings) -> spec.Object:
     """Return an ordinary event with both ids: by such a one Mixpanel links them."""
     return _event(
         settings.identify_event,
@@ -115,7 +115,7 @@ def _identified(fields: Fields, settings: Settings) -> spec.Object:
 
 
 def _profile(
-    fields: Fields, settings: Settings, operation: str, properties: spec.Object
+    fields: ActionFields, settings: Settings, operation: str, properties: spec.Object
 ) -> spec.Object:
     return spec.Object(
         (
@@ -131,7 +131,7 @@ def _profile(
     )
 
 
-def _properties(fields: Fields) -> spec.Object:
+def _properties(fields: ActionFields) -> spec.Object:
     """Return the traits, some of them under the names that Mixpanel has for them."""
     traits = fields.object("traits")
     others = load_fields().rudder if isinstance(traits, PathObject) else {}

@@ -8,10 +8,10 @@ from gateway.spool.chunks import NumberedChunk, checksum
 from gateway.spool.sqlite.commands import SetAside
 from gateway.spool.sqlite.connection import Database, is_damage
 
-__all__ = ["Reader"]
+__all__ = ["ChunkReader"]
 
 
-class Reader(Database):
+class ChunkReader(Database):
     """A connection that changes nothing and never waits for a commit."""
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

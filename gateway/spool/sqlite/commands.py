@@ -16,8 +16,8 @@ from gateway.spool.chunks import NumberedChunk
 __all__ = [
     "Append",
     "Changes",
+    "CommitResult",
     "Expire",
-    "Outcome",
     "Purge",
     "Replay",
     "SetAside",
@@ -151,7 +151,7 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Outcome:
+class CommitResult:
     """What became of a group.
 
     :param refused: by position, why a request was not kept; all others are on disk.

@@ -14,7 +14,7 @@ from gateway.spool.sqlite.files import Files, Lock, identity, sync, write_again
 from gateway.spool.sqlite.folder import check_file, explained, prepare
 from gateway.spool.sqlite.format import create, is_cut, is_ours, upgrade
 from gateway.spool.sqlite.recovery.integrity import check, is_damage_at_open
-from gateway.spool.sqlite.recovery.remembered import Memory
+from gateway.spool.sqlite.recovery.remembered import RememberedState
 from gateway.spool.sqlite.recovery.repair import Repair
 from gateway.spool.sqlite.recovery.salvage import finish
 from gateway.spool.sqlite.recovery.vanished import find_again
@@ -64,7 +64,7 @@ class SpoolFile(Database):
         self._files = Files(path)
         self._lock = Lock(self._files.lock)
         self.reserve = Reserve(self._files.reserve)
-        self.memory = Memory(self._files.sidecar)
+        self.memory = RememberedState(self._files.sidecar)
         self.repair = Repair(path, self._files, clock=clock, telemetry=telemetry)
         self._names: tuple[tuple[int, int] | None, ...] = ()  # which files are open
         self._seen: tuple[int, int, int] | None = None  # the directory when it had these names

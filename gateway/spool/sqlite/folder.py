@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from gateway.errors import SpoolError
 
-__all__ = ["Place", "check_file", "explained", "look_at", "prepare"]
+__all__ = ["FolderState", "check_file", "explained", "look_at", "prepare"]
 
 _REMEDY = "name another folder with spool.path, on a local disk that this user may write to"
 
 
-class Place(NamedTuple):
+class FolderState(NamedTuple):
     """What can be told of a folder without changing anything.
 
     :param problem: why no spool can be there, "" when one can.
@@ -24,7 +24,7 @@ class Place(NamedTuple):
     disk_free: int = 0
 
 
-def look_at(directory: Path) -> Place:
+def look_at(directory: Path) -> FolderState:
     """Return what can be told of the folder of a spool, also of one that is still to be made."""
     try:
         nearest = _nearest(directory)
@@ -34,8 +34,8 @@ def look_at(directory: Path) -> Place:
             raise OSError(code, os.strerror(code))
         disk = os.statvfs(nearest)
     except OSError as error:
-        return Place(explained(directory, error))
-    return Place("", disk.f_bavail * disk.f_frsize)
+        return FolderState(explained(directory, error))
+    return FolderState("", disk.f_bavail * disk.f_frsize)
 
 
 def prepare(directory: Path) -> None:

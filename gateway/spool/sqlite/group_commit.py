@@ -18,7 +18,7 @@ import msgspec
 from gateway.errors import SpoolUnavailable
 from gateway.model import Queue
 from gateway.spool.recent_chunks import Fresh
-from gateway.spool.sqlite.commands import Append, Outcome, Totals, Work
+from gateway.spool.sqlite.commands import Append, CommitResult, Totals, Work
 from gateway.spool.sqlite.writer import Writer
 
 __all__ = ["GroupCommit"]
@@ -130,7 +130,7 @@ class GroupCommit:
             self._thread.shutdown(wait=False)
             raise
         self.is_open = True
-        self._publish([], Outcome(totals=totals, problem=self._writer.problem))
+        self._publish([], CommitResult(totals=totals, problem=self._writer.problem))
 
     async def drain(self) -> None:
         """Take no more requests, and wait for those that were taken."""
@@ -267,7 +267,7 @@ class GroupCommit:
             detail = f"the disk of the spool {self._path} is too slow for what is sent"
             request.done.set_exception(SpoolUnavailable(detail))
 
-    def _publish(self, requests: Sequence[_Request], outcome: Outcome) -> None:
+    def _publish(self, requests: Sequence[_Request], outcome: CommitResult) -> None:
         """Bring the counters up to date, then answer, then tell the listeners."""
         grown: dict[Queue, int | None] = {chunk.queue: chunk.id for chunk in outcome.fresh}
         if outcome.totals is None:

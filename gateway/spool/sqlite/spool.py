@@ -27,10 +27,10 @@ from gateway.model import (
     size_of,
 )
 from gateway.spool.chunks import NumberedChunk
-from gateway.spool.dead_letters import Limits
+from gateway.spool.dead_letters import LetterLimits
 from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
 from gateway.spool.recent_chunks import MAX_FRESH_BYTES, Fresh
-from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.chunk_reader import ChunkReader
 from gateway.spool.sqlite.commands import Append, SetAside, Settle
 from gateway.spool.sqlite.connection import connect
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
@@ -56,7 +56,7 @@ MAX_WAIT_S = 10.0
 REQUEST_BYTES = 1024
 """What a waiting request takes besides its records."""
 
-_DEFAULT_LIMITS = Limits()
+_DEFAULT_LIMITS = LetterLimits()
 
 
 class SqliteSpool:
@@ -86,7 +86,7 @@ class SqliteSpool:
         min_free_bytes: int,
         name: str = "worker-0",
         max_waiting_bytes: int = MAX_WAITING_BYTES,
-        letter_limits: Limits = _DEFAULT_LIMITS,
+        letter_limits: LetterLimits = _DEFAULT_LIMITS,
         max_wait_s: float = MAX_WAIT_S,
         fresh_bytes: int = MAX_FRESH_BYTES,
         connect: Callable[[Path], sqlite3.Connection] = connect,
@@ -114,7 +114,7 @@ class SqliteSpool:
             max_wait_s=max_wait_s,
             fresh=self._fresh,
         )
-        self._reader = Reader(path, connect)
+        self._reader = ChunkReader(path, connect)
         self._reading = ReadingThread(path, self._reader, self._commits, name=f"spool-read-{name}")
         letter_reader = LetterReader(path, connect, ids)
         self._letter_reading = ReadingThread(

@@ -14,8 +14,8 @@ from gateway.spool.chunks import encode, group
 from gateway.spool.sqlite.commands import (
     Append,
     Changes,
+    CommitResult,
     Expire,
-    Outcome,
     Purge,
     Replay,
     SetAside,
@@ -28,7 +28,7 @@ from gateway.spool.sqlite.connection import Database
 from gateway.spool.sqlite.dead_letters.table import Letterbox
 from gateway.spool.sqlite.format import FORMAT
 from gateway.spool.sqlite.recovery.ledger_rows import read_rows, write_row
-from gateway.spool.sqlite.recovery.remembered import Memory
+from gateway.spool.sqlite.recovery.remembered import RememberedState
 from gateway.spool.sqlite.space import Room
 
 __all__ = ["Contents"]
@@ -43,7 +43,12 @@ class Contents:
     """
 
     def __init__(
-        self, database: Database, memory: Memory, letters: Letterbox, room: Room, clock: Clock
+        self,
+        database: Database,
+        memory: RememberedState,
+        letters: Letterbox,
+        room: Room,
+        clock: Clock,
     ) -> None:
         self.rows: dict[str, Ledger] = {}
         self.queue_ids: dict[Queue, int] = {}
@@ -88,9 +93,9 @@ class Contents:
         )
         self._memory.first_ids[queue_id], self._oldest[queue_id] = first or (0, None)
 
-    def apply(self, works: Sequence[Work]) -> Outcome:
+    def apply(self, works: Sequence[Work]) -> CommitResult:
         """Do everything of a transaction but beginning and ending it."""
-        outcome = Outcome()
+        outcome = CommitResult()
         others = [(i, work) for i, work in enumerate(works) if not isinstance(work, Append)]
         expiring = []
         written = self._database.total_changes()
@@ -132,7 +137,7 @@ class Contents:
                 return self._letters.purge(work, changes)
         return None
 
-    def _append(self, works: Sequence[Work], outcome: Outcome) -> None:
+    def _append(self, works: Sequence[Work], outcome: CommitResult) -> None:
         """Add what comes from clients, and what is replayed."""
         entries: list[Entry] = []
         letters: list[DeadLetter] = []

@@ -9,8 +9,8 @@ from pathlib import Path
 from gateway.clock import Clock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Usage
-from gateway.spool.dead_letters import Limits
-from gateway.spool.sqlite.commands import Append, Changes, Outcome, Totals, Work
+from gateway.spool.dead_letters import LetterLimits
+from gateway.spool.sqlite.commands import Append, Changes, CommitResult, Totals, Work
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.dead_letters.table import Letterbox
 from gateway.spool.sqlite.file import SpoolFile
@@ -41,7 +41,7 @@ class Writer:
         telemetry: Telemetry,
         max_bytes: int,
         min_free_bytes: int,
-        letter_limits: Limits,
+        letter_limits: LetterLimits,
         on_replaced: Callable[[], None] = lambda: None,
     ) -> None:
         self.problem = ""
@@ -101,7 +101,7 @@ class Writer:
         """See to the file before the next commit (any thread)."""
         self._repair.damage = detail
 
-    def commit(self, works: Sequence[Work]) -> Outcome:
+    def commit(self, works: Sequence[Work]) -> CommitResult:
         """Make a group durable; an empty one only finds out whether that is possible."""
         self._reserve.take(self._min_free_bytes)
         outcome = self._commit(works)
@@ -117,7 +117,7 @@ class Writer:
         again.problem = again.problem or outcome.problem
         return again
 
-    def _commit(self, works: Sequence[Work]) -> Outcome:
+    def _commit(self, works: Sequence[Work]) -> CommitResult:
         started = self._clock.monotonic()
         file, contents = self._file, self._contents
         try:
@@ -158,7 +158,7 @@ class Writer:
                 *(letter_id, self._path),
             )
 
-    def _refuse(self, works: Sequence[Work], error: Exception) -> Outcome:
+    def _refuse(self, works: Sequence[Work], error: Exception) -> CommitResult:
         """Refuse a whole group.
 
         What a failed COMMIT left behind is unknown, so the counters are read again: now if that
@@ -171,7 +171,7 @@ class Writer:
             repair.damage = str(error)
             log.error("the spool %s is damaged: %s", self._path, error)
         problem = self._problem(error)
-        outcome = Outcome(problem=problem, is_disk_full=_is_disk_full(error))
+        outcome = CommitResult(problem=problem, is_disk_full=_is_disk_full(error))
         outcome.refused.update((i, SpoolUnavailable(problem)) for i in range(len(works)))
         try:
             # The connection may be all that still leads to the records: it stays for now.

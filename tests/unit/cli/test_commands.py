@@ -10,7 +10,7 @@ import pytest
 from gateway.cli import app
 from gateway.cli.dead_letters.tables import show_groups, show_letters
 from gateway.dead_letters.model import Letter
-from gateway.spool.dead_letters import Group
+from gateway.spool.dead_letters import LetterGroup
 
 _WITH_COMMANDS = {
     "config": ("keys", "schema"),
@@ -141,7 +141,7 @@ def test_counts_of_dead_letters_are_never_cut(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     example = "an event without a name; " * 10
-    group = Group(
+    group = LetterGroup(
         destination="d" * 64,
         endpoint="",
         kind="event",

@@ -11,7 +11,7 @@ from gateway.dead_letters import DeadLetters, Edit, MergedDeadLetters, PurgeRequ
 from gateway.mapping import Remap
 from gateway.model import Ledger, Queue
 from gateway.spool import SqliteSpool
-from gateway.spool.dead_letters import Filter, Group
+from gateway.spool.dead_letters import Filter, LetterGroup
 from gateway.spool.sqlite.files import numbers_in, spool_name
 from tests.support.letters import (
     EVERYTHING,
@@ -116,7 +116,7 @@ async def test_sums_are_those_of_all_spools(spools: Spools, letters: MergedDeadL
     await spools[10].append([], [record_letter(queue=Queue("second", "import"))])
     most, *others = (await letters.summary(EVERYTHING)).groups
     size = sum(len(record_letter(n).payload) for n in ("0-0", "0-1", "0-2", "2-0", "2-1", "10-0"))
-    assert most == Group(
+    assert most == LetterGroup(
         destination="mixpanel",
         endpoint="import",
         kind="record",

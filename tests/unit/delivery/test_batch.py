@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.delivery.batch import Batch, Body, Piece
 from gateway.delivery.outcome import Delivered, FailedRecord, Partial, Split
-from gateway.delivery.progress import Progress, Verdict, halves
+from gateway.delivery.progress import Progress, RequestTally, halves
 from gateway.model import Queue
 from gateway.spool.chunks import NumberedChunk
 from gateway.spool.outlet import Settlement
@@ -45,7 +45,7 @@ def peek(progress: Progress) -> Piece | None:
     return piece
 
 
-def apply(progress: Progress, outcome: Delivered | Partial | Split) -> Verdict:
+def apply(progress: Progress, outcome: Delivered | Partial | Split) -> RequestTally:
     """What a sender does with the next piece that it can send."""
     piece = progress.take()
     assert piece is not None

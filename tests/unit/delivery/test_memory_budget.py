@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.memory_budget import Memory, Reservation
+from gateway.delivery.memory_budget import MemoryBudget, Reservation
 from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
 from tests.support.delivering import (
@@ -36,11 +36,13 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     await sandbox.stop()
 
 
-def lease(memory: Memory, holder: str, size: int, *, is_first: bool = False) -> Reservation | None:
+def lease(
+    memory: MemoryBudget, holder: str, size: int, *, is_first: bool = False
+) -> Reservation | None:
     return memory.reserve(holder, size, is_first=is_first, on_room=lambda: None)
 
 
-def fill(memory: Memory, holder: str, size: int = 1) -> int:
+def fill(memory: MemoryBudget, holder: str, size: int = 1) -> int:
     """Take as much as there is for a holder."""
     count = 0
     while lease(memory, holder, size) is not None:
@@ -49,7 +51,7 @@ def fill(memory: Memory, holder: str, size: int = 1) -> int:
 
 
 def test_the_first_batch_is_always_granted() -> None:
-    memory = Memory(10)
+    memory = MemoryBudget(10)
     assert lease(memory, "a", 1000, is_first=True) is not None
     assert lease(memory, "b", 1000, is_first=True) is not None
     assert memory.held_bytes == 2000
@@ -57,11 +59,11 @@ def test_the_first_batch_is_always_granted() -> None:
 
 
 def test_one_busy_holder_gets_half_of_the_budget() -> None:
-    assert fill(Memory(100), "a") == 50
+    assert fill(MemoryBudget(100), "a") == 50
 
 
 def test_one_that_hangs_leaves_enough_for_all_others() -> None:
-    memory = Memory(1000)
+    memory = MemoryBudget(1000)
     assert fill(memory, "hangs") == 500
     shares = [fill(memory, name) for name in "abcd"]
     assert shares == [250, 125, 63, 31]
@@ -69,7 +71,7 @@ def test_one_that_hangs_leaves_enough_for_all_others() -> None:
 
 
 def test_holders_in_step_get_equal_shares() -> None:
-    memory = Memory(1100)
+    memory = MemoryBudget(1100)
     held = dict.fromkeys("abcdefghij", 0)
     for _ in range(1100):
         for name in held:
@@ -78,7 +80,7 @@ def test_holders_in_step_get_equal_shares() -> None:
 
 
 def test_who_was_turned_away_is_told_when_there_is_room() -> None:
-    memory = Memory(100)
+    memory = MemoryBudget(100)
     told = []
     held = lease(memory, "a", 100, is_first=True)
     assert held is not None
@@ -94,7 +96,7 @@ def test_who_was_turned_away_is_told_when_there_is_room() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.booleans()), max_size=60))
 def test_never_more_than_the_budget_and_one_batch_each(steps: list[tuple[str, int, bool]]) -> None:
-    memory = Memory(100)
+    memory = MemoryBudget(100)
     leases: dict[str, list[tuple[Reservation, int]]] = {"a": [], "b": [], "c": []}
     for holder, size, ends in steps:
         if ends and leases[holder]:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.delivery.blame import Blame
 from gateway.delivery.outcome import Delivered, Outcome, RetryLater, Split
-from gateway.delivery.poison import MOST_STRIKES, Case
+from gateway.delivery.poison import MOST_STRIKES, PoisonCase
 from gateway.delivery.progress import Progress
 from gateway.model import Queue
 from gateway.spool.chunks import NumberedChunk
@@ -31,7 +31,7 @@ class Rounds:
             payload=lines,
         )
         self.progress = Progress(batch_of(chunk), max_records=2000, max_bytes=2**21)
-        self.case = Case(self.progress, subjects)
+        self.case = PoisonCase(self.progress, subjects)
         self.blame = Blame()
         self.now = 0.0
         self.taken: list[int] = []

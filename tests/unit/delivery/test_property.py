@@ -21,7 +21,7 @@ from gateway.clock import SystemClock
 from gateway.config import DeliveryConfig
 from gateway.delivery.batch import Body
 from gateway.delivery.circuit_breaker import DestinationPause
-from gateway.delivery.memory_budget import Memory
+from gateway.delivery.memory_budget import MemoryBudget
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.outcome import Outcome, RetryLater
 from gateway.delivery.rate_limit import ProjectLimiter
@@ -187,7 +187,7 @@ async def deliver(
         outlet=outlet,
         limiter=ProjectLimiter(records_per_second=1e9, bytes_per_minute=1e12),
         hold=DestinationPause(SystemClock()),
-        memory=Memory(),
+        memory=MemoryBudget(),
         threads=threads,
         clock=SystemClock(),
         telemetry=Telemetry(),

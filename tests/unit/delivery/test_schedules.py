@@ -20,7 +20,7 @@ from gateway.delivery import Delivery, linger
 from gateway.errors import SpoolUnavailable
 from gateway.model import Entry, Queue
 from gateway.sandbox import Fault, Sandbox
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.commands import Settle
@@ -30,7 +30,7 @@ from tests.torture.order import is_in_order
 
 POISON = "p0ison"
 FASTER = 300.0  # times
-ENDPOINTS: tuple[Endpoint, ...] = ("/import", "/engage", "/groups")
+ENDPOINTS: tuple[EndpointPath, ...] = ("/import", "/engage", "/groups")
 
 WAYS: tuple[dict[str, Any], ...] = (
     {"action": "status", "status": 500},
@@ -122,7 +122,7 @@ class Drive:
             await self.spool.close()
 
     async def send(
-        self, endpoint: Endpoint, most: int, poisoned: float, profiles: str = "u"
+        self, endpoint: EndpointPath, most: int, poisoned: float, profiles: str = "u"
     ) -> None:
         lines = []
         for _ in range(self.rng.randint(1, most)):
@@ -162,10 +162,10 @@ class Drive:
                 await self.send(rng.choice(ENDPOINTS), rng.choice((3, 30)), self.poisoned)
         await asyncio.sleep(rng.choice((0, 0, 0.01, 0.03)))
 
-    def arrived(self, endpoint: Endpoint) -> list[tuple[str, int]]:
+    def arrived(self, endpoint: EndpointPath) -> list[tuple[str, int]]:
         return [identity(endpoint, kept.record) for kept in self.store(endpoint)]
 
-    def store(self, endpoint: Endpoint) -> list[Any]:
+    def store(self, endpoint: EndpointPath) -> list[Any]:
         return list(self.sandbox.store.records(endpoint=endpoint))
 
     def has_all_good(self) -> bool:
@@ -179,8 +179,8 @@ class Drive:
         ledger = self.spool.ledger().get("main")
         return ledger is not None and ledger.gap != 0
 
-    async def dead(self) -> dict[Endpoint, set[int]]:
-        found: dict[Endpoint, set[int]] = {endpoint: set() for endpoint in ENDPOINTS}
+    async def dead(self) -> dict[EndpointPath, set[int]]:
+        found: dict[EndpointPath, set[int]] = {endpoint: set() for endpoint in ENDPOINTS}
         after = ""
         while letters := await self.spool.dead_letters.page(Filter(), after=after):
             for stored in letters:
@@ -192,7 +192,7 @@ class Drive:
         return found
 
 
-def record(endpoint: Endpoint, profile: str, number: int, text: str) -> bytes:
+def record(endpoint: EndpointPath, profile: str, number: int, text: str) -> bytes:
     if endpoint == "/import":
         properties = {"token": TOKEN, "time": CLOCK.now_ms(), "distinct_id": profile, "t": text}
         properties |= {"$insert_id": f"id-{number}", "n": number}
@@ -205,7 +205,7 @@ def record(endpoint: Endpoint, profile: str, number: int, text: str) -> bytes:
     return json.dumps({"$token": TOKEN, **whom, "$set": {"n": number, "t": text}}).encode()
 
 
-def identity(endpoint: Endpoint, record: bytes) -> tuple[str, int]:
+def identity(endpoint: EndpointPath, record: bytes) -> tuple[str, int]:
     found = json.loads(record)
     if endpoint == "/import":
         return found["properties"]["distinct_id"], found["properties"]["n"]

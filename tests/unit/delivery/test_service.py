@@ -19,7 +19,7 @@ from gateway.delivery.adaptive_concurrency import START
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Queue
 from gateway.sandbox import Fault, Sandbox
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 from gateway.spool.dead_letters import Filter
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.spool import SqliteSpool
@@ -144,7 +144,7 @@ async def test_what_an_earlier_process_left_does_not_wait_for_more(
 @pytest.mark.usefixtures("for_ever")
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_nothing_waits_for_more_when_stopping(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath
 ) -> None:
     make = update if endpoint == "/engage" else event
     sandbox.faults.replace([Fault(action="stall", stall_s=0.3, count=1)])
@@ -306,7 +306,7 @@ async def test_first_dead_letter_of_a_kind_is_told(
 
 @pytest.mark.parametrize("endpoint", ["/import", "/track", "/engage"])
 async def test_a_refusal_without_failed_records_isolates_the_bad_record(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath
 ) -> None:
     make = update if endpoint == "/engage" else event
     bad = b'{"event": not json}'
@@ -383,13 +383,13 @@ async def test_a_wrong_address_pauses_and_keeps_the_records(
         assert rig.counts() == (0, 0, 10)
 
 
-BAD_WAYS: dict[Endpoint, Any] = {
+BAD_WAYS: dict[EndpointPath, Any] = {
     "/import": lambda number: event(number, time="never"),
     "/track": lambda number: event(number, time="never"),
     "/engage": lambda number: update_of(f"bad-{number % 3}", {"$add": {"n": "text"}}),
     "/groups": lambda number: group_update_of(f"bad-{number % 3}", {"$add": {"n": "text"}}),
 }
-GOOD_WAYS: dict[Endpoint, Any] = {
+GOOD_WAYS: dict[EndpointPath, Any] = {
     "/import": event,
     "/track": event,
     "/engage": update,
@@ -426,7 +426,7 @@ async def pedant() -> AsyncIterator[Sandbox]:
     ],
 )
 async def test_bad_records_never_pause_what_others_sent(
-    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint, order: list[Any]
+    tmp_path: Path, pedant: Sandbox, endpoint: EndpointPath, order: list[Any]
 ) -> None:
     numbers = iter(range(10_000))
     good = bad = 0
@@ -448,7 +448,7 @@ async def test_bad_records_never_pause_what_others_sent(
 
 @pytest.mark.parametrize("endpoint", BAD_WAYS)
 async def test_what_comes_later_heals_a_queue_that_only_got_garbage(
-    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint
+    tmp_path: Path, pedant: Sandbox, endpoint: EndpointPath
 ) -> None:
     async with delivering(tmp_path, destination(pedant)) as rig:
         rig.may_wake.clear()
@@ -466,7 +466,7 @@ async def test_what_comes_later_heals_a_queue_that_only_got_garbage(
 
 @pytest.mark.parametrize("endpoint", BAD_WAYS)
 async def test_only_refusals_pause_within_a_hundred_records_and_keep_them(
-    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint
+    tmp_path: Path, pedant: Sandbox, endpoint: EndpointPath
 ) -> None:
     async with delivering(tmp_path, destination("http://127.0.0.1:1")) as rig:
         for start in range(0, 6000, 500):
@@ -485,7 +485,7 @@ async def test_only_refusals_pause_within_a_hundred_records_and_keep_them(
 
 @pytest.mark.parametrize("endpoint", ["/track", "/engage", "/groups"])
 async def test_others_go_on_while_bad_records_are_looked_for(
-    tmp_path: Path, pedant: Sandbox, endpoint: Endpoint
+    tmp_path: Path, pedant: Sandbox, endpoint: EndpointPath
 ) -> None:
     name = endpoint[1:]
     async with delivering(tmp_path, destination(pedant)) as rig:

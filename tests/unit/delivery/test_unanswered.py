@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.sandbox import Fault, Sandbox
-from gateway.sandbox.faults import Endpoint
+from gateway.sandbox.faults import EndpointPath
 from gateway.spool.dead_letters import Filter
 from tests.support.delivering import (
     TOKEN,
@@ -49,7 +49,7 @@ def of_profile(profile: str, number: int, **more: object) -> bytes:
     return json.dumps(record).encode()
 
 
-def make(endpoint: Endpoint, number: int, *, poison: bool = False) -> bytes:
+def make(endpoint: EndpointPath, number: int, *, poison: bool = False) -> bytes:
     """A record; on an ordered endpoint, each of four profiles gets each fourth one."""
     if endpoint == "/import":
         return event(number, **({"text": POISON} if poison else {}))
@@ -58,7 +58,7 @@ def make(endpoint: Endpoint, number: int, *, poison: bool = False) -> bytes:
 
 
 async def keep_sending(
-    rig: Rig, endpoint: Endpoint, sent: list[int], enough: Callable[[], bool]
+    rig: Rig, endpoint: EndpointPath, sent: list[int], enough: Callable[[], bool]
 ) -> None:
     while not enough():
         await rig.append(endpoint[1:], make(endpoint, sent[-1] + 1))
@@ -69,7 +69,7 @@ async def keep_sending(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_what_is_never_answered_stops_nobody(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint, way: str
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath, way: str
 ) -> None:
     """It is first in the queue, others are with it in its batch, and more come later."""
     sandbox.faults.replace([Fault(holding=POISON, **WAYS[way])])
@@ -103,7 +103,7 @@ async def test_what_is_never_answered_stops_nobody(
 @pytest.mark.parametrize("status", [401, 404])
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_nothing_becomes_a_dead_letter_by_a_wrong_setting(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint, status: int
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath, status: int
 ) -> None:
     """However much waits, soon there is no more than one probe a minute."""
     sandbox.faults.replace([Fault(action="status", status=status)])
@@ -124,7 +124,7 @@ async def test_nothing_becomes_a_dead_letter_by_a_wrong_setting(
 
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_nothing_becomes_a_dead_letter_in_an_outage(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath
 ) -> None:
     """One request at a time, with as long a pause as ever."""
     sandbox.faults.replace([Fault(action="status", status=503)])
@@ -189,7 +189,7 @@ async def test_only_the_profile_of_what_is_not_answered_waits_for_it(
 
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_a_restart_meanwhile_loses_and_doubles_nothing(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath
 ) -> None:
     sandbox.faults.replace([Fault(action="status", status=500, holding=POISON)])
     async with delivering(tmp_path, destination("http://127.0.0.1:1")) as rig:
@@ -212,7 +212,7 @@ async def test_a_restart_meanwhile_loses_and_doubles_nothing(
 
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_many_batches_with_poison_cost_little_waiting(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath
 ) -> None:
     """Once it is known that there is poison, a failed request is no reason for others to wait."""
     sandbox.faults.replace([Fault(action="status", status=500, holding=POISON)])
@@ -229,7 +229,7 @@ async def test_many_batches_with_poison_cost_little_waiting(
 
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 async def test_nothing_but_poison_looks_like_an_outage_until_others_come(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath
 ) -> None:
     sandbox.faults.replace([Fault(action="status", status=500, holding=POISON)])
     async with delivering(tmp_path, destination(sandbox, batch_records=10)) as rig:
@@ -253,7 +253,7 @@ async def test_nothing_but_poison_looks_like_an_outage_until_others_come(
 @pytest.mark.parametrize("endpoint", ["/import", "/engage"])
 @pytest.mark.parametrize("outage", [{"status": 500}, {"status": 429}, {"status": 401}])
 async def test_an_outage_meanwhile_counts_against_nothing(
-    tmp_path: Path, sandbox: Sandbox, endpoint: Endpoint, outage: dict[str, Any]
+    tmp_path: Path, sandbox: Sandbox, endpoint: EndpointPath, outage: dict[str, Any]
 ) -> None:
     poison = Fault(action="status", status=500, holding=POISON)
     sandbox.faults.replace([poison])

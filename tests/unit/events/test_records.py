@@ -9,7 +9,14 @@ import pytest
 from gateway.errors import RequestError
 from gateway.events import MAX_EVENTS
 from gateway.events.depth import MAX_DEPTH
-from gateway.events.mixpanel import FAULTS, Endpoint, Record, decode, insert_id_of, wrapped
+from gateway.events.mixpanel import (
+    FAULTS,
+    EndpointName,
+    NativeRecord,
+    decode,
+    insert_id_of,
+    wrapped,
+)
 
 TIME = 1_790_000_000.25
 
@@ -18,7 +25,7 @@ def event(**properties: Any) -> dict[str, Any]:
     return {"event": "E", "properties": {"token": "T", "time": TIME, **properties}}
 
 
-def one(body: Any, endpoint: Any = "import") -> Record:
+def one(body: Any, endpoint: Any = "import") -> NativeRecord:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     (record,) = decode(text, endpoint)
     return record
@@ -201,7 +208,7 @@ def test_faults_say_what_is_wrong() -> None:
         assert fault.message
 
 
-def texts(records: Sequence[Record]) -> list[Any]:
+def texts(records: Sequence[NativeRecord]) -> list[Any]:
     return [json.loads(bytes(record.text)) for record in records if not record.fault]
 
 
@@ -278,7 +285,7 @@ class TestDamage:
             ("groups", b'{"$token":"T","$group_key":"k","$group_id":"g","$set":{"a":1}}'),
         ],
     )
-    def test_updates_are_found_as_well(self, endpoint: Endpoint, text: bytes) -> None:
+    def test_updates_are_found_as_well(self, endpoint: EndpointName, text: bytes) -> None:
         records = decode(b"[%b,{x,%b" % (text, text), endpoint)
 
         assert texts(records) == [json.loads(text)] * 2

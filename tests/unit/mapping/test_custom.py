@@ -13,7 +13,7 @@ from gateway.config import Config, DestinationConfig, load
 from gateway.errors import ConfigError
 from gateway.events import Event, decode
 from gateway.mapping import Mapper, check_subscriptions, prepare
-from gateway.mapping.directives import Sources
+from gateway.mapping.directives import SourceReader
 from gateway.mapping.fql import parse
 from gateway.mapping.paths import ROOTS
 from gateway.mapping.plans import UNKNOWN_TYPE, UNMATCHED, compile_plans
@@ -590,5 +590,5 @@ def test_directives_of_the_documentation_are_valid() -> None:
         if isinstance(source, dict) and ("plan" in source or "@arrayPath" in source):
             continue
         if source != "$...":
-            Sources().value(source, spec.Json(), "", ())
+            SourceReader().value(source, spec.Json(), "", ())
     assert {"@path", "@template", "@if", "@case", "@replace", "@arrayPath", "@literal"} <= used

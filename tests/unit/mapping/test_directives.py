@@ -7,7 +7,7 @@ import fastmap
 from fastmap import spec
 from gateway.events import decode
 from gateway.mapping.actions.common import INPUTS
-from gateway.mapping.directives import SourceError, Sources, is_blank
+from gateway.mapping.directives import SourceError, SourceReader, is_blank
 from gateway.mapping.objects import object_of
 from gateway.mapping.profile import Source
 
@@ -45,12 +45,12 @@ def run(member: spec.Expression | spec.Object, event: dict[str, Any] | None = No
 
 
 def value(source: Source, convert: spec.Conversion | None = None) -> Any:
-    return run(Sources().value(source, convert or spec.Json(), "label", ("field",)))
+    return run(SourceReader().value(source, convert or spec.Json(), "label", ("field",)))
 
 
 def problem(source: Source, convert: spec.Conversion | None = None) -> tuple[str, str]:
     with pytest.raises(SourceError) as caught:
-        Sources().value(source, convert or spec.String(), "label", ("field",))
+        SourceReader().value(source, convert or spec.String(), "label", ("field",))
     return ".".join(map(str, caught.value.place)), caught.value.problem
 
 
@@ -92,7 +92,7 @@ def test_path_or_constant_gives_its_value(source: Source, expected: object) -> N
 def test_plain_path_is_read_and_converted_in_one_step() -> None:
     path = spec.Path("properties", ("price",))
     for source in ("$.properties.price", {"@path": "$.properties.price"}):
-        expression = Sources().value(source, spec.Number(), "price", ())
+        expression = SourceReader().value(source, spec.Number(), "price", ())
         assert expression == spec.Value(path, spec.Number(), "price")
 
 
@@ -206,7 +206,7 @@ def test_replace_follows_its_options(options: dict[str, Any], expected: str) -> 
 def test_pattern_of_replace_is_no_regular_expression() -> None:
     event = {"type": "track", "event": "a.b axb"}
     source = {"@replace": {"pattern": "a.b", "replacement": "!", "value": "$.event"}}
-    expression = Sources().value(source, spec.String(), "", ())
+    expression = SourceReader().value(source, spec.String(), "", ())
     assert run(expression, event) == "! axb"
 
 
@@ -236,14 +236,14 @@ def test_table_of_sources_makes_an_object_without_what_is_missing() -> None:
         "inner": {"title": {"@case": {"operator": "upper", "value": "$.userId"}}, "n": 5},
         "left out": 1,
     }
-    layer = object_of(table, ("field",), Sources()).layer(frozenset({"left out"}))
+    layer = object_of(table, ("field",), SourceReader()).layer(frozenset({"left out"}))
     expected = {"city": "Paris", "zip": None, "inner": {"title": "U-1", "n": 5}}
     assert run(spec.Object((layer,))) == expected
 
 
 @pytest.mark.parametrize("source", ["$.properties.address", {"city": "$.properties.address.city"}])
 def test_object_from_either_notation_is_read_the_same_way(source: Source) -> None:
-    found = object_of(source, ("field",), Sources())
+    found = object_of(source, ("field",), SourceReader())
     assert run(found.member("city", spec.Json())) == "Paris"
     assert run(found.member_called(spec.Const("city"))) == "Paris"
     assert run(found.member_called(spec.Const("other"))) == MISSING
@@ -255,14 +255,14 @@ def test_object_from_either_notation_is_read_the_same_way(source: Source) -> Non
 def test_object_without_members_is_not_filled() -> None:
     sources: list[Source] = ["", "$.traits", {"a": "$.properties.missing"}]
     for source in sources:
-        found = object_of(source, ("field",), Sources())
+        found = object_of(source, ("field",), SourceReader())
         assert run(spec.If(found.is_filled(), spec.Const(1))) == MISSING
 
 
 @pytest.mark.parametrize("source", [5, "text", ["$.traits"], {"@template": "x"}])
 def test_source_that_can_be_no_object_is_refused(source: Source) -> None:
     with pytest.raises(SourceError, match="expected a path or a table"):
-        object_of(source, ("field",), Sources())
+        object_of(source, ("field",), SourceReader())
 
 
 # --- mistakes ----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from gateway.model import Entry, Queue
 from gateway.pending import MergedPending, Pending, RetryRequest, SetAsideReport, SetAsideRequest
 from gateway.pending.choice import Ids
 from gateway.pending.service import Hands
-from gateway.spool.dead_letters import Limits, Replacement
+from gateway.spool.dead_letters import LetterLimits, Replacement
 from gateway.spool.pending import PendingFilter
 from tests.support.leases import Listener
 from tests.support.letters import (
@@ -262,7 +262,7 @@ async def test_what_comes_meanwhile_is_not_met(tmp_path: Path) -> None:
 async def test_dead_letters_that_would_be_dropped_for_it_stop_it(tmp_path: Path) -> None:
     """What is set aside must not push older dead letters out, or itself."""
     size = len(record(10)) + 100 + 256
-    async with spool_in(tmp_path, limits=Limits(max_bytes=15 * size)) as spool:
+    async with spool_in(tmp_path, limits=LetterLimits(max_bytes=15 * size)) as spool:
         for n in range(10, 40):
             await append(spool, record(n))
         reports = await set_aside(of(spool), limit=5)

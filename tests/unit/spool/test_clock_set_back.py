@@ -14,7 +14,7 @@ from gateway.mapping import Remap
 from gateway.model import Entry, Queue
 from gateway.pending import Pending
 from gateway.sandbox import Sandbox
-from gateway.spool.dead_letters import Limits
+from gateway.spool.dead_letters import LetterLimits
 from gateway.spool.sqlite.dead_letters import table
 from tests.support.delivering import TOKEN, delivering, destination, event
 from tests.support.letters import IMPORT, ManualClock, record_letter, spool_in, stored
@@ -80,7 +80,7 @@ async def test_uptime_and_ages_are_not_negative(tmp_path: Path) -> None:
 
 async def test_limits_of_dead_letters_are_looked_at_as_often_as_ever(tmp_path: Path) -> None:
     clock = Clock()
-    async with spool_in(tmp_path, clock, Limits(max_age_ms=1000)) as spool:
+    async with spool_in(tmp_path, clock, LetterLimits(max_age_ms=1000)) as spool:
         await spool.append([Entry(IMPORT, b"{}\n", 1)])  # which looks, and finds nothing
         clock.set_back()
         await spool.append([], [record_letter()])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.model import DeadLetter, Entry, Ledger, Queue
 from gateway.spool.chunks import decode
-from gateway.spool.dead_letters import Filter, Limits, Replacement
+from gateway.spool.dead_letters import Filter, LetterLimits, Replacement
 from gateway.spool.sqlite.commands import Settle
 from tests.support.letters import Hands, ManualClock, assert_proven, spool_in, stored
 
@@ -24,7 +24,7 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
     st.tuples(st.sampled_from(names), numbers), max_size=25
 )
 
-LIMITS = Limits(max_bytes=8000, max_age_ms=1000 * 3600)
+LIMITS = LetterLimits(max_bytes=8000, max_age_ms=1000 * 3600)
 
 
 class Model:

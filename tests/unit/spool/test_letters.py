@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import SpoolUnavailable
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue
-from gateway.spool.dead_letters import LETTER_BYTES, Filter, Group, Limits
+from gateway.spool.dead_letters import LETTER_BYTES, Filter, LetterGroup, LetterLimits
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.dead_letters import store, table
 from tests.support.leases import Listener
@@ -91,7 +91,7 @@ async def test_groups_tell_how_many_how_large_how_old_and_an_example(tmp_path: P
         spool.clock.ms += 5
         await spool.append([], [record_letter(2, detail="last")])
         first, second = await spool.dead_letters.groups(EVERYTHING)
-    assert first == Group(
+    assert first == LetterGroup(
         destination="mixpanel",
         endpoint="import",
         kind="record",
@@ -225,7 +225,7 @@ async def test_purge_of_nothing_does_not_claim_that_the_disk_is_well(tmp_path: P
 async def test_oldest_letters_are_dropped_beyond_the_size_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = Limits(max_bytes=10 * (1000 + LETTER_BYTES))
+    limits = LetterLimits(max_bytes=10 * (1000 + LETTER_BYTES))
     async with spool_in(tmp_path, limits=limits) as spool:
         payload = b'"%s"' % (b"x" * (998 - len(event_letter().detail)))
         for _ in range(30):
@@ -239,7 +239,7 @@ async def test_oldest_letters_are_dropped_beyond_the_size_limit(
 
 
 async def test_letters_that_are_too_old_are_dropped_with_the_next_commit(tmp_path: Path) -> None:
-    async with spool_in(tmp_path, limits=Limits(max_age_ms=1000)) as spool:
+    async with spool_in(tmp_path, limits=LetterLimits(max_age_ms=1000)) as spool:
         await spool.append([], [record_letter("old")])
         spool.clock.ms += 500
         await spool.append([], [record_letter("young")])
@@ -259,7 +259,7 @@ async def test_idle_spool_drops_what_is_beyond_the_limits(
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter("x" * 1000) for _ in range(5000)])
     monkeypatch.setattr(store, "EXPIRE_EVERY_S", 0.01)
-    async with spool_in(tmp_path, limits=Limits(max_bytes=100_000)) as spool:
+    async with spool_in(tmp_path, limits=LetterLimits(max_bytes=100_000)) as spool:
         async with asyncio.timeout(20):
             while spool.dead_letters.kept()["mixpanel"].bytes > 100_000:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
@@ -274,7 +274,7 @@ async def test_limit_is_reached_in_steps_while_requests_are_answered(
     monkeypatch.setattr(table, "STEP_BYTES", 2000)
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter("x" * 1000) for _ in range(20)])
-    async with spool_in(tmp_path, limits=Limits(max_bytes=1)) as spool:
+    async with spool_in(tmp_path, limits=LetterLimits(max_bytes=1)) as spool:
         left = []
         for _ in range(12):
             await spool.append([Entry(IMPORT, b"{}\n", 1)])
@@ -284,7 +284,7 @@ async def test_limit_is_reached_in_steps_while_requests_are_answered(
 
 
 async def test_flood_of_letters_stays_within_the_limit_after_each_commit(tmp_path: Path) -> None:
-    limits = Limits(max_bytes=100_000)
+    limits = LetterLimits(max_bytes=100_000)
     async with spool_in(tmp_path, limits=limits) as spool:
         for _ in range(5):
             await spool.append([], [record_letter("x" * 300) for _ in range(2000)])
@@ -307,7 +307,7 @@ async def test_larger_limit_after_a_restart_keeps_what_is_there(tmp_path: Path) 
     clock = ManualClock()
     async with spool_in(tmp_path, clock) as spool:
         await spool.append([], [record_letter(n) for n in range(5)])
-    async with spool_in(tmp_path, clock, Limits(max_age_ms=10**15)) as spool:
+    async with spool_in(tmp_path, clock, LetterLimits(max_age_ms=10**15)) as spool:
         clock.ms += 10**12
         await spool.append([Entry(IMPORT, b"{}\n", 1)])
         assert len(await stored(spool)) == 5
@@ -386,7 +386,7 @@ async def test_row_that_cannot_be_deleted_stops_nothing(
 
     async with spool_in(tmp_path) as spool:
         await spool.append([], [record_letter(name) for name in "abc"])
-    async with spool_in(tmp_path, limits=Limits(max_bytes=1), connect=connect) as spool:
+    async with spool_in(tmp_path, limits=LetterLimits(max_bytes=1), connect=connect) as spool:
         for name in "xyz":
             await spool.append([Entry(IMPORT, b'{"n":"%s"}\n' % name.encode(), 1)])
         assert await records_of(spool) == [b'{"n":"x"}', b'{"n":"y"}', b'{"n":"z"}']

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue, QueueState
 from gateway.spool.chunks import encode
-from gateway.spool.dead_letters import LETTER_BYTES, Limits
+from gateway.spool.dead_letters import LETTER_BYTES, LetterLimits
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.format import FORMAT
 from tests.support.letters import (
@@ -79,7 +79,7 @@ async def test_spool_of_format_1_opens_as_the_newest_with_everything_in_it(tmp_p
 async def test_migrated_spool_goes_on_as_any_other(tmp_path: Path) -> None:
     directory = tmp_path / "spool"
     write_format_1(directory)
-    async with spool_in(directory, limits=Limits(max_age_ms=10**12)) as spool:
+    async with spool_in(directory, limits=LetterLimits(max_age_ms=10**12)) as spool:
         record, event = await stored(spool)
         assert await spool.dead_letters.replay([replacement(record, "again")]) == {record.id}
         assert await spool.dead_letters.purge([event.id]) == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.model import Queue, StoredDeadLetter
-from gateway.spool.dead_letters import Filter, Group
+from gateway.spool.dead_letters import Filter, LetterGroup
 from gateway.spool.sqlite.connection import Database, is_damage
 from gateway.spool.sqlite.dead_letters.rows import SELECT, read_row
 from gateway.spool.sqlite.ids import FileIds
@@ -89,7 +89,7 @@ class LetterReader(Database):
         )
         return [letter_id for (letter_id,) in rows]
 
-    def groups(self, wanted: Filter) -> list[Group]:
+    def groups(self, wanted: Filter) -> list[LetterGroup]:
         """Return counts by cause, the most frequent first; only examples are read from the rows."""
         where, values = self._where(wanted)
         rows = self.execute(
@@ -103,7 +103,7 @@ class LetterReader(Database):
         ).fetchall()
         names = ("destination", "endpoint", "kind", "reason", "letters", "bytes")
         return [
-            Group(
+            LetterGroup(
                 **dict(zip(names, row[:6], strict=True)),
                 oldest_ms=row[6],
                 newest_ms=row[7],

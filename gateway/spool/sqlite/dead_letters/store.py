@@ -6,7 +6,7 @@ from functools import partial
 
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import DeadLetterCount, StoredDeadLetter
-from gateway.spool.dead_letters import Filter, Group, Limits, Replacement
+from gateway.spool.dead_letters import Filter, LetterGroup, LetterLimits, Replacement
 from gateway.spool.sqlite.commands import Expire, Purge, Replay, SetAsideLetters
 from gateway.spool.sqlite.dead_letters.reader import LetterReader
 from gateway.spool.sqlite.group_commit import GroupCommit
@@ -34,7 +34,7 @@ class SqliteDeadLetters:
         commits: GroupCommit,
         *,
         ids: FileIds,
-        limits: Limits,
+        limits: LetterLimits,
     ) -> None:
         self.limits = limits
         self._ids = ids
@@ -86,7 +86,7 @@ class SqliteDeadLetters:
         found = await self._reading.call(partial(self._reader.ids, wanted, start, limit))
         return [self._ids.text(own_id) for own_id in found]
 
-    async def groups(self, wanted: Filter) -> list[Group]:
+    async def groups(self, wanted: Filter) -> list[LetterGroup]:
         """Return counts by destination, endpoint, kind and reason, the most frequent first."""
         return await self._reading.call(partial(self._reader.groups, wanted))
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.clock import Clock
 from gateway.model import DeadLetter, DeadLetterCount, Entry, Ledger, Queue
-from gateway.spool.dead_letters import LETTER_BYTES, Limits
-from gateway.spool.sqlite.commands import Changes, Outcome, Purge, Replay, SetAsideLetters
+from gateway.spool.dead_letters import LETTER_BYTES, LetterLimits
+from gateway.spool.sqlite.commands import Changes, CommitResult, Purge, Replay, SetAsideLetters
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.dead_letters.rows import COLUMNS, SELECT, read_row, row_of
 
@@ -50,7 +50,7 @@ class Letterbox:
         execute: Callable[[str, Sequence[object]], sqlite3.Cursor],
         *,
         clock: Clock,
-        limits: Limits,
+        limits: LetterLimits,
     ) -> None:
         self._execute = execute
         self._clock = clock
@@ -143,7 +143,7 @@ class Letterbox:
                 self._forget(destination, size, changes, Ledger(dropped=1))
         return True
 
-    def committed(self, outcome: Outcome) -> None:
+    def committed(self, outcome: CommitResult) -> None:
         """Take note that a transaction is durable."""
         changes = outcome.changes
         if outcome.totals is None:  # else they were counted at its end

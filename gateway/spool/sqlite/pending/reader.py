@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.model import Queue
 from gateway.spool.chunks import decode
 from gateway.spool.pending import Chosen, Match, PendingFilter, Waiting
-from gateway.spool.sqlite.chunk_reader import Reader
+from gateway.spool.sqlite.chunk_reader import ChunkReader
 from gateway.spool.sqlite.commands import SetAside
 from gateway.spool.sqlite.ids import FileIds
 
@@ -27,7 +27,7 @@ _CONDITIONS = {
 _FROM = "FROM chunks NOT INDEXED JOIN queues ON queues.id = queue_id"
 
 
-class PendingReader(Reader):
+class PendingReader(ChunkReader):
     """A connection that changes nothing and never waits for a commit.
 
     :param ids: what chunks are called outside.

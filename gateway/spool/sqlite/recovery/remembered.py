@@ -12,7 +12,7 @@ from gateway.spool.sqlite.format import FORMAT
 from gateway.spool.sqlite.recovery.ledger_rows import COUNTED, later
 from gateway.spool.sqlite.recovery.shadow_ledger import Memo, QueueMemo, Sidecar
 
-__all__ = ["Memory"]
+__all__ = ["RememberedState"]
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ FAR_IDS = 1 << 40
 """A file that is so far ahead of what is remembered has not got there by counting."""
 
 
-class Memory:
+class RememberedState:
     """The sidecar and what goes into it.
 
     :ivar memo: what was last known; None in a new spool.
