@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Hashable
 
-__all__ = ["DEFAULT_MAX_BYTES", "MemoryBudget", "Reservation"]
-
-DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+__all__ = ["MemoryBudget", "Reservation"]
 
 
 class MemoryBudget:
@@ -21,7 +19,7 @@ class MemoryBudget:
     :param max_bytes: the budget.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._held: Counter[Hashable] = Counter()
         self._turned_away: dict[Hashable, Callable[[], None]] = {}

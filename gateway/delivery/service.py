@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 from gateway.clock import Clock
-from gateway.config import DeliveryConfig, DestinationConfig
+from gateway.config import DeliveryConfig, DestinationConfig, SharedDeliveryConfig
 from gateway.delivery.circuit_breaker import DestinationPause, Sleep
-from gateway.delivery.memory_budget import DEFAULT_MAX_BYTES, MemoryBudget
-from gateway.delivery.mixpanel import ENDPOINTS, MixpanelEndpoint, project_of
+from gateway.delivery.memory_budget import MemoryBudget
+from gateway.delivery.mixpanel import MixpanelEndpoint, project_of
 from gateway.delivery.rate_limit import ProjectLimiter
 from gateway.delivery.sender import EndpointStatus, Sender
-from gateway.model import Queue
+from gateway.model import ENDPOINTS, Queue
 from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 
@@ -24,6 +24,8 @@ _THREADS = 2
 the threads that everything else in the process shares, so that nobody waits for the others."""
 
 _log = logging.getLogger(__name__)
+
+_USUAL = SharedDeliveryConfig()
 
 
 class Delivery:
@@ -42,7 +44,7 @@ class Delivery:
         clock: Clock,
         telemetry: Telemetry,
         *,
-        max_memory_bytes: int = DEFAULT_MAX_BYTES,
+        max_memory_bytes: int = _USUAL.max_memory_bytes,
         rng: Random | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:

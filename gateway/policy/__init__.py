@@ -2,7 +2,7 @@
 
 from gateway.policy.addresses import Address, address_of, first_address, limited, stricter
 from gateway.policy.members import Removal
-from gateway.policy.origins import is_origin_allowed
+from gateway.policy.selection import is_origin_allowed
 from gateway.policy.source import Applied, SourcePolicy, policy_of
 
 __all__ = [

@@ -15,8 +15,7 @@ from gateway.policy.members import (
     without,
     without_identity,
 )
-from gateway.policy.names import Names
-from gateway.policy.sampling import is_sampled
+from gateway.policy.selection import Names, is_sampled
 
 __all__ = ["Applied", "SourcePolicy", "policy_of"]
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
+from gateway.config import SpoolConfig
 from gateway.model import DeadLetterCount, Entry, StoredDeadLetter
 
 __all__ = [
@@ -31,6 +32,8 @@ LETTER_BYTES = 256
 
 MAX_IDS = 10_000
 """Ids in one filter."""
+
+_USUAL = SpoolConfig()
 
 # What the storage can compare: a signed number of 64 bits.
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -95,8 +98,8 @@ class LetterLimits:
     :param max_bytes: payloads, details, and ``LETTER_BYTES`` for each letter.
     """
 
-    max_bytes: int = 1024**3
-    max_age_ms: int = 90 * 24 * 3600 * 1000
+    max_bytes: int = _USUAL.dead_letter_max_bytes
+    max_age_ms: int = int(_USUAL.dead_letter_max_age_days * 86_400_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Self
 import msgspec
 
 from gateway.workers.job import ASK, CANNOT, HAND_OVER, LEFT, MOST_BYTES, READY, STOP_NOW, Job, Left
-from gateway.workers.pulse import Pulse
+from gateway.workers.watch import Pulse
 from gateway.workers.worker import do_job
 
 __all__ = ["Child", "fork_children"]

@@ -24,8 +24,8 @@ from gateway.spool.sqlite.files import numbers_in, spool_name
 from gateway.telemetry import FleetTelemetry
 from gateway.workers.child import Child
 from gateway.workers.job import Job, Left
-from gateway.workers.restarts import Restarts
 from gateway.workers.shares import share_of
+from gateway.workers.watch import Restarts
 
 __all__ = ["CannotStart", "Supervisor", "left_behind"]
 

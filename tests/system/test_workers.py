@@ -22,8 +22,8 @@ from gateway.config import (
     SourceConfig,
 )
 from gateway.sandbox import Fault, Sandbox
-from gateway.workers.restarts import Restarts
 from gateway.workers.shares import share_of
+from gateway.workers.watch import Restarts
 from tests.support.oracle_client import Client
 from tests.support.oracle_judge import judge
 from tests.support.processes import TOKEN, WRITE_KEY, GatewayProcess, wait_for

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from gateway.sandbox import Fault, Sandbox
-from gateway.workers.pulse import Pulse
+from gateway.workers.watch import Pulse
 from tests.support.oracle_client import Client
 from tests.support.oracle_judge import judge
 from tests.support.paths import TESTS

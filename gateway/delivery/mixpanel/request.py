@@ -8,10 +8,7 @@ from isal import isal_zlib
 from gateway.config import DestinationSettings
 from gateway.delivery.batch import Body
 
-__all__ = ["ENDPOINTS", "ORDERED", "Request", "build", "is_quick"]
-
-ENDPOINTS = ("import", "track", "engage", "groups")
-"""All endpoints; a name is also the path."""
+__all__ = ["ORDERED", "Request", "build", "is_quick"]
 
 ORDERED = frozenset({"engage", "groups"})
 """Endpoints whose records are operations on a profile: their order decides the result."""

@@ -187,7 +187,7 @@ async def deliver(
         outlet=outlet,
         limiter=ProjectLimiter(records_per_second=1e9, bytes_per_minute=1e12),
         hold=DestinationPause(SystemClock()),
-        memory=MemoryBudget(),
+        memory=MemoryBudget(64 * 1024**2),
         threads=threads,
         clock=SystemClock(),
         telemetry=Telemetry(),

@@ -17,8 +17,7 @@ from gateway.events.depth import MAX_DEPTH as DEEPEST
 from gateway.policy import SourcePolicy, address_of, is_origin_allowed, policy_of, stricter
 from gateway.policy.addresses import limited
 from gateway.policy.members import MAX_DEPTH, Removal, with_limited_addresses, without
-from gateway.policy.names import Names
-from gateway.policy.sampling import is_sampled
+from gateway.policy.selection import Names, is_sampled
 
 
 def source(**options: Any) -> SourceConfig:
