@@ -1,8 +1,10 @@
 """From received events to durable records: prepare, map, append."""
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from prometheus_client import Counter as Count
 
@@ -58,7 +60,7 @@ class Pipeline:
         sender: str = "",
         hold: Callable[[int], bool] = lambda _: True,
         ip: IpPolicy = "keep",
-    ) -> Awaitable[None]:
+    ) -> "asyncio.Future[None]":
         """Make the records of a request durable; the result arrives when they are on disk.
 
         Until then nothing but the records is kept: what waits for the disk is to be small.
@@ -71,7 +73,7 @@ class Pipeline:
         :param hold: asks for room for that many bytes, the records, in place of the request's.
         :param ip: what the request itself asks for, which counts where it is stricter.
         :raises RequestError: (400) as of ``prepare``.
-        :raises SpoolUnavailable: (from the awaitable) nothing was kept.
+        :raises SpoolUnavailable: (also from the future) nothing was kept.
         """
         received_ms = self._clock.now_ms()
         policy = self._policies[source.name, ip]
@@ -154,18 +156,35 @@ class Pipeline:
         await self._keep(mapped.entries, mapped.dead, hold, counts)
         return mapped.verdict
 
-    async def _keep(
+    def _keep(
         self,
         entries: Sequence[Entry],
         dead: Sequence[DeadLetter],
         hold: Callable[[int], bool],
         counts: Sequence[tuple[Count, int]],
-    ) -> None:
-        """Return when all is on disk, and counted."""
+    ) -> "asyncio.Future[None]":
+        """Begin to keep records; the result arrives when all is on disk, and counted."""
         if not hold(size_of(entries, dead)):
             raise SpoolUnavailable("too many requests wait for the disk", retry_after_s=2)
+        kept: asyncio.Future[None]
         if entries or dead:
-            await self._spool.append(entries, dead)
+            kept = asyncio.ensure_future(self._spool.append(entries, dead))
+        else:
+            kept = asyncio.get_running_loop().create_future()
+            kept.set_result(None)
+        # Called before whoever awaits the future goes on.
+        kept.add_done_callback(partial(self._count, dead, counts))
+        return kept
+
+    def _count(
+        self,
+        dead: Sequence[DeadLetter],
+        counts: Sequence[tuple[Count, int]],
+        kept: "asyncio.Future[None]",
+    ) -> None:
+        """Count what is on disk."""
+        if kept.cancelled() or kept.exception() is not None:
+            return
         for count, amount in counts:
             count.inc(amount)
         for letter in dead:

@@ -8,9 +8,20 @@ import aiohttp
 import pytest
 
 import fastmap
+from tests.support import serving
 
 # The benchmarks are no part of what is installed; what is installed comes first.
 sys.path.append(str(Path(__file__).parents[1]))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests be run with every request answered by aiohttp."""
+    parser.addoption("--no-fast-path", action="store_true", help="leave all requests to aiohttp")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the servers of tests."""
+    serving.has_fast_path = not config.getoption("--no-fast-path")
 
 
 def pytest_report_header() -> str:

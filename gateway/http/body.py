@@ -7,14 +7,16 @@ from itertools import islice
 
 from aiohttp import web
 from isal import isal_zlib
+from multidict import MultiMapping
 
 from gateway.errors import RequestError
 from gateway.events.encodings import is_blank
 from gateway.http.memory_budget import Lease
 from gateway.http.refusals import no_room
+from gateway.http.request import AnyRequest, Request
 from gateway.http.slow_bodies import Arrivals
 
-__all__ = ["Bodies", "ask_for_body", "check_density", "encoding_of", "inflated"]
+__all__ = ["Bodies", "ask_for_body", "check_density", "encoding_of", "inflated", "is_plain"]
 
 _BAD_STREAM: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub errs
 _GZIP, _ZLIB, _RAW = 31, 15, -15
@@ -73,13 +75,13 @@ class Bodies:
         self._patience = patience
         self._inflating = asyncio.Lock()  # whoever inflates a large one has it
 
-    async def read(self, request: web.BaseRequest, lease: Lease) -> bytes:
+    async def read(self, request: AnyRequest, lease: Lease) -> bytes:
         """Return the body of a request, inflated where the client compressed it.
 
         :param lease: holds what the body takes, from before the first byte is read.
         :raises RequestError: (400) too large, cut off or not readable; (503) too slow, or no room.
         """
-        encoding = encoding_of(request)
+        encoding = encoding_of(request.headers)
         length = request.content_length or 0  # chunked bodies tell none
         if length > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -92,6 +94,14 @@ class Bodies:
         body = await self._read_all(request, lease)
         return await self.take(body, encoding, lease)
 
+    def take_plain(self, body: bytes, lease: Lease) -> bytes:
+        """Return a body that is there already and not compressed, as ``take`` does."""
+        if len(body) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self._hold(lease, len(body))
+        check_density(body)
+        return body
+
     async def take(self, body: bytes, encoding: str, lease: Lease) -> bytes:
         """Return a body that is there already, as ``read`` does.
 
@@ -100,7 +110,7 @@ class Bodies:
         if len(body) > self._max_bytes:
             raise _too_large(self._max_bytes)
         self._hold(lease, len(body))
-        if encoding or body[:1] in _MAGIC:
+        if not is_plain(body, encoding):
             for _ in range(_MAX_LAYERS):
                 encoding = _encoding_in_fact(body, encoding)
                 if not encoding:
@@ -137,7 +147,7 @@ class Bodies:
                 return
         raise no_room()
 
-    async def _read_all(self, request: web.BaseRequest, lease: Lease) -> bytes:
+    async def _read_all(self, request: AnyRequest, lease: Lease) -> bytes:
         content = request.content
         length = request.content_length or 0
         parts: list[bytes] = []
@@ -172,24 +182,34 @@ class Bodies:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def ask_for_body(request: web.BaseRequest) -> None:
+async def ask_for_body(request: AnyRequest) -> None:
     """Tell a client to go on that waits for a word before it sends the body.
 
     The low-level server leaves this to the handler; without it curl waits a second.
     """
+    if isinstance(request, Request):
+        return  # such a head is not usual
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def encoding_of(request: web.BaseRequest) -> str:
+def encoding_of(headers: MultiMapping[str]) -> str:
     """Return what a body is said to be compressed with, "" for nothing."""
-    lines = request.headers.getall("Content-Encoding", ())
+    lines = headers.getall("Content-Encoding", ())
     if not lines:
         return ""
     words = [word.partition(";")[0] for line in lines for word in line.split(",")]
     names = [word.strip(" \t\"'").lower() for word in words]
     said = [_COMPRESSIONS.get(name, name) for name in names if name not in _NO_COMPRESSIONS]
     return ", ".join(said)
+
+
+def is_plain(body: bytes, encoding: str) -> bool:
+    """Tell whether nothing says that a body is compressed.
+
+    :param encoding: as ``encoding_of`` returns it.
+    """
+    return not encoding and body[:1] not in _MAGIC
 
 
 def _encoding_in_fact(body: bytes, encoding: str) -> str:

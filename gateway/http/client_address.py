@@ -5,9 +5,8 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from aiohttp import web
-
 from gateway.config import ProxyHeader
+from gateway.http.request import AnyRequest
 from gateway.policy import Address, address_of
 
 __all__ = ["ClientAddress"]
@@ -15,22 +14,22 @@ __all__ = ["ClientAddress"]
 _log = logging.getLogger(__name__)
 
 
-def _x_forwarded_for(request: web.BaseRequest) -> list[str]:
+def _x_forwarded_for(request: AnyRequest) -> list[str]:
     # Some proxies add a line of their own to the one that the client may have made up.
     lines = request.headers.getall("X-Forwarded-For", ())
     return [hop for line in lines if line.strip() for hop in line.split(",")]
 
 
-def _forwarded(request: web.BaseRequest) -> list[str]:
+def _forwarded(request: AnyRequest) -> list[str]:
     # RFC 7239; what aiohttp cannot read of it has no "for".
     return [element.get("for", "") for element in request.forwarded]
 
 
-def _x_real_ip(request: web.BaseRequest) -> list[str]:
+def _x_real_ip(request: AnyRequest) -> list[str]:
     return [line for line in request.headers.getall("X-Real-IP", ()) if line.strip()][-1:]
 
 
-_READERS: dict[ProxyHeader, Callable[[web.BaseRequest], list[str]]] = {
+_READERS: dict[ProxyHeader, Callable[[AnyRequest], list[str]]] = {
     "X-Forwarded-For": _x_forwarded_for,
     "Forwarded": _forwarded,
     "X-Real-IP": _x_real_ip,
@@ -46,6 +45,8 @@ _TELLING = (
 )
 """Headers with which proxies tell the address of their client."""
 
+_TELLING_LOWER = frozenset(map(str.lower, _TELLING))
+
 _MAX_NOTED = 8
 """Of how many peers operators are told that they are not believed; clients can be among them."""
 
@@ -55,16 +56,19 @@ class ClientAddress:
 
     :param trusted_proxies: networks whose word counts.
     :param headers: what they say it with; the first one that tells an address counts.
+    :ivar of_peer: returns the address of a connection as it is usually written; None when it is
+        none.
     """
 
     def __init__(self, trusted_proxies: Sequence[str], headers: Sequence[ProxyHeader]) -> None:
         self._networks = tuple(map(ipaddress.ip_network, trusted_proxies))
         self._readers = tuple(_READERS[header] for header in headers)
         self._address_of = lru_cache(maxsize=1024)(address_of)
+        self.of_peer: Callable[[str], str | None] = lru_cache(maxsize=1024)(self._text_of)
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
         self._noted: set[Address] = set()
 
-    def of(self, request: web.BaseRequest) -> str | None:
+    def of(self, request: AnyRequest) -> str | None:
         """Return the nearest address that no trusted proxy has, as it is usually written.
 
         None when it cannot be told, as where a proxy says "unknown" or has an obfuscated name:
@@ -100,21 +104,26 @@ class ClientAddress:
             )
         return str(peer)
 
-    def _note(self, request: web.BaseRequest, peer: Address, text: str) -> None:
+    def _note(self, request: AnyRequest, peer: Address, text: str) -> None:
         """Say once of a peer that what it tells of its client does not count."""
-        if peer in self._noted:
+        headers = request.headers
+        if peer in self._noted or _TELLING_LOWER.isdisjoint(map(str.lower, headers)):
             return
-        name = next((name for name in _TELLING if request.headers.get(name, "").strip()), None)
+        name = next((name for name in _TELLING if headers.get(name, "").strip()), None)
         if name is not None:
             self._noted.add(peer)
             _log.warning(text, name, peer)
 
-    def of_peer(self, peer: str) -> str | None:
-        """Return the address of a connection as it is usually written; None when it is none."""
+    def _text_of(self, peer: str) -> str | None:
         address = self._address_of(peer)
         return None if address is None else str(address)
 
-    def is_trusted(self, request: web.BaseRequest) -> bool:
+    @property
+    def trusts_nobody(self) -> bool:
+        """Whether the address of a client is always that of its connection."""
+        return not self._networks
+
+    def is_trusted(self, request: AnyRequest) -> bool:
         """Return whether a request comes from a proxy whose word counts."""
         return self.is_proxy(request.remote or "")
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 __all__ = [
     "BODY",
+    "ONCE",
     "OTHER",
     "PROXY_PROTOCOL",
     "Fault",
     "Limits",
     "fault_in",
-    "may_be_mended",
+    "has_fault",
     "mended",
     "origin_in",
 ]
@@ -66,18 +67,22 @@ _TLS_HELLO = re.compile(rb"\x16\x03[\x00-\x04]|[\x80-\xff].\x01[\x00\x02\x03]", 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(rb"[A-Z-]+")
 _TARGET = re.compile(rb"(?:/|[A-Za-z][A-Za-z+.-]*://)[!-~]*|\*")
+_HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SHOWN_NAME = re.compile(rb"[A-Za-z0-9-]{1,40}")
-_ONCE = frozenset(
-    {b"content-length", b"content-type", b"host", b"transfer-encoding", b"user-agent"}
-)
+
+ONCE = ("Content-Length", "Content-Type", "Host", "Transfer-Encoding", "User-Agent")
+"""Headers that may occur only once."""
+
+_ONCE = frozenset(name.lower().encode() for name in ONCE)
 
 _ORIGIN = re.compile(rb"\norigin:[ \t]*([!-~]{1,300})[ \t]*\r?\n", re.IGNORECASE)
 
 _PATH = rb"/[^?\x00-\x20\x7f]*"
 _QUERY = rb"\?[^\x00-\x08\x0a-\x1f\x7f]*"
 _LINE_TO_MEND = re.compile(rb"([A-Z]+ )(%b(?:%b)?)( HTTP/1\.[01]\r\n)" % (_PATH, _QUERY))
-_LINE_BEGUN = re.compile(rb"[A-Z]+ %b(?:%b\r?)?" % (_PATH, _QUERY))
+_LINE_BEGUN = re.compile(rb"[A-Z-]{0,32}(?: [^\x00-\x08\x0a-\x1f\x7f]*\r?)?")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 _TO_ESCAPE = re.compile(rb"[\x80-\xff \t]")
 _A_VERSION = re.compile(rb"[ \t]HTTP/", re.IGNORECASE)
 
@@ -161,7 +166,7 @@ def _in_headers(line: bytes, headers: list[bytes]) -> Fault | None:
     if b"host" not in seen and line.endswith(b"1.1"):
         return Fault("no_host", "it has no Host header")
     length, coding = seen.get(b"content-length"), seen.get(b"transfer-encoding")
-    if (length is not None and not length.isdigit()) or (
+    if (length is not None and not _LENGTH.fullmatch(length)) or (
         coding is not None and (length is not None or coding.lower() != b"chunked")
     ):
         return Fault("length", "the length of its body cannot be told for certain")
@@ -180,9 +185,30 @@ def origin_in(text: bytes) -> str | None:
     return None if found is None else found[1].decode()
 
 
-def may_be_mended(text: bytes) -> bool:
-    """Tell whether a line that has only begun may become one that can be mended."""
-    return _LINE_BEGUN.fullmatch(text) is not None
+def has_fault(part: bytes, limits: Limits, *, is_first: bool) -> bool:
+    """Tell whether a head that has come in part can be none, whatever follows.
+
+    :param part: from the beginning of the first line that was not looked at as a whole before.
+    :param is_first: whether that is the first line of the head.
+    """
+    *lines, begun = part.split(b"\n")
+    if any(_is_too_long(line, limits) for line in (*lines, begun)):
+        return True
+    if is_first:
+        if not lines:
+            return _LINE_BEGUN.fullmatch(begun) is None
+        line = lines.pop(0)
+        if not line.endswith(b"\r"):
+            return True
+        if _in_line(line[:-1]) is not None and mended(line + b"\n") is None:
+            return True
+    return not all(_HEADER.fullmatch(line + b"\n") for line in lines)
+
+
+def _is_too_long(line: bytes, limits: Limits) -> bool:
+    """Tell whether a line is certainly too long, with the blanks that do not count."""
+    most = limits.line_bytes + len(b" \r")
+    return len(line) > most and max(map(len, line.split(b":", 1))) > most
 
 
 def mended(text: bytes) -> bytes | None:

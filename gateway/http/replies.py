@@ -6,14 +6,13 @@ anything else makes some SDK lose or resend events.
 
 import base64
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http_writer import _serialize_headers
 
 from gateway.errors import RequestError
 
@@ -172,7 +171,11 @@ def wire(response: web.Response, origin: str | None) -> bytes:
     headers["Date"] = rfc822_formatted_time()
     if response.keep_alive is False:
         headers["Connection"] = "close"
-    return _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers) + body
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+        raise ValueError("a header holds a line end")
+    return "\r\n".join((*lines, "", "")).encode() + body
 
 
 @lru_cache(maxsize=64)  # under attack thousands a second are the same
@@ -180,12 +183,12 @@ def _error_body(code: str, message: str) -> bytes:
     return json.dumps({"success": False, "code": code, "message": message}).encode()
 
 
-def preflight(request: web.BaseRequest) -> web.Response:
+def preflight(headers_of_request: Mapping[str, str]) -> web.Response:
     """Answer a browser that asks whether it may send; everybody may, and their key decides."""
     response = web.Response(status=204)
     headers = response.headers
     headers["Access-Control-Allow-Methods"] = "GET, POST, HEAD, OPTIONS"
-    wanted = request.headers.get("Access-Control-Request-Headers", "")
+    wanted = headers_of_request.get("Access-Control-Request-Headers", "")
     known = wanted if wanted and wanted.isascii() else _ALLOWED_HEADERS
     headers["Access-Control-Allow-Headers"] = known
     headers["Access-Control-Max-Age"] = "86400"

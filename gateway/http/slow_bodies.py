@@ -1,14 +1,18 @@
 """Bodies that are still arriving: who is too slow, and who has to go when others need the room."""
 
 import asyncio
+from typing import TypeAlias
 
 from aiohttp import StreamReader
 
 from gateway.errors import RequestError
+from gateway.http.incoming import Incoming
 from gateway.http.memory_budget import Lease
 from gateway.http.refusals import slow_body
 
 __all__ = ["Arrival", "Arrivals"]
+
+Body: TypeAlias = StreamReader | Incoming
 
 _GRACE_S = 5.0
 """How long a body may arrive at any rate; also that of Kestrel, as is the usual rate."""
@@ -32,7 +36,7 @@ class Arrival:
 
     __slots__ = ("_body", "_end", "_waiter", "began", "lease", "timeout_s")
 
-    def __init__(self, body: StreamReader, began: float, lease: Lease, timeout_s: float) -> None:
+    def __init__(self, body: Body, began: float, lease: Lease, timeout_s: float) -> None:
         self._body = body
         self.began = began
         self.lease = lease
@@ -68,15 +72,15 @@ class Arrivals:
     def __init__(self, *, timeout_s: float, min_bytes_per_s: int) -> None:
         self._timeout_s = timeout_s
         self._min_bytes_per_s = min_bytes_per_s
-        self._arrivals: dict[StreamReader, Arrival] = {}
+        self._arrivals: dict[Body, Arrival] = {}
 
     def __len__(self) -> int:
         return len(self._arrivals)
 
-    def __contains__(self, body: StreamReader) -> bool:
+    def __contains__(self, body: Body) -> bool:
         return body in self._arrivals
 
-    def begin(self, body: StreamReader, lease: Lease, *, patience: float = 1.0) -> Arrival:
+    def begin(self, body: Body, lease: Lease, *, patience: float = 1.0) -> Arrival:
         """Watch a body.  When it is cut off, reading it raises RequestError (503).
 
         :param patience: how many times the usual time it may take.
@@ -86,28 +90,28 @@ class Arrivals:
         self._arrivals[body] = arrival
         return arrival
 
-    def grow(self, body: StreamReader, size: int) -> bool:
+    def grow(self, body: Body, size: int) -> bool:
         """Count bytes of a body that are not read yet; return whether there is room for them."""
         lease = self._arrivals[body].lease
         return lease.resize(lease.size + size, arriving=True)
 
-    def look(self, body: StreamReader) -> None:
+    def look(self, body: Body) -> None:
         """Have a body's reader go on if there is reason to: more has come, or nothing more will."""
         arrival = self._arrivals.get(body)
         if arrival is not None:
             arrival.look()
 
-    def end(self, body: StreamReader) -> None:
+    def end(self, body: Body) -> None:
         """Stop watching it."""
         self._arrivals.pop(body, None)
 
-    def slow(self, now: float) -> list[StreamReader]:
+    def slow(self, now: float) -> list[Body]:
         """Return the bodies that take too long.
 
         :param now: in the time of the event loop.
         """
         young = min(self._timeout_s, _GRACE_S)
-        found: list[StreamReader] = []
+        found: list[Body] = []
         for body, arrival in self._arrivals.items():
             age = now - arrival.began
             if age <= young:
@@ -123,7 +127,7 @@ class Arrivals:
             return arrival.began <= latest and self.cut(body)
         return False
 
-    def cut(self, body: StreamReader, error: RequestError | None = None) -> bool:
+    def cut(self, body: Body, error: RequestError | None = None) -> bool:
         """Give up a body and what it holds; return False when it has ended meanwhile.
 
         :param error: what its request is told; by default that it is too slow.

@@ -11,12 +11,11 @@ import hmac
 import os
 from collections.abc import Callable, Sequence
 
-from aiohttp import web
-
 from gateway.config import SourceConfig
 from gateway.errors import RequestError
 from gateway.events import Received, plain_text
 from gateway.http.header_text import readable
+from gateway.http.request import AnyRequest
 from gateway.notices import Notices, masked, shown
 from gateway.policy import is_origin_allowed
 
@@ -28,7 +27,7 @@ _MAX_NAMES = 10
 _TO_STANDARD = str.maketrans("-_", "+/")
 
 
-def key_in_request(request: web.BaseRequest, is_known: Callable[[str], bool]) -> str | None:
+def key_in_request(request: AnyRequest, is_known: Callable[[str], bool]) -> str | None:
     """Return the write key of the headers or the query, None when there is none.
 
     The order is Basic authentication, ``X-Write-Key``, then ``writeKey`` in the query.

@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-from aiohttp import web
+from typing import Protocol
 
 from gateway.config import Config, IpPolicy, SourceConfig
 from gateway.events import Received
@@ -12,6 +10,7 @@ from gateway.events.mixpanel import EndpointName, NativeRecord, RequestVerdict
 from gateway.http.body import Bodies
 from gateway.http.client_address import ClientAddress
 from gateway.http.memory_budget import Lease
+from gateway.http.request import AnyRequest
 from gateway.ingest.auth import Sources, key_in_request
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.projects import Projects
@@ -19,9 +18,6 @@ from gateway.ingest.rates import Rates
 from gateway.ingest.upstream import Upstream
 from gateway.notices import Notices
 from gateway.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from gateway.ingest.intake import Told
 
 __all__ = ["Accept", "AcceptRecords", "Call", "Services"]
 
@@ -92,14 +88,13 @@ class Call:
     :param family: whose SDK sent it, as far as that is known.
     :param params: what stands in the path where the route's pattern has names in braces.
     :param lease: holds what the request takes of the memory for all of them.
-    :ivar told: what it says around its payload, where its route takes events.
     """
 
-    __slots__ = ("family", "lease", "params", "request", "services", "told")
+    __slots__ = ("family", "lease", "params", "request", "services")
 
     def __init__(
         self,
-        request: web.BaseRequest,
+        request: AnyRequest,
         family: str,
         params: Mapping[str, str],
         services: Services,
@@ -110,7 +105,6 @@ class Call:
         self.params = params
         self.services = services
         self.lease = lease
-        self.told: Told | None = None
 
     def key(self) -> str | None:
         """Return the write key of the headers or the query, None when there is none."""

@@ -4,9 +4,8 @@ import ipaddress
 import re
 from typing import Literal, TypeAlias
 
-from aiohttp import web
-
 from gateway.errors import RequestError
+from gateway.http.request import AnyRequest
 from gateway.ingest.call import Call
 
 __all__ = ["Scheme", "is_loopback", "public_host", "public_scheme"]
@@ -80,7 +79,7 @@ _OF_HTTPS_ALONE = "X-ARR-SSL"
 """What IIS adds where it is: the certificate."""
 
 
-def _is_https_before(request: web.BaseRequest) -> bool:
+def _is_https_before(request: AnyRequest) -> bool:
     """Tell whether a proxy says that its client has come by https; the first of several counts."""
     if any(each.get("proto", "").lower() == "https" for each in request.forwarded[:1]):
         return True

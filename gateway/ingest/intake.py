@@ -90,6 +90,11 @@ class Intake:
     ip: Callable[[Call], IpPolicy] = _keep
     answer: Callable[[], Answer] = lambda: ACCEPTED
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the payload is the body itself, however it may be compressed."""
+        return self.payload is Call.body
+
     async def __call__(self, call: Call, payload: bytes | None = None) -> Answer:
         """Answer when the events of a request are on disk.
 
@@ -98,7 +103,7 @@ class Intake:
             (503) it is too slow, or there is no room for it; (429, 503) its source sends too much.
         :raises SpoolUnavailable: nothing was kept.
         """
-        call.told = told = self._read(call)
+        told = self.read(call)
         self.admit(told)
         if payload is None:
             payload = await self.payload(call)
@@ -116,7 +121,11 @@ class Intake:
         if told.rate is not None:
             told.rate.admit(told.busy)
 
-    def _read(self, call: Call) -> Told:
+    def read(self, call: Call) -> Told:
+        """Return what a request says around its payload.
+
+        :raises RequestError: (401) its key is unknown; (400) its page may not send.
+        """
         headers = call.request.headers
         origin, agent = headers.get("Origin"), headers.get("User-Agent", "")
         key = self.key(call)

@@ -43,13 +43,13 @@ class Route:
         was given cannot be kept now.
     :param refuse: turns what ``handle`` raised into the answer that these SDKs understand; a 503
         has to stay one.
-    :param needs_task: whether ``handle`` has to run in a task, as for a timeout.
+    :param is_streamed: whether ``handle`` streams its answer, which only aiohttp does.
     """
 
     family: str
     handle: Handler
     refuse: Refuse = as_json
-    needs_task: bool = False
+    is_streamed: bool = False
 
 
 @cache
@@ -136,11 +136,17 @@ class Routes:
                 return Found(route, match.groupdict())
         return None
 
-    def taskless(self, method: str) -> frozenset[str]:
-        """Return the paths whose handlers need no task, with and without a slash at the end."""
-        found = self._fixed.get(method, {}).items()
-        paths = {path for path, (route, _) in found if not route.needs_task}
-        return frozenset(paths | {f"{path}/" for path in paths})
+    def usual(self, method: str) -> Mapping[str, Found]:
+        """Return the routes whose path is fixed, and whose answers are no streams, by path.
+
+        A slash may stand at the end.
+        """
+        found = {
+            path: each
+            for path, each in self._fixed.get(method, {}).items()
+            if not each.route.is_streamed
+        }
+        return {f"{path}/": each for path, each in found.items()} | found
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that a path has."""

@@ -8,35 +8,35 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar, cast
+from functools import partial
+from typing import NamedTuple, cast
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
 from gateway.errors import RequestError, SpoolUnavailable
 from gateway.http import replies
-from gateway.http.body import Bodies, encoding_of
+from gateway.http.body import Bodies, encoding_of, is_plain
 from gateway.http.client_address import ClientAddress
 from gateway.http.descriptors import connections_allowed, raise_limit
-from gateway.http.memory_budget import Budget
+from gateway.http.incoming import Incoming
+from gateway.http.memory_budget import Budget, Lease
+from gateway.http.protocol import Connection
+from gateway.http.request import AnyRequest, Head, Request
+from gateway.http.server import Server
 from gateway.http.slow_bodies import Arrivals
 from gateway.http.sockets import BACKLOG, listen
 from gateway.http.tls import CurrentCertificate
+from gateway.http.tls_listener import TlsListener
 from gateway.ingest import jitsu, mixpanel, pages, rudder, segment, shared, syft
 from gateway.ingest.auth import Sources
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
-from gateway.ingest.connection import Connection
-from gateway.ingest.connections import Connections
-from gateway.ingest.heads import CommonHeads, Known
-from gateway.ingest.intake import Intake
+from gateway.ingest.intake import Intake, Told
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
-from gateway.ingest.routes import Found, Handler, Routes, aliases, as_json
-from gateway.ingest.short_way import ShortWay
-from gateway.ingest.tls_listener import TlsListener
+from gateway.ingest.routes import Found, Routes, aliases, as_json
 from gateway.ingest.upstream import Upstream
 from gateway.model import Health
 from gateway.notices import Notices
@@ -45,8 +45,6 @@ from gateway.telemetry import Telemetry
 __all__ = ["ROUTES", "IngestServer"]
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 ROUTES = (
     pages.ROUTES,
@@ -61,6 +59,19 @@ _NOTED = {
 """What operators are told of refusals, by their codes."""
 
 
+class _Known(NamedTuple):
+    """What is done with requests that have a certain head.
+
+    :param family: whose SDK sends them.
+    :param encoding: of their bodies.
+    """
+
+    intake: Intake
+    told: Told
+    family: str
+    encoding: str
+
+
 async def _unchecked() -> Health:
     return Health(accepting=True)
 
@@ -71,6 +82,7 @@ class IngestServer:
     :param accept: called with the events of each authenticated request.
     :param accept_records: called with the records of each request of Mixpanel's own SDKs.
     :param check: tells whether events can be stored now.
+    :param has_fast_path: whether usual requests are answered without aiohttp.
     """
 
     def __init__(
@@ -82,6 +94,7 @@ class IngestServer:
         telemetry: Telemetry,
         check: Callable[[], Awaitable[Health]] = _unchecked,
         clock: Clock | None = None,
+        has_fast_path: bool = True,
     ) -> None:
         self._check = check
         self._config = server = config.server
@@ -90,12 +103,14 @@ class IngestServer:
         self._notices = Notices(_log, self._clock)
         names = aliases() if server.neutral_paths else {}
         self._routes = Routes(*ROUTES, prefix=server.path_prefix, names=names)
-        self._prompt_paths = self._routes.taskless("POST")
+        self._usual = self._routes.usual("POST") if has_fast_path else {}
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
         )
-        self._upstream = Upstream(config.proxy, self._arrivals)
+        self._upstream = Upstream(
+            config.proxy, self._arrivals, telemetry.refusals.labels("proxy").inc
+        )
         self._services = Services(
             config=config,
             sources=Sources(config.sources, server.default_source, notices=self._notices),
@@ -116,7 +131,7 @@ class IngestServer:
             telemetry=telemetry,
             notices=self._notices,
         )
-        self._connections: Connections | None = None
+        self._connections: Server | None = None
         self._max_connections = server.max_connections
         self._listeners: Sequence[asyncio.Server | TlsListener] = ()
         self._certificate: CurrentCertificate | None = None
@@ -135,13 +150,10 @@ class IngestServer:
         self._services.bundle.load()
         files = raise_limit()
         self._max_connections = config.max_connections or connections_allowed(files)
-        self._connections = Connections(
-            self._handle,
-            respond=self._respond,
-            respond_again=self._respond_again,
-            is_prompt=self._is_prompt,
+        self._connections = Server(
+            self,
+            paths=frozenset(self._usual),
             is_proxy=self._services.address.is_proxy if config.trusted_proxies else None,
-            common=None if config.trusted_proxies else CommonHeads(self._services.address.of_peer),
             budget=self._budget,
             arrivals=self._arrivals,
             max_header_bytes=config.max_header_bytes,
@@ -222,102 +234,131 @@ class IngestServer:
         draining = self._connections is not None and self._connections.draining
         return not draining and (await self._check()).accepting
 
-    def _is_prompt(self, message: RawRequestMessage) -> bool:
-        """Return whether a request can be handled without a task, and answered in bytes."""
-        return (
-            message.method == "POST"
-            and message.path.partition("?")[0] in self._prompt_paths
-            and message.version == HttpVersion11
-            and not (message.should_close or message.upgrade or "Expect" in message.headers)
+    def at_once(
+        self,
+        request: Request,
+        body: bytes,
+        connection: Connection,
+        done: Callable[[replies.Answer], None],
+    ) -> bool:
+        """Begin to answer a request of events that has come as a whole; see ``Handler``."""
+        found = self._usual[request.path]
+        intake = found.route.handle
+        if not (isinstance(intake, Intake) and intake.is_plain and found.route.refuse is as_json):
+            return False
+        call = Call(request, found.route.family, found.params, self._services, self._budget.lease())
+        try:
+            told = intake.read(call)
+            call.client_ip()  # operators are told here of a proxy that is not believed
+        except RequestError as error:
+            answer = replies.failed(self._refusal(error, call.family, connection))
+            self._telemetry.requests.labels(call.family, str(answer.status)).inc()
+            done(answer)
+            return True
+        head = request.head
+        head.note = _Known(intake, told, call.family, encoding_of(head.headers))
+        head.noted_by = self
+        self.again(head, body, connection, done)
+        return True
+
+    def again(
+        self,
+        head: Head,
+        body: bytes,
+        connection: Connection,
+        done: Callable[[replies.Answer], None],
+    ) -> None:
+        """Do the same for a head of which something was noted; see ``Handler``."""
+        known = cast(_Known, head.note)
+        lease = self._budget.lease(connection.head_taken)
+        client_ip = self._client_ip(head, connection)
+        try:
+            known.intake.admit(known.told)
+            stored = asyncio.ensure_future(self._store(known, body, lease, client_ip))
+        except Exception as error:
+            lease.release()
+            answer = replies.failed(self._refusal(error, known.family, connection))
+            self._telemetry.requests.labels(known.family, str(answer.status)).inc()
+            done(answer)
+        else:
+            stored.add_done_callback(partial(self._answer_stored, known, lease, connection, done))
+
+    def _store(
+        self, known: _Known, body: bytes, lease: Lease, client_ip: str | None
+    ) -> Awaitable[None]:
+        """Begin to make the events of a body durable; the result arrives when they are on disk."""
+        if not is_plain(body, known.encoding):
+            return self._store_inflated(known, body, lease, client_ip)
+        body = self._services.bodies.take_plain(body, lease)
+        return known.intake.store(
+            known.told, body, self._services, client_ip=client_ip, hold=lease.resize
         )
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request as aiohttp wants it."""
-        response = self._response(request, await self._answer(request))
-        replies.complete(response, request.headers.get("Origin"))
-        return response
+    async def _store_inflated(
+        self, known: _Known, body: bytes, lease: Lease, client_ip: str | None
+    ) -> None:
+        body = await self._services.bodies.take(body, known.encoding, lease)
+        stored = known.intake.store(
+            known.told, body, self._services, client_ip=client_ip, hold=lease.resize
+        )
+        del body  # what waits for the disk is to be small
+        await stored
 
-    async def _respond(self, request: web.BaseRequest) -> tuple[web.StreamResponse | bytes, bool]:
-        """Answer a request of which ``_is_prompt`` holds, in bytes where the whole answer is known.
+    def _client_ip(self, head: Head, connection: Connection) -> str | None:
+        address, peer = self._services.address, connection.peer
+        if address.trusts_nobody:
+            return address.of_peer(peer)
+        return address.of(Request(head, Incoming(), peer))
 
-        With bytes goes whether the connection goes on.
-        """
-        answer = await self._answer(request)
-        origin = request.headers.get("Origin")
-        if isinstance(answer, replies.Constant) and not self._is_last(request):
-            return answer.wire(origin), True
-        response = self._response(request, answer)
-        if type(response) is web.Response:
-            return replies.wire(response, origin), response.keep_alive is not False
-        return response, False  # a stream, whose headers are sent already
-
-    async def _respond_again(
-        self, connection: ShortWay, known: Known, body: bytes
-    ) -> tuple[bytes, bool]:
-        """Answer a request whose head is known; tell whether its connection goes on."""
+    def _answer_stored(
+        self,
+        known: _Known,
+        lease: Lease,
+        connection: Connection,
+        done: Callable[[replies.Answer], None],
+        stored: "asyncio.Future[None]",
+    ) -> None:
+        """Answer a request of events whose commit has ended."""
+        lease.release()
+        if stored.cancelled():
+            return
         answer: replies.Answer
-        with self._budget.lease() as lease:
-            try:
-                known.intake.admit(known.told)
-                payload = await self._services.bodies.take(body, known.encoding, lease)
-                stored = known.intake.store(
-                    known.told,
-                    payload,
-                    self._services,
-                    client_ip=known.client_ip,
-                    hold=lease.resize,
-                )
-                del body, payload
-                await stored
-                answer = known.intake.answer()
-            except Exception as error:
-                answer = replies.failed(self._refusal(error, known.family, connection))
-        origin = known.told.origin
+        error = stored.exception()
+        if error is None:
+            answer = known.intake.answer()
+        else:
+            answer = replies.failed(self._refusal(error, known.family, connection))
         self._telemetry.requests.labels(known.family, str(answer.status)).inc()
-        if isinstance(answer, replies.Constant):
-            return answer.wire(origin), True
-        response = cast(web.Response, answer)
-        return replies.wire(response, origin), response.keep_alive is not False
+        done(answer)
 
-    def _response(self, request: web.BaseRequest, answer: replies.Answer) -> web.StreamResponse:
-        """Return an answer for aiohttp, that ends the connection where it has to end."""
-        response = answer.response() if isinstance(answer, replies.Constant) else answer
-        if self._is_last(request):
-            response.force_close()
-        return response
-
-    async def _answer(self, request: web.BaseRequest) -> replies.Answer:
-        if isinstance(request.protocol, Connection):
-            request.protocol.begin_request()
+    async def respond(self, request: AnyRequest, connection: Connection) -> replies.Answer:
+        """Return the answer to a request; see ``Handler``."""
         method = request.method
         found = self._routes.find("GET" if method == "HEAD" else method, request.path)
         answer: replies.Answer
         if found is None:
             family, answer = "other", self._without_route(request)
         else:
-            family, answer = await self._call(request, found)
+            family, answer = await self._call(request, found, connection)
         self._telemetry.requests.labels(family, str(answer.status)).inc()
         return answer
 
-    async def _call(self, request: web.BaseRequest, found: Found) -> tuple[str, replies.Answer]:
+    async def _call(
+        self, request: AnyRequest, found: Found, connection: Connection
+    ) -> tuple[str, replies.Answer]:
         """Return the family that a request turned out to be of, and the answer."""
         route, params = found
-        connection = request.protocol
-        beside = connection.head_taken if isinstance(connection, Connection) else 0
-        with self._budget.lease(beside) as lease:
+        with self._budget.lease(connection.head_taken) as lease:
             call = Call(request, route.family, params, self._services, lease)
             try:
                 answer = await route.handle(call)
             except Exception as error:
-                refusal = self._refusal(error, route.family, request.protocol)
-                return call.family, route.refuse(call, refusal)
-            if isinstance(answer, replies.Constant) and route.refuse is as_json:
-                self._remember(call, route.handle)
+                return call.family, route.refuse(
+                    call, self._refusal(error, route.family, connection)
+                )
             return call.family, answer
 
-    def _refusal(
-        self, error: Exception, family: str, connection: asyncio.BaseProtocol
-    ) -> RequestError:
+    def _refusal(self, error: BaseException, family: str, connection: Connection) -> RequestError:
         """Return what the client is told whose request has failed."""
         # No error outlives its request: it would keep the body in memory.
         if isinstance(error, RequestError):
@@ -334,17 +375,9 @@ class IngestServer:
         _log.error("a %s request failed inside; answered 503", family, exc_info=error)
         return RequestError(503, "internal_error", "try again later", retry_after_s=5)
 
-    def _remember(self, call: Call, handle: Handler) -> None:
-        """Have the head of a request known again."""
-        connection = call.request.protocol
-        if isinstance(connection, Connection) and isinstance(handle, Intake) and call.told:
-            encoding = encoding_of(call.request)
-            known = Known(handle, call.told, call.family, encoding, call.client_ip())
-            connection.remember(known)
-
-    def _without_route(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _without_route(self, request: AnyRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
-            return replies.preflight(request)
+            return replies.preflight(request.headers)
         methods = self._routes.methods(request.path)
         if methods:
             return replies.method_not_allowed(methods)
@@ -353,22 +386,13 @@ class IngestServer:
             RequestError(404, "not_found", f"nothing is served at {path}; see the README")
         )
 
-    def _is_last(self, request: web.BaseRequest) -> bool:
-        """Whether the connection ends with this answer."""
-        draining = self._connections is not None and self._connections.draining
-        if draining or request.content.is_eof():
-            return draining
-        connection = request.protocol
-        return not (isinstance(connection, Connection) and connection.may_skip(request))
-
-    def _send_away(self, connection: asyncio.BaseProtocol, reason: str) -> None:
+    def _send_away(self, connection: Connection, reason: str) -> None:
         """Count a refusal, and take nothing more from that client until a while has passed.
 
         A proxy's connection is also that of other clients, who were not told to wait.
         """
         self._telemetry.refusals.labels(reason).inc()
-        if isinstance(connection, Connection):
-            connection.send_away(rests=not self._services.address.is_proxy(connection.peer))
+        connection.send_away(rests=not self._services.address.is_proxy(connection.peer))
 
 
 def _unavailable(error: SpoolUnavailable) -> RequestError:

@@ -5,8 +5,7 @@ the other side, and its answers set nothing in the name of this host.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
 from aiohttp import web
@@ -16,12 +15,10 @@ from gateway.config import ProxyConfig
 from gateway.errors import RequestError
 from gateway.http import replies
 from gateway.http.body import ask_for_body
+from gateway.http.memory_budget import Lease
 from gateway.http.refusals import no_room
 from gateway.http.slow_bodies import Arrivals
 from gateway.resolver import Resolver
-
-if TYPE_CHECKING:
-    from gateway.ingest.call import Call
 
 __all__ = ["Upstream"]
 
@@ -51,13 +48,17 @@ class Upstream:
     """Passes requests on.
 
     :param arrivals: watches bodies that are still arriving.
+    :param count_refusal: called for each request beyond those that may be under way.
     """
 
-    def __init__(self, config: ProxyConfig, arrivals: Arrivals) -> None:
+    def __init__(
+        self, config: ProxyConfig, arrivals: Arrivals, count_refusal: Callable[[], None]
+    ) -> None:
         self.is_enabled = config.enabled
         self.cdn_url = config.cdn_url.rstrip("/")
         self._config = config
         self._arrivals = arrivals
+        self._count_refusal = count_refusal
         self._under_way = 0
         self._session: aiohttp.ClientSession | None = None
 
@@ -67,30 +68,35 @@ class Upstream:
         if session is not None:
             await session.close()
 
-    async def forward(self, call: "Call", url: str, *, is_private: bool) -> web.StreamResponse:
+    async def forward(
+        self, request: web.BaseRequest, lease: Lease, url: str, told: Mapping[str, str] | None
+    ) -> web.StreamResponse:
         """Pass a request on and stream the answer.
 
+        :param lease: holds what it takes.
         :param url: absolute, and encoded already.
-        :param is_private: whether the other side may know who asks.
+        :param told: the headers by which the other side learns who asks; None: it may not.
         :raises RequestError: (503) there are too many, or no answer can be had; (400) it is too
             large.
         """
         if self._under_way >= self._config.requests:
-            call.services.telemetry.refusals.labels("proxy").inc()
+            self._count_refusal()
             raise _unavailable("too many such requests are under way")
         self._under_way += 1
         try:
-            return await self._forward(call, url, is_private=is_private)
+            return await self._forward(request, lease, url, told)
         finally:
             self._under_way -= 1
 
-    async def _forward(self, call: "Call", url: str, *, is_private: bool) -> web.StreamResponse:
-        request, most = call.request, self._config.max_body_bytes
+    async def _forward(
+        self, request: web.BaseRequest, lease: Lease, url: str, told: Mapping[str, str] | None
+    ) -> web.StreamResponse:
+        most = self._config.max_body_bytes
         if (request.content_length or 0) > most:
             raise _too_large(most)
-        if not call.lease.resize(2 * _BUFFER_BYTES, arriving=not request.content.is_eof()):
+        if not lease.resize(2 * _BUFFER_BYTES, arriving=not request.content.is_eof()):
             raise no_room()
-        sending = _Sending(call, self._arrivals, most)
+        sending = _Sending(request, lease, self._arrivals, most)
         response: web.StreamResponse | None = None
         try:
             async with (
@@ -98,7 +104,7 @@ class Upstream:
                 self._open().request(
                     request.method,
                     URL(url, encoded=True),
-                    headers=_request_headers(call, is_private=is_private),
+                    headers=_request_headers(request, told),
                     data=sending.parts() if request.can_read_body else None,
                     allow_redirects=False,
                 ) as answer,
@@ -142,17 +148,20 @@ class _Sending:
     :param most: bytes of it.
     """
 
-    def __init__(self, call: "Call", arrivals: Arrivals, most: int) -> None:
-        self._call = call
+    def __init__(
+        self, request: web.BaseRequest, lease: Lease, arrivals: Arrivals, most: int
+    ) -> None:
+        self._request = request
+        self._lease = lease
         self._arrivals = arrivals
         self._most = most
         self.error: RequestError | None = None
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; what goes wrong is noted in ``error``."""
-        content, size = self._call.request.content, 0
-        await ask_for_body(self._call.request)
-        self._arrivals.begin(content, self._call.lease)
+        content, size = self._request.content, 0
+        await ask_for_body(self._request)
+        self._arrivals.begin(content, self._lease)
         try:
             while part := await content.readany():
                 size += len(part)
@@ -175,14 +184,10 @@ async def _stream(answer: aiohttp.ClientResponse, response: web.StreamResponse, 
         await response.write(part)
 
 
-def _request_headers(call: "Call", *, is_private: bool) -> Mapping[str, str]:
-    given = call.request.headers
-    names = (*_REQUEST_HEADERS, *_PRIVATE_REQUEST_HEADERS) if is_private else _REQUEST_HEADERS
-    headers = {name: given[name] for name in names if name in given}
-    client_ip = call.client_ip() if is_private else None
-    if client_ip is not None:
-        headers["X-Forwarded-For"] = headers["X-Real-IP"] = client_ip
-    return headers
+def _request_headers(request: web.BaseRequest, told: Mapping[str, str] | None) -> dict[str, str]:
+    given = request.headers
+    names = _REQUEST_HEADERS if told is None else (*_REQUEST_HEADERS, *_PRIVATE_REQUEST_HEADERS)
+    return {name: given[name] for name in names if name in given} | dict(told or {})
 
 
 def _take_headers(

@@ -39,6 +39,9 @@ KEY = "canary-write-key"
 EVENT = b'{"type":"track","event":"E","userId":"u","messageId":"m"}'
 ANSWER_S = 15
 
+has_fast_path = True
+"""Whether servers answer usual requests without aiohttp; see ``tests/conftest.py``."""
+
 DESTINATION = DestinationConfig(name="mp", settings=DestinationSettings(projectToken="TOKEN"))
 PROXY = ProxyConfig()
 
@@ -225,7 +228,13 @@ async def serving(
     try:
         mapper = Mapper(config.destinations, telemetry)
         pipeline = Pipeline(config, mapper, spool, clock, telemetry)
-        ingest = IngestServer(config, pipeline.accept, pipeline.accept_records, telemetry=telemetry)
+        ingest = IngestServer(
+            config,
+            pipeline.accept,
+            pipeline.accept_records,
+            telemetry=telemetry,
+            has_fast_path=has_fast_path,
+        )
         await ingest.start()
         try:
             yield Serving(ingest, spool, telemetry)

@@ -151,6 +151,74 @@ def misdeeds(module: str, tree: ast.AST) -> list[str]:
     ]
 
 
+def reaches_inside(module: str, tree: ast.AST) -> list[str]:
+    """Return where a module uses what others keep to themselves, or builds on their server."""
+    found = [
+        f"{module}:{node.lineno} uses {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and is_private(node.attr)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        and node.attr not in own_names(tree) | DOCUMENTED
+    ]
+    found += [
+        f"{module}:{node.lineno} imports {name.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+        if is_private(name.name)
+    ]
+    names = dict(names_of_classes(tree))
+    return found + [
+        f"{module} inherits from {base}" for base in names if base.startswith("aiohttp.web")
+    ]
+
+
+DOCUMENTED = frozenset({"_exit", "_replace"})
+"""Names of the standard library that only look private."""
+
+
+def own_names(tree: ast.AST) -> set[str]:
+    """Return the names of attributes that a module has defined itself."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) == "self"
+        ):
+            found.add(node.attr)
+    return found
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def names_of_classes(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Return the full names of what classes inherit from, with their lines."""
+    bases = [
+        base for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases
+    ]
+    header = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = [ast.Expr(base) for base in bases]
+    yield from names_read(ast.Module(body=[*header, *lines], type_ignores=[]))
+
+
+def circles(arrows: dict[str, set[str]]) -> list[str]:
+    """Return the names on circles: what is left when all that nothing leads on from has gone."""
+    left = {name: set(ends) for name, ends in arrows.items()}
+    for _ in range(2):
+        while ends := {name for name, goes_to in left.items() if not goes_to & left.keys()}:
+            left = {name: left[name] for name in left.keys() - ends}
+        left = {end: {start for start, goes_to in left.items() if end in goes_to} for end in left}
+    return sorted(left)
+
+
 def wrong_imports(module: str, tree: ast.AST) -> list[str]:
     return [
         f"{module} imports {imported}"
@@ -171,6 +239,62 @@ def test_imports_follow_the_arrows() -> None:
         for module, path in MODULES.items()
         for problem in wrong_imports(module, ast.parse(path.read_text("utf-8")))
     ] == []
+
+
+def test_nobody_reaches_inside_of_others() -> None:
+    assert [
+        problem
+        for module, path in MODULES.items()
+        for problem in reaches_inside(module, ast.parse(path.read_text("utf-8")))
+    ] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    arrows = {
+        module: set(imports(ast.parse(path.read_text("utf-8")))) - {module}
+        for module, path in MODULES.items()
+        if path.name != "__init__.py"
+    }
+    assert circles(arrows) == []
+
+
+@pytest.mark.parametrize(
+    ("arrows", "found"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, ["b", "c"]),
+        ({"a": {"a"}}, ["a"]),
+    ],
+)
+def test_circle_is_found(arrows: dict[str, set[str]], found: list[str]) -> None:
+    assert circles(arrows) == found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "future._asyncio_future_blocking = False",
+        "from aiohttp.http_writer import _serialize_headers",
+        "from aiohttp import web\nclass A(web.RequestHandler): ...",
+        "from aiohttp.web import Server as S\nclass A(S): ...",
+    ],
+)
+def test_reaching_inside_is_found(source: str) -> None:
+    assert reaches_inside("gateway.http.server", ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "self._a = 1\nother._a",
+        "os._exit(0)",
+        "a.__dict__",
+        "class A(B): ...",
+        "import aiohttp\naiohttp.web.Server(h)",
+    ],
+)
+def test_keeping_to_what_is_public_is_allowed(source: str) -> None:
+    assert reaches_inside("gateway.http.server", ast.parse(source)) == []
 
 
 def test_compiled_core_imports_itself_the_standard_library_and_c() -> None:

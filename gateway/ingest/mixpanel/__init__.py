@@ -30,10 +30,10 @@ def _routes() -> dict[str, Route]:
         for place, handle in forward.HANDLERS.items():
             method, path = place.split(" ")
             routes[f"{method} {prefix}{path}"] = Route(
-                family=FAMILY, handle=handle, needs_task=True
+                family=FAMILY, handle=handle, is_streamed=True
             )
     for place, handle in forward.LIBRARIES.items():
-        routes[place] = Route(family=FAMILY, handle=handle, needs_task=True)
+        routes[place] = Route(family=FAMILY, handle=handle, is_streamed=True)
     return routes
 
 

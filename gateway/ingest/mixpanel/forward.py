@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from aiohttp import web
 
@@ -48,7 +49,9 @@ class _ToApi:
         slash = "/" if url.raw_path.endswith("/") else ""
         query = f"?{url.raw_query_string}" if url.raw_query_string else ""
         target = f"{destination.host}{self.path.format_map(call.params)}{slash}{query}"
-        return await upstream.forward(call, target, is_private=True)
+        client_ip = call.client_ip()
+        told = {} if client_ip is None else {"X-Forwarded-For": client_ip, "X-Real-IP": client_ip}
+        return await upstream.forward(_request(call), call.lease, target, told)
 
 
 def _destination(call: Call) -> DestinationConfig | None:
@@ -77,7 +80,13 @@ class _Library:
         name = _LIBRARY.get(name, name)
         if not _SCRIPT.fullmatch(name):
             raise RequestError(404, "not_found", "no such script")
-        return await upstream.forward(call, f"{upstream.cdn_url}/libs/{name}", is_private=False)
+        url = f"{upstream.cdn_url}/libs/{name}"
+        return await upstream.forward(_request(call), call.lease, url, None)
+
+
+def _request(call: Call) -> web.BaseRequest:
+    """Return the request, which aiohttp has read: its answer is a stream."""
+    return cast(web.BaseRequest, call.request)
 
 
 async def _decide(call: Call) -> web.StreamResponse:

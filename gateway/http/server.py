@@ -1,28 +1,33 @@
-"""All connections of the port: how many there may be, who is swept away, and how they end."""
+"""All connections of a port: how many there may be, who is swept away, and how they end."""
 
 import asyncio
+import logging
 import select
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
 
 from gateway.http import replies
+from gateway.http.handover import EXTRA, Handover
+from gateway.http.heads import KnownHeads
 from gateway.http.malformed import Fault, Limits
 from gateway.http.memory_budget import Budget
+from gateway.http.protocol import Connection, Handler
 from gateway.http.refusals import too_many_connections
 from gateway.http.slow_bodies import Arrivals
-from gateway.ingest.connection import Connection
-from gateway.ingest.heads import CommonHeads, Known
-from gateway.ingest.short_way import ShortWay
 from gateway.notices import Notices
 from gateway.telemetry import Telemetry
 
-__all__ = ["TURNED_AWAY", "Connections"]
+__all__ = ["TURNED_AWAY", "Server"]
+
+_log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
 _MAX_HEADERS = 100
+
+_NO_KEEPALIVE_S = 10 * 365 * 86400.0
+"""aiohttp does not end connections that wait for their next request; the sweep does."""
 
 _TURNED_AWAY_S = 1.0
 TURNED_AWAY = 128
@@ -40,20 +45,12 @@ _ENDING_S = 0.001
 """How many that are too slow are ended at a time, and how long after those nobody is: each takes
 0.1 ms, and there may be thousands.  It is the shortest time that the event loop can wait."""
 
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-_Respond = Callable[[web.BaseRequest], Awaitable[tuple[web.StreamResponse | bytes, bool]]]
-_RespondAgain = Callable[[ShortWay, Known, bytes], Awaitable[tuple[bytes, bool]]]
 
-
-class Connections(web.Server):
+class Server:
     """The protocols of all connections, and what they share.
 
-    :param respond: does the same as ``handler`` without a task; bytes are the whole answer, and
-        come with whether the connection goes on.
-    :param is_prompt: tells which requests it can be asked for.
-    :param respond_again: answers a body whose head is known, and tells whether its connection
-        goes on.
-    :param common: the heads that are known on all connections; None where none are.
+    :param handler: answers requests.
+    :param paths: those whose POSTs are answered without aiohttp where they are usual.
     :param is_proxy: tells which addresses may say by the PROXY protocol whose connection it is;
         None where none may.
     :param max_header_bytes: of the first line of a request, and of each header.
@@ -67,12 +64,9 @@ class Connections(web.Server):
 
     def __init__(
         self,
-        handler: _Handler,
+        handler: Handler,
         *,
-        respond: _Respond,
-        respond_again: _RespondAgain,
-        is_prompt: Callable[[RawRequestMessage], bool],
-        common: CommonHeads | None,
+        paths: frozenset[str],
         is_proxy: Callable[[str], bool] | None,
         budget: Budget,
         arrivals: Arrivals,
@@ -86,26 +80,26 @@ class Connections(web.Server):
         telemetry: Telemetry,
         notices: Notices,
     ) -> None:
-        super().__init__(
-            handler,
-            keepalive_timeout=keepalive_timeout_s,
+        self.loop = asyncio.get_running_loop()
+        self.handler = handler
+        self.paths = paths
+        self._aiohttp = web.Server(
+            self._handle,
+            keepalive_timeout=_NO_KEEPALIVE_S,
             access_log=None,
             auto_decompress=False,
-            lingering_time=0,  # see Connection
+            lingering_time=0,
             tcp_keepalive=False,  # they have it from the listening socket
             read_bufsize=_READ_BYTES,
-            max_headers=_MAX_HEADERS,
-            max_line_size=max_header_bytes,
-            max_field_size=max_header_bytes,
+            max_line_size=max_head_bytes,  # what is larger does not come so far
+            max_field_size=max_head_bytes,
         )
         self.limits = Limits(max_header_bytes, max_head_bytes, _MAX_HEADERS)
-        self.respond = respond
-        self.respond_again = respond_again
-        self.is_prompt = is_prompt
-        self.common = common
         self.is_proxy = is_proxy
         self.budget = budget
+        self.heads = KnownHeads()
         self.header_timeout_s = header_timeout_s
+        self.keepalive_timeout_s = keepalive_timeout_s
         self.body_timeout_s = body_timeout_s
         self.arrivals = arrivals
         self.max_connections = max_connections
@@ -114,11 +108,12 @@ class Connections(web.Server):
         self._sweep_s = sweep_s
         self._sweeping: asyncio.Task[None] | None = None
         self._ended = 0  # by the sweep
+        self._connections: dict[Connection, asyncio.Transport] = {}
         self._turned_away: set[asyncio.Transport] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
         self.draining = False
 
-    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # aiohttp only calls it
+    def __call__(self) -> asyncio.Protocol:
         """Return a protocol for a new connection."""
         return self.protocol(len(self))
 
@@ -128,13 +123,49 @@ class Connections(web.Server):
         :param others: how many there are beside it.
         """
         if others < self.max_connections:
-            return Connection(self, loop=self._loop, **self._kwargs)
+            return Connection(self)
         self.count_refusal("connections")
         return _TurnedAway(self)
 
+    def aiohttp(self) -> asyncio.Protocol:
+        """Return a protocol of aiohttp's."""
+        return cast(asyncio.Protocol, self._aiohttp())
+
+    def add(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Know a connection from now on."""
+        self._connections[connection] = transport
+
+    def remove(self, connection: Connection) -> None:
+        """Forget it."""
+        self._connections.pop(connection, None)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request as aiohttp wants it, and tell its connection when it is answered."""
+        handover: Handover | None = request.get_extra_info(EXTRA)
+        connection = None if handover is None else handover.front
+        if not isinstance(connection, Connection):
+            return web.Response()  # the client has gone
+        connection.begin_request(request)
+        try:
+            answer = await self.handler.respond(request, connection)
+            response = connection.response(answer)
+            if not response.prepared:
+                replies.complete(response, request.headers.get("Origin"))
+                await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            connection.fail()
+            return web.Response()
+        except Exception:
+            _log.exception("an answer failed; its connection is closed")
+            connection.fail()
+            return web.Response()
+        connection.end_request(goes_on=bool(response.keep_alive))
+        return response
+
     def shake_hands(self, handshake: Coroutine[Any, Any, None]) -> None:
         """Begin a connection with a handshake; it counts from now on."""
-        task = self._loop.create_task(handshake)
+        task = self.loop.create_task(handshake)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
@@ -193,19 +224,19 @@ class Connections(web.Server):
                 await asyncio.sleep(self._sweep_s / _STEPS)
 
     async def _cut_slow_bodies(self) -> None:
-        for body in self.arrivals.slow(self._loop.time()):
+        for body in self.arrivals.slow(self.loop.time()):
             if self.arrivals.cut(body):
                 self.count_refusal("body_timeout")
                 await self._let_others_go_on()
 
-    async def _look_at(self, connections: Sequence[web.RequestHandler]) -> None:
-        now = self._loop.time()
+    async def _look_at(self, connections: Sequence[Connection]) -> None:
+        now = self.loop.time()
         for connection in connections:
             transport = self._connections.get(connection)
             if transport is None:
                 continue  # it has ended meanwhile
-            if connection.sweep(now, transport):  # type: ignore[attr-defined]
-                connection.end_slow(transport)  # type: ignore[attr-defined]
+            if connection.sweep(now, transport):
+                connection.end_slow(transport)
                 await self._let_others_go_on()
 
     async def _let_others_go_on(self) -> None:
@@ -221,33 +252,35 @@ class Connections(web.Server):
         is closed after a moment, and only when nothing can be read from it.
         """
         self.draining = True
-        now = self._loop.time()
+        now = self.loop.time()
         idle_end, end = now + min(_GRACE_S, timeout_s / 2), now + timeout_s
         while self._connections and now < end:
             if now >= idle_end:
                 self._close_idle()
             await asyncio.sleep(_POLL_S)
-            now = self._loop.time()
+            now = self.loop.time()
         if self._sweeping is not None:
             self._sweeping.cancel()
         for handshake in list(self._handshakes):
             handshake.cancel()
         for transport in list(self._turned_away):
             self._let_go(transport)
-        await self.shutdown(_POLL_S)
+        for connection in list(self._connections):
+            connection.close()
+        await self._aiohttp.shutdown(_POLL_S)
 
     def _close_idle(self) -> None:
         readable = select.poll()
         idle: dict[int, Connection] = {}
         for connection, transport in self._connections.items():
-            if connection.is_idle:  # type: ignore[attr-defined]
+            if connection.is_idle:
                 fd = transport.get_extra_info("socket").fileno()
-                idle[fd] = connection  # type: ignore[assignment]
+                idle[fd] = connection
                 readable.register(fd, select.POLLIN)
         for fd, _ in readable.poll(0):
             del idle[fd]
         for connection in idle.values():
-            connection.force_close()
+            connection.close()
 
     def turn_away(self, transport: asyncio.Transport) -> None:
         """Tell a connection beyond the cap so, and close it."""
@@ -262,7 +295,7 @@ class Connections(web.Server):
         else:
             transport.close()  # TLS: when the client has said goodbye, too
         self._turned_away.add(transport)
-        self._loop.call_later(_TURNED_AWAY_S, self._let_go, transport)
+        self.loop.call_later(_TURNED_AWAY_S, self._let_go, transport)
 
     def _let_go(self, transport: asyncio.Transport) -> None:
         self._turned_away.discard(transport)
@@ -272,7 +305,7 @@ class Connections(web.Server):
 class _TurnedAway(asyncio.Protocol):
     """A connection that there is no room for."""
 
-    def __init__(self, hub: Connections) -> None:
+    def __init__(self, hub: Server) -> None:
         self._hub = hub
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -9,10 +9,10 @@ import socket
 import ssl
 
 from gateway.http.malformed import PROXY_PROTOCOL
+from gateway.http.protocol import Connection
 from gateway.http.proxy_protocol import MAX_BYTES, ProxyProtocolError, may_begin, read
+from gateway.http.server import TURNED_AWAY, Server
 from gateway.http.tls import CurrentCertificate
-from gateway.ingest.connection import Connection
-from gateway.ingest.connections import TURNED_AWAY, Connections
 
 __all__ = ["TlsListener"]
 
@@ -36,7 +36,7 @@ class TlsListener:
     def __init__(
         self,
         sockets: list[socket.socket],
-        hub: Connections,
+        hub: Server,
         certificate: CurrentCertificate,
         *,
         handshake_timeout_s: float,
