@@ -84,7 +84,7 @@ def read_head(data: bytes, limits: Limits) -> Head | None:
     headers = CIMultiDict(pairs)
     if size > limits.line_bytes and not _fits(target, pairs, size, limits):
         return None
-    if len(headers) > limits.headers or (len(set(headers)) < len(pairs) and _repeats(headers)):
+    if len(headers) > limits.headers or _repeats(headers):
         return None
     length = headers.get("Content-Length")
     if minor == b"1" and "Host" not in headers:

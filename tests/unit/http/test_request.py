@@ -44,7 +44,8 @@ def by_aiohttp(
 
 
 def pairs_in(headers: MultiMapping[str]) -> list[tuple[str, str]]:
-    return [(name.lower(), value) for name, value in headers.items()]
+    """Return all headers; aiohttp has left blanks behind values, before 3.14."""
+    return [(name.lower(), value.strip(" \t")) for name, value in headers.items()]
 
 
 def head_of(data: bytes) -> Head:
