@@ -6,6 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 STAMP := $(VENV)/.built
 SANITIZED := $(filter-out %/test_leaks.py %/test_stubs.py, $(wildcard tests/unit/fastmap/test_*.py)) tests/fuzz/test_fuzz.py tests/unit/events/test_recovery.py
 FUZZ_SECONDS ?= 60
+AIOHTTP_RANGE := $(shell sed -n 's/.*"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 OLDEST_AIOHTTP := $(shell sed -n 's/.*"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 CORE := $(wildcard fastmap/*.pyx fastmap/*.pxd)
 NODE_SDKS := tests/sdks/node/node_modules/.installed
@@ -63,10 +64,13 @@ test: dev  ## Run all tests but those with SDKs, on up to four cores.
 test-fast: dev  ## Run the tests that start no gateway of its own and break nothing.
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit
 
-test-aiohttp: dev  ## Test what serves HTTP with the oldest aiohttp that may be installed.
-	@$(PIP) --upgrade --target build/aiohttp-$(OLDEST_AIOHTTP) aiohttp==$(OLDEST_AIOHTTP)
-	@PYTHONPATH=build/aiohttp-$(OLDEST_AIOHTTP) AIOHTTP=$(OLDEST_AIOHTTP) \
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit/http
+test-aiohttp: dev  ## Test what speaks HTTP with the oldest and the newest aiohttp that may be installed, each with and without the fast path.
+	@$(PIP) --no-warn-conflicts --upgrade --target build/aiohttp-oldest aiohttp==$(OLDEST_AIOHTTP)
+	@$(PIP) --no-warn-conflicts --upgrade --target build/aiohttp-newest "$(AIOHTTP_RANGE)"
+	@set -e; for version in oldest newest; do for way in "" --no-fast-path; do \
+	  AIOHTTP=$$version PYTHONPATH=build/aiohttp-$$version \
+	  $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $$way tests/unit/http tests/unit/ingest tests/unit/admin tests/unit/sandbox; \
+	done; done
 
 lock: dev  ## Take the newest versions of what running needs into requirements.lock.
 	@$(PYTHON) -m venv build/lock
