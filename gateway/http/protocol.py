@@ -7,7 +7,6 @@ the end of a connection are the same for both.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -15,7 +14,8 @@ from aiohttp import StreamReader, web
 
 from gateway.errors import RequestError
 from gateway.http import replies
-from gateway.http.chunked import Chunks, MalformedChunks
+from gateway.http.framing import Chunks, Length, MalformedChunks
+from gateway.http.handler import Handler
 from gateway.http.handover import Handover
 from gateway.http.heads import KnownHeads
 from gateway.http.incoming import Incoming
@@ -26,38 +26,32 @@ from gateway.http.malformed import (
     Fault,
     Limits,
     fault_in,
-    has_fault,
     mended,
     origin_in,
 )
-from gateway.http.memory_budget import Budget, Lease
+from gateway.http.memory_budget import Budget
 from gateway.http.proxy_protocol import Preamble, ProxyProtocolError, may_begin
 from gateway.http.proxy_protocol import read as read_preamble
 from gateway.http.refusals import REST_S, no_room, slow_head
-from gateway.http.request import AnyRequest, Head, Request, read_head
+from gateway.http.request import Head, Request, read_head
 from gateway.http.slow_bodies import Arrivals
+from gateway.http.unfinished import Queued, UnfinishedHead
 
-__all__ = ["Connection", "Handler", "Hub"]
+__all__ = ["Connection", "Hub"]
 
 _log = logging.getLogger(__name__)
 
 _END = b"\r\n\r\n"
 _LINE_ENDS = b"\r\n"
 
-_HEAD_BYTES = 1024
-_LINE_BYTES = 400
-_TEXTS = 4
-"""What an unfinished head and each line of it take besides their text, and how often that is there:
-as bytes, as text, and as what it was cut from."""
-
 _USUAL_HEAD_BYTES = 4096
 """What is taken for granted of a head that is complete."""
 
+_HEAD_TEXTS = 4
+"""How often a larger one is there: as bytes, as text, and as what it was cut from."""
+
 _MAX_UNSENT_BYTES = 16 * 1024
 """Answers that a client has not read yet; beyond it no more requests of it are handled."""
-
-_PIECE_BYTES = 16 * 1024
-"""Of what has come behind a request: what is left of a piece is copied for each request in it."""
 
 _READ_S = 10.0
 """How long a client may leave answers unread."""
@@ -67,39 +61,15 @@ _LINGER_BYTES = 256 * 1024
 """What is read and forgotten after a refusal, so that clients that send first see the answer."""
 
 
-class Handler(Protocol):
-    """Answers requests."""
-
-    def at_once(
-        self,
-        request: Request,
-        body: bytes,
-        connection: "Connection",
-        done: Callable[[replies.Answer], None],
-    ) -> bool:
-        """Begin to answer a request, where that needs no task; return whether it does not.
-
-        It may note what it has understood of the head.
-
-        :param body: as it has come.
-        :param done: takes the answer, now or later.
-        """
-
-    def again(
-        self,
-        head: Head,
-        body: bytes,
-        connection: "Connection",
-        done: Callable[[replies.Answer], None],
-    ) -> None:
-        """Do the same for a head of which it has noted something."""
-
-    async def respond(self, request: AnyRequest, connection: "Connection") -> replies.Answer:
-        """Return the answer to a request, whatever happens."""
-
-
 class Hub(Protocol):
-    """What all connections of a server share."""
+    """What all connections of a server share.
+
+    :ivar heads: those that are known again.
+    :ivar is_proxy: tells which addresses may say by the PROXY protocol whose connection it is; None
+        where none may.
+    :ivar paths: those whose POSTs are answered without aiohttp where they are usual.
+    :ivar draining: whether each answer is the last one of its connection.
+    """
 
     loop: asyncio.AbstractEventLoop
     handler: Handler
@@ -142,43 +112,11 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_behind",
-        "_behind_bytes",
-        "_came",
-        "_chunks",
-        "_content",
-        "_cut_error",
-        "_deaf",
-        "_discarded",
-        "_goes_on_soon",
-        "_handover",
-        "_head",
-        "_head_counted",
-        "_head_lease",
-        "_head_since",
-        "_head_text",
-        "_hub",
-        "_idle_since",
-        "_is_busy",
-        "_is_chunked",
-        "_is_cut",
-        "_is_half_closed",
-        "_is_held",
-        "_is_reading",
-        "_is_sent_away",
-        "_last_word",
-        "_left",
-        "_linger_timer",
-        "_preamble",
-        "_rests_until",
-        "_searched",
-        "_skips_since",
-        "_spoils",
-        "_task",
-        "_unread_since",
-        "head_taken",
-        "told_peer",
-        "transport",
+        *("_arriving", "_came", "_content", "_cut_error", "_deaf", "_discarded", "_goes_on_soon"),
+        *("_handover", "_head", "_head_since", "_hub", "_idle_since", "_is_busy", "_is_cut"),
+        *("_is_half_closed", "_is_held", "_is_reading", "_is_sent_away", "_last_word"),
+        *("_linger_timer", "_preamble", "_queued", "_rests_until", "_skips_since", "_spoils"),
+        *("_task", "_unfinished", "_unread_since", "head_taken", "told_peer", "transport"),
     )
 
     def __init__(self, hub: Hub) -> None:
@@ -187,11 +125,8 @@ class Connection(asyncio.Protocol):
         self.told_peer: tuple[Any, ...] | None = None
         self._preamble: bytes | None = None  # of a proxy, as far as it has come; None behind it
 
-        self._head_text = bytearray()  # of an unfinished head
-        self._searched = 0  # of it: lines that were looked at
-        self._head_since = 0.0  # when it began; 0 while there is none
-        self._head_lease: Lease | None = None
-        self._head_counted = 0  # of what it holds
+        self._unfinished: UnfinishedHead | None = None
+        self._head_since = 0.0  # when that began; 0 while there is none
         self.head_taken = 0
 
         self._is_busy = False  # a request is under way
@@ -201,15 +136,12 @@ class Connection(asyncio.Protocol):
         self._spoils = False  # aiohttp's protocol is of no use behind this request
         self._is_sent_away = False  # whoever sent it
 
-        self._left = 0  # bytes of the body that still have to come
-        self._chunks: Chunks | None = None  # of a body that has not come as a whole
-        self._is_chunked = False
+        self._arriving: Length | Chunks | None = None  # a body that has not come as a whole
         self._content: Incoming | StreamReader | None = None  # of the request under way
         self._is_cut = False  # what comes of it is forgotten
         self._cut_error: BaseException | None = None  # for the content, before it is known
         self._came = hub.budget.lease()  # what no request has begun to read
-        self._behind: deque[bytes] = deque()  # what has come behind the request under way
-        self._behind_bytes = 0
+        self._queued = Queued()  # what has come behind the request under way
         self._goes_on_soon = False
 
         self._is_reading = True
@@ -232,12 +164,12 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way and none has begun to arrive."""
-        return not (self._is_busy or self._head_text or self._behind or self._deaf)
+        return not (self._is_busy or self._unfinished or self._queued.size or self._deaf)
 
     @property
     def _owes_answer(self) -> bool:
         """Whether a request is under way, or something has come behind it."""
-        return self._is_busy or self._behind_bytes > 0
+        return self._is_busy or self._queued.size > 0
 
     # What arrives
 
@@ -259,21 +191,21 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             self._discard(len(data))
             return
-        if self._behind:
-            self._keep_behind(data)
+        if self._queued.size:
+            self._queue(data)
         else:
             self._receive(data)
 
     def _receive(self, data: bytes) -> None:
         """Take what nothing is waiting before."""
-        if self._is_body_coming:
-            data = self._take_body(data)
+        if self._arriving is not None:
+            data = self._take_body(self._arriving, data)
         if not data:
             return
         if self._is_busy or self._unread_since:
-            self._keep_behind(data, is_first=True)
-        elif self._head_text:
-            self._continue_head(data)
+            self._queue(data, is_first=True)
+        elif self._unfinished is not None:
+            self._continue_head(self._unfinished, data)
         else:
             self._take(data)
 
@@ -313,38 +245,28 @@ class Connection(asyncio.Protocol):
         self._idle_since = 0.0
         if not self._head_since:
             self._head_since = self._hub.loop.time()
-        self._continue_head(data)
+        self._unfinished = UnfinishedHead(self._hub.budget, self._hub.limits)
+        self._continue_head(self._unfinished, data)
 
-    def _continue_head(self, data: bytes) -> None:
+    def _continue_head(self, head: UnfinishedHead, data: bytes) -> None:
         """Take a part of a head that does not come as a whole."""
-        text, hub = self._head_text, self._hub
-        begin = max(0, len(text) - len(_END) + 1)
-        text += data
-        if text.find(_END, begin) >= 0:
-            self._begin(bytes(text))
+        state = head.add(data)
+        if state == "unfinished":
             return
-        searched = self._searched
-        if len(text) > hub.limits.head_bytes or has_fault(
-            bytes(text[searched:]), hub.limits, is_first=not searched
-        ):
-            self._refuse_head(bytes(text))
-            return
-        self._searched = max(searched, text.rfind(b"\n", searched) + 1)
-        if self._head_lease is None:
-            self._head_lease = hub.budget.lease()
-        self._head_counted += _TEXTS * len(data) + _LINE_BYTES * data.count(b"\n")
-        if not self._head_lease.resize(_HEAD_BYTES + self._head_counted, arriving=True):
-            hub.count_refusal("memory")
-            self._dismiss(no_room(), origin_in(bytes(text)))
+        text = bytes(head.text)
+        if state == "whole":
+            self._begin(text)
+        elif state == "faulty":
+            self._refuse_head(text)
+        else:
+            self._hub.count_refusal("memory")
+            self._dismiss(no_room(), origin_in(text))
 
     def _end_head(self) -> None:
         self._head_since = 0.0
-        if self._head_text:
-            self._head_text = bytearray()
-            self._searched = self._head_counted = 0
-        if self._head_lease is not None:
-            self._head_lease.release()
-            self._head_lease = None
+        if self._unfinished is not None:
+            self._unfinished.release()
+            self._unfinished = None
 
     def _refuse_head(self, text: bytes, fault: Fault | None = None) -> None:
         """Refuse what is no request, and whatever else has come with it."""
@@ -380,36 +302,23 @@ class Connection(asyncio.Protocol):
         self._is_busy = True
         self._is_cut = False
         self._cut_error = None
-        self.head_taken = _TEXTS * head.size if head.size > _USUAL_HEAD_BYTES else 0
-        self._is_chunked = head.is_chunked
-        end = head.size + head.length
-        if head.is_chunked:
-            try:
-                end += self._begin_chunks(data[end:])
-            except MalformedChunks:
-                self._is_busy = False
-                self._refuse_head(data, BODY)
-                return
-        elif end > len(data):
-            self._left = end - len(data)
-        if end < len(data):
-            self._keep_behind(data[end:], is_first=True)
+        self.head_taken = _HEAD_TEXTS * head.size if head.size > _USUAL_HEAD_BYTES else 0
+        body = Chunks() if head.is_chunked else Length(head.length)
+        try:
+            end = head.size + body.end_in(data[head.size :])
+        except MalformedChunks:
+            self._is_busy = False
+            self._refuse_head(data, BODY)
+            return
+        if not body.is_complete:
+            self._arriving = body
+        elif end < len(data):
+            self._queue(data[end:], is_first=True)
             data = data[:end]
         if head.is_usual and head.path in hub.paths:
             self._begin_usual(head, data)
         else:
             self._hand_over(head, data)
-
-    def _begin_chunks(self, data: bytes) -> int:
-        """Return how much of what has come belongs to a body in chunks.
-
-        :raises MalformedChunks: it is none.
-        """
-        chunks = Chunks()
-        end = chunks.end_in(data)
-        if not chunks.is_complete:
-            self._chunks = chunks
-        return end
 
     def _begin_usual(self, head: Head, data: bytes) -> None:
         """Begin with a request that is answered here."""
@@ -417,7 +326,7 @@ class Connection(asyncio.Protocol):
         content = Incoming()
         self._head = head
         request = Request(head, content, self.peer or None)
-        if not self._left:
+        if self._arriving is None:
             if self._hub.handler.at_once(request, body, self, self._finish):
                 if head.note is not None:
                     self._hub.heads.remember(head, data)
@@ -483,7 +392,7 @@ class Connection(asyncio.Protocol):
 
     def _note_begun(self, content: Incoming | StreamReader) -> None:
         self._content = content
-        self._came.resize(self._behind_bytes)
+        self._came.resize(self._queued.size)
         if self._cut_error is not None:
             content.set_exception(self._cut_error)
             self._cut_error = None
@@ -516,11 +425,11 @@ class Connection(asyncio.Protocol):
     @property
     def is_last(self) -> bool:
         """Whether the connection ends with the answer to the request under way."""
-        if self._hub.draining or not self._is_body_coming:
+        if self._hub.draining or self._arriving is None:
             return self._hub.draining
         # The rest of the body is read and forgotten if its client was sent away: a new connection
         # would cost more.
-        return self._deaf or self._is_chunked or not self._is_sent_away
+        return self._deaf or self._arriving.is_chunked or not self._is_sent_away
 
     def response(self, answer: replies.Answer) -> web.Response:
         """Return an answer that ends the connection where it has to end."""
@@ -544,7 +453,7 @@ class Connection(asyncio.Protocol):
         """Go on behind an answer."""
         self._is_busy = False
         self._content = None
-        is_skipping = self._is_body_coming
+        is_skipping = self._arriving is not None
         if self._handover is not None and (self._spoils or is_skipping or not goes_on):
             self._part()
         if self.transport is None:
@@ -552,9 +461,9 @@ class Connection(asyncio.Protocol):
         now = self._hub.loop.time()
         if self._last_word is not None and goes_on:
             self._say_last_word()
-        elif not goes_on or (self._is_half_closed and not self._behind):
+        elif not goes_on or (self._is_half_closed and not self._queued.size):
             self._see_off()
-        elif self._behind:
+        elif self._queued.size:
             self._goes_on_soon = True
             self._hub.loop.call_soon(self._go_on)
         elif is_skipping:
@@ -572,43 +481,24 @@ class Connection(asyncio.Protocol):
 
     # The body
 
-    def _take_body(self, data: bytes) -> bytes:
+    def _take_body(self, body: Length | Chunks, data: bytes) -> bytes:
         """Take what belongs to the body; return the rest."""
         try:
-            end = self._body_end(data)
+            end = body.end_in(data)
         except MalformedChunks:
             self._take_malformed_body()
             return b""
-        rest = data[end:]
-        if rest:
-            data = data[:end]
+        if body.is_complete:
+            self._arriving = None
+        data, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
         if self._is_busy:
-            if not (self._is_cut or self._has_room_for(len(data))):
+            if not (self._is_cut or self._has_room_for(len(data), is_chunked=body.is_chunked)):
                 self._cut(no_room())
             self._pass_on(data)
-        elif not self._is_body_coming:  # it was forgotten
+        elif body.is_complete:  # it was forgotten
             self._skips_since = 0.0
             self._idle_since = self._hub.loop.time()
         return rest
-
-    @property
-    def _is_body_coming(self) -> bool:
-        """Whether the body of the last request has not come as a whole."""
-        return self._left > 0 or self._chunks is not None
-
-    def _body_end(self, data: bytes) -> int:
-        """Return how many of the bytes that have come belong to the body.
-
-        :raises MalformedChunks: it is none.
-        """
-        if self._chunks is None:
-            end = min(self._left, len(data))
-            self._left -= end
-        else:
-            end = self._chunks.end_in(data)
-            if self._chunks.is_complete:
-                self._chunks = None
-        return end
 
     def _pass_on(self, data: bytes) -> None:
         """Hand a part of the body to whoever answers."""
@@ -620,17 +510,17 @@ class Connection(asyncio.Protocol):
                 self._handover.feed(data)
         elif isinstance(content, Incoming):
             content.feed_data(data)
-            if not self._is_body_coming:
+            if self._arriving is None:
                 content.feed_eof()
         if content is not None:
             self._hub.arrivals.look(content)
 
-    def _has_room_for(self, size: int) -> bool:
+    def _has_room_for(self, size: int, *, is_chunked: bool) -> bool:
         """Count what has come of a body, before it is kept, until its request counts it."""
         content, arrivals = self._content, self._hub.arrivals
         if content is None or content not in arrivals:
             return self._came.resize(self._came.size + size)
-        return not self._is_chunked or arrivals.grow(content, size)  # else it is counted whole
+        return not is_chunked or arrivals.grow(content, size)  # else it is counted whole
 
     def _take_malformed_body(self) -> None:
         self._deaf = True
@@ -649,7 +539,7 @@ class Connection(asyncio.Protocol):
             self._content.set_exception(error)
             self._hub.arrivals.look(self._content)
 
-    def _keep_behind(self, data: bytes, *, is_first: bool = False) -> None:
+    def _queue(self, data: bytes, *, is_first: bool = False) -> None:
         """Keep what came behind the request under way, and read no further.
 
         :param is_first: whether it comes before what is kept already.
@@ -658,31 +548,27 @@ class Connection(asyncio.Protocol):
             self._hub.count_refusal("memory")
             self._dismiss(no_room())
             return
-        self._behind_bytes += len(data)
-        pieces = [data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES)]
         if is_first:
-            self._behind.extendleft(reversed(pieces))
+            self._queued.push_back(data)
         else:
-            self._behind.extend(pieces)
+            self._queued.append(data)
         self._update_reading()
 
     def _go_on(self) -> None:
         """Take what came behind the last request, up to the end of the next one."""
         self._goes_on_soon = False
-        while self._behind and not (self._deaf or self._goes_on_soon or self._unread_since):
-            if self._is_busy and not self._is_body_coming:
+        while self._queued.size and not (self._deaf or self._goes_on_soon or self._unread_since):
+            if self._is_busy and self._arriving is None:
                 break
-            piece = self._behind.popleft()
-            self._behind_bytes -= len(piece)
+            piece = self._queued.pop()
             self._came.resize(self._came.size - len(piece))
             self._receive(piece)
         self._update_reading()
         if self._is_half_closed and not self._owes_answer:
             self._close()
 
-    def _forget_behind(self) -> None:
-        self._behind.clear()
-        self._behind_bytes = 0
+    def _forget_queued(self) -> None:
+        self._queued.clear()
         self._came.release()
 
     # Reading
@@ -696,7 +582,7 @@ class Connection(asyncio.Protocol):
         """Read, unless there is a reason not to."""
         is_reading = not (
             (self._is_held and not self._deaf)
-            or (self._behind and not self._deaf)
+            or (self._queued.size and not self._deaf)
             or self._rests_until
             or self._discarded > _LINGER_BYTES  # the rest may still fit the system's buffers
         )
@@ -717,7 +603,7 @@ class Connection(asyncio.Protocol):
         if transport is None or not self._owes_answer or not transport.can_write_eof():
             return False
         self._is_half_closed = True
-        if self._is_body_coming:
+        if self._arriving is not None:
             self._cut(web.RequestPayloadError("cut off"))
         return True
 
@@ -730,7 +616,7 @@ class Connection(asyncio.Protocol):
         """
         self._end_head()
         self._deaf = True
-        self._forget_behind()
+        self._forget_queued()
         self._last_word = replies.raw(error, origin)
         self._hub.count_answer(error.status)
         if not self._is_busy:
@@ -748,9 +634,9 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
-        is_sending = self._deaf or self._is_body_coming
+        is_sending = self._deaf or self._arriving is not None
         self._deaf = True
-        self._forget_behind()
+        self._forget_queued()
         self._part()
         if self._is_half_closed or not is_sending:
             self._close()
@@ -771,7 +657,7 @@ class Connection(asyncio.Protocol):
         self._hub.remove(self)
         self.transport = None
         self._end_head()
-        self._forget_behind()
+        self._forget_queued()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
@@ -848,8 +734,8 @@ class Connection(asyncio.Protocol):
             self._close()
         elif self._is_slow_head(now):
             self._hub.count_refusal("header_timeout")
-            if self._head_text:
-                self._dismiss(slow_head(), origin_in(bytes(self._head_text)))
+            if self._unfinished is not None:
+                self._dismiss(slow_head(), origin_in(bytes(self._unfinished.text)))
             else:
                 self._close()
         elif self._is_unused(now):

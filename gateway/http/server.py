@@ -9,11 +9,12 @@ from typing import Any, cast
 from aiohttp import web
 
 from gateway.http import replies
+from gateway.http.handler import Handler
 from gateway.http.handover import EXTRA, Handover
 from gateway.http.heads import KnownHeads
 from gateway.http.malformed import Fault, Limits
 from gateway.http.memory_budget import Budget
-from gateway.http.protocol import Connection, Handler
+from gateway.http.protocol import Connection
 from gateway.http.refusals import too_many_connections
 from gateway.http.slow_bodies import Arrivals
 from gateway.notices import Notices

@@ -20,9 +20,9 @@ from gateway.http import replies
 from gateway.http.body import Bodies, encoding_of, is_plain
 from gateway.http.client_address import ClientAddress
 from gateway.http.descriptors import connections_allowed, raise_limit
+from gateway.http.handler import Client, Done
 from gateway.http.incoming import Incoming
 from gateway.http.memory_budget import Budget, Lease
-from gateway.http.protocol import Connection
 from gateway.http.request import AnyRequest, Head, Request
 from gateway.http.server import Server
 from gateway.http.slow_bodies import Arrivals
@@ -238,8 +238,8 @@ class IngestServer:
         self,
         request: Request,
         body: bytes,
-        connection: Connection,
-        done: Callable[[replies.Answer], None],
+        client: Client,
+        done: Done,
     ) -> bool:
         """Begin to answer a request of events that has come as a whole; see ``Handler``."""
         found = self._usual[request.path]
@@ -251,37 +251,37 @@ class IngestServer:
             told = intake.read(call)
             call.client_ip()  # operators are told here of a proxy that is not believed
         except RequestError as error:
-            answer = replies.failed(self._refusal(error, call.family, connection))
+            answer = replies.failed(self._refusal(error, call.family, client))
             self._telemetry.requests.labels(call.family, str(answer.status)).inc()
             done(answer)
             return True
         head = request.head
         head.note = _Known(intake, told, call.family, encoding_of(head.headers))
         head.noted_by = self
-        self.again(head, body, connection, done)
+        self.again(head, body, client, done)
         return True
 
     def again(
         self,
         head: Head,
         body: bytes,
-        connection: Connection,
-        done: Callable[[replies.Answer], None],
+        client: Client,
+        done: Done,
     ) -> None:
         """Do the same for a head of which something was noted; see ``Handler``."""
         known = cast(_Known, head.note)
-        lease = self._budget.lease(connection.head_taken)
-        client_ip = self._client_ip(head, connection)
+        lease = self._budget.lease(client.head_taken)
+        client_ip = self._client_ip(head, client)
         try:
             known.intake.admit(known.told)
             stored = asyncio.ensure_future(self._store(known, body, lease, client_ip))
         except Exception as error:
             lease.release()
-            answer = replies.failed(self._refusal(error, known.family, connection))
+            answer = replies.failed(self._refusal(error, known.family, client))
             self._telemetry.requests.labels(known.family, str(answer.status)).inc()
             done(answer)
         else:
-            stored.add_done_callback(partial(self._answer_stored, known, lease, connection, done))
+            stored.add_done_callback(partial(self._answer_stored, known, lease, client, done))
 
     def _store(
         self, known: _Known, body: bytes, lease: Lease, client_ip: str | None
@@ -304,8 +304,8 @@ class IngestServer:
         del body  # what waits for the disk is to be small
         await stored
 
-    def _client_ip(self, head: Head, connection: Connection) -> str | None:
-        address, peer = self._services.address, connection.peer
+    def _client_ip(self, head: Head, client: Client) -> str | None:
+        address, peer = self._services.address, client.peer
         if address.trusts_nobody:
             return address.of_peer(peer)
         return address.of(Request(head, Incoming(), peer))
@@ -314,8 +314,8 @@ class IngestServer:
         self,
         known: _Known,
         lease: Lease,
-        connection: Connection,
-        done: Callable[[replies.Answer], None],
+        client: Client,
+        done: Done,
         stored: "asyncio.Future[None]",
     ) -> None:
         """Answer a request of events whose commit has ended."""
@@ -327,11 +327,11 @@ class IngestServer:
         if error is None:
             answer = known.intake.answer()
         else:
-            answer = replies.failed(self._refusal(error, known.family, connection))
+            answer = replies.failed(self._refusal(error, known.family, client))
         self._telemetry.requests.labels(known.family, str(answer.status)).inc()
         done(answer)
 
-    async def respond(self, request: AnyRequest, connection: Connection) -> replies.Answer:
+    async def respond(self, request: AnyRequest, client: Client) -> replies.Answer:
         """Return the answer to a request; see ``Handler``."""
         method = request.method
         found = self._routes.find("GET" if method == "HEAD" else method, request.path)
@@ -339,38 +339,36 @@ class IngestServer:
         if found is None:
             family, answer = "other", self._without_route(request)
         else:
-            family, answer = await self._call(request, found, connection)
+            family, answer = await self._call(request, found, client)
         self._telemetry.requests.labels(family, str(answer.status)).inc()
         return answer
 
     async def _call(
-        self, request: AnyRequest, found: Found, connection: Connection
+        self, request: AnyRequest, found: Found, client: Client
     ) -> tuple[str, replies.Answer]:
         """Return the family that a request turned out to be of, and the answer."""
         route, params = found
-        with self._budget.lease(connection.head_taken) as lease:
+        with self._budget.lease(client.head_taken) as lease:
             call = Call(request, route.family, params, self._services, lease)
             try:
                 answer = await route.handle(call)
             except Exception as error:
-                return call.family, route.refuse(
-                    call, self._refusal(error, route.family, connection)
-                )
+                return call.family, route.refuse(call, self._refusal(error, route.family, client))
             return call.family, answer
 
-    def _refusal(self, error: BaseException, family: str, connection: Connection) -> RequestError:
+    def _refusal(self, error: BaseException, family: str, client: Client) -> RequestError:
         """Return what the client is told whose request has failed."""
         # No error outlives its request: it would keep the body in memory.
         if isinstance(error, RequestError):
             if error.code == "overloaded":
-                self._send_away(connection, "memory")
+                self._send_away(client, "memory")
             elif error.code in _NOTED:
                 self._notices.say(error.code, None, _NOTED[error.code])
             # That of a body that was cut off stays with it, and its traceback would keep all.
             error.__traceback__ = None
             return error
         if isinstance(error, SpoolUnavailable):
-            self._send_away(connection, "spool")
+            self._send_away(client, "spool")
             return _unavailable(error)
         _log.error("a %s request failed inside; answered 503", family, exc_info=error)
         return RequestError(503, "internal_error", "try again later", retry_after_s=5)
@@ -386,13 +384,13 @@ class IngestServer:
             RequestError(404, "not_found", f"nothing is served at {path}; see the README")
         )
 
-    def _send_away(self, connection: Connection, reason: str) -> None:
+    def _send_away(self, client: Client, reason: str) -> None:
         """Count a refusal, and take nothing more from that client until a while has passed.
 
         A proxy's connection is also that of other clients, who were not told to wait.
         """
         self._telemetry.refusals.labels(reason).inc()
-        connection.send_away(rests=not self._services.address.is_proxy(connection.peer))
+        client.send_away(rests=not self._services.address.is_proxy(client.peer))
 
 
 def _unavailable(error: SpoolUnavailable) -> RequestError:

@@ -206,7 +206,7 @@ class TestRoom:
             await connection.send(message("/v1/t", sized(90_000), AUTH))
             assert_sent_away(await connection.answer())
             kept = [
-                (each._content, len(each._behind)) for each in connections() if each._rests_until
+                (each._content, each._queued.size) for each in connections() if each._rests_until
             ]
             assert kept == [(None, 0)]
             let_go(served)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiMapping
 
-from gateway.http.chunked import Chunks, MalformedChunks
+from gateway.http.framing import Chunks, MalformedChunks
 from gateway.http.malformed import Limits, fault_in, has_fault
 from gateway.http.request import Head, read_head
 

@@ -1,12 +1,12 @@
-"""Where a body ends that comes in chunks.
+"""Where a body ends.
 
-Nothing is taken that another server may read in another way: what is not exactly as RFC 9112 has it
-is malformed.
+Of one in chunks nothing is taken that another server may read in another way: what is not exactly
+as RFC 9112 has it is malformed.
 """
 
 import re
 
-__all__ = ["Chunks", "MalformedChunks"]
+__all__ = ["Chunks", "Length", "MalformedChunks"]
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*+)?\r\n")
 _SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}|[0-9A-Fa-f]{1,15}(?:;[\t -~\x80-\xff]*+)?\r?")
@@ -23,10 +23,37 @@ class MalformedChunks(ValueError):
     """The body is not what it should be; nothing behind can be told from it."""
 
 
+class Length:
+    """Follows a body whose length was told, as it arrives.
+
+    :param length: in bytes.
+    """
+
+    __slots__ = ("_left",)
+
+    is_chunked = False
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has come as a whole."""
+        return not self._left
+
+    def end_in(self, data: bytes) -> int:
+        """Return how many of the bytes that have come belong to the body."""
+        end = min(self._left, len(data))
+        self._left -= end
+        return end
+
+
 class Chunks:
-    """Follows a body as it arrives."""
+    """Follows a body in chunks, as it arrives."""
 
     __slots__ = ("_begun", "_left", "_state", "_trailer_bytes")
+
+    is_chunked = True
 
     def __init__(self) -> None:
         self._state = _BEFORE_SIZE
