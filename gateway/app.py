@@ -19,12 +19,12 @@ from gateway.output import lost_lines
 from gateway.pending import Pending
 from gateway.pending.service import Hands
 from gateway.pipeline import Pipeline
-from gateway.spool import Spool, SqliteSpool
-from gateway.spool.dead_letters import DeadLetterStore, LetterLimits
-from gateway.spool.sqlite.files import spool_name
+from gateway.spool.backends import spool_of
+from gateway.spool.base import Spool
+from gateway.spool.dead_letters import DeadLetterStore
 from gateway.telemetry import Telemetry
 
-__all__ = ["App", "ProcessRole", "dead_letters_of", "spool_of"]
+__all__ = ["App", "ProcessRole", "dead_letters_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,22 +49,6 @@ class ProcessRole:
 
 
 _ALONE = ProcessRole()
-
-
-def spool_of(config: Config, clock: Clock, telemetry: Telemetry, *, number: int = 0) -> SqliteSpool:
-    """Return the spool of a worker, closed."""
-    days = config.spool.dead_letter_max_age_days
-    return SqliteSpool(
-        Path(config.spool.path),
-        clock=clock,
-        telemetry=telemetry,
-        max_bytes=config.spool.max_bytes,
-        min_free_bytes=config.spool.min_free_bytes,
-        name=spool_name(number),
-        letter_limits=LetterLimits(
-            max_bytes=config.spool.dead_letter_max_bytes, max_age_ms=int(days * 86_400_000)
-        ),
-    )
 
 
 def dead_letters_of(config: Config, store: DeadLetterStore) -> DeadLetters:

@@ -11,10 +11,8 @@ from gateway.cli.configuration import TO_RUN, load_or_exit
 from gateway.clock import SystemClock
 from gateway.config import Config, redacted
 from gateway.config.reader import ConfigReader
-from gateway.errors import SpoolError
 from gateway.http.tls import expiry_warning, load
-from gateway.spool.sqlite.files import check_files
-from gateway.spool.sqlite.folder import look_at
+from gateway.spool.backends import outlook
 
 __all__ = ["check"]
 
@@ -30,7 +28,7 @@ def check(path: Path | None, *, show: bool) -> None:
         warning = expiry_warning(load(cert, key), SystemClock().now_ms())
         if warning is not None:
             say(f"gateway: warning: server.tls_cert: {warning}")
-    free, wanted = look_at(Path(loaded.spool.path)).disk_free, loaded.spool.min_free_bytes
+    free, wanted = outlook(loaded.spool.path).free_bytes, loaded.spool.min_free_bytes
     if free < wanted:
         say(
             f"gateway: warning: spool.min_free_bytes: the disk of {loaded.spool.path} has {free} "
@@ -54,11 +52,6 @@ def _check_spool(config: Config, reader: ConfigReader) -> None:
     folder: object = config.spool.path
     if not isinstance(folder, str):
         return
-    problem = look_at(Path(folder)).problem
-    try:
-        if not problem:
-            check_files(Path(folder))
-    except SpoolError as error:
-        problem = str(error)
+    problem = outlook(folder).problem
     if problem:
         reader.report(("spool", "path"), problem.removeprefix("spool.path: "))

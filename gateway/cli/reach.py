@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import aiohttp
 import msgspec
 
-from gateway.app import spool_of
 from gateway.cli.admin_port import AdminPort
 from gateway.cli.common import Failed, fail
 from gateway.cli.configuration import load_or_exit
@@ -17,8 +15,8 @@ from gateway.cli.options import Where
 from gateway.clock import SystemClock
 from gateway.config import AdminConfig, Config, load
 from gateway.errors import ConfigError, SpoolError, SpoolLocked
-from gateway.spool import SqliteSpool
-from gateway.spool.sqlite.files import numbers_in
+from gateway.spool.backends import numbers_left, spool_of
+from gateway.spool.base import Spool
 from gateway.telemetry import Telemetry
 from gateway.workers import usable_cores
 from gateway.workers.shares import share_of
@@ -52,7 +50,7 @@ class Way(Generic[_T]):
     things: str
     alone: Callable[[AdminPort], _T]
     together: Callable[[Mapping[int, AdminPort]], Awaitable[_T]]
-    directly: Callable[[Config, Mapping[int, SqliteSpool]], _T]
+    directly: Callable[[Config, Mapping[int, Spool]], _T]
 
 
 @asynccontextmanager
@@ -118,15 +116,14 @@ async def _directly(
 ) -> AsyncIterator[tuple[_T, str]]:
     """Open the spools, as a gateway that neither listens nor delivers."""
     clock, telemetry = SystemClock(), Telemetry()
-    directory = Path(config.spool.path)
     share = share_of(config, config.server.workers or usable_cores())
     spools = {
-        number: spool_of(share, clock, telemetry, number=number) for number in _numbers(directory)
+        number: spool_of(share, clock, telemetry, number=number) for number in _numbers(config)
     }
     if not spools:
         raise Failed(
-            f"no gateway answers at {url}, and there is no spool in {directory}: nothing was kept "
-            "there; check spool.path"
+            f"no gateway answers at {url}, and there is no spool in {config.spool.path}: nothing "
+            "was kept there; check spool.path"
         )
     async with AsyncExitStack() as opened:
         for spool in spools.values():
@@ -134,7 +131,7 @@ async def _directly(
                 await spool.open()
             except SpoolLocked:
                 raise Failed(
-                    f"a gateway has the spool {spool.path} open, but its admin port does not "
+                    f"a gateway has the spool {spool.place} open, but its admin port does not "
                     f"answer at {url}: give its address with --admin, or stop that gateway"
                 ) from None
             except SpoolError as error:
@@ -145,16 +142,16 @@ async def _directly(
             _check_destination(
                 destination, known.union(*(each.ledger() for each in spools.values()))
             )
-        paths = ", ".join(str(spool.path) for spool in spools.values())
+        paths = ", ".join(spool.place for spool in spools.values())
         try:
             yield way.directly(config, spools), f"the spool {paths}; no gateway runs"
         except SpoolError as error:
             raise Failed(str(error)) from None
 
 
-def _numbers(directory: Path) -> list[int]:
+def _numbers(config: Config) -> list[int]:
     try:
-        return numbers_in(directory)
+        return numbers_left(config)
     except SpoolError as error:
         raise Failed(str(error)) from None
 

@@ -26,6 +26,11 @@ class Spool(Protocol):
     All methods belong to one event loop.  Nothing here blocks it.
     """
 
+    @property
+    def place(self) -> str:
+        """Where it keeps what it has, for people."""
+        ...
+
     async def open(self) -> None:
         """Find everything an earlier process left, and accept records from now on.
 

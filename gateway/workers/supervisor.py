@@ -20,7 +20,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.http.sockets import listen, listen_together
 from gateway.output import lost_lines
-from gateway.spool.sqlite.files import numbers_in, spool_name
+from gateway.spool.backends import name_of, numbers_left
 from gateway.telemetry import FleetTelemetry
 from gateway.workers.child import Child
 from gateway.workers.job import Job, Left
@@ -55,7 +55,7 @@ def left_behind(config: Config, workers: int) -> list[int]:
 
     :raises SpoolError: the folder cannot be read.
     """
-    return [number for number in numbers_in(Path(config.spool.path)) if number >= workers]
+    return [number for number in numbers_left(config) if number >= workers]
 
 
 class _Worker:
@@ -63,7 +63,7 @@ class _Worker:
 
     def __init__(self, number: int, directory: Path, listeners: list[socket.socket]) -> None:
         self.member = Member(
-            name=spool_name(number),
+            name=name_of(number),
             number=number,
             admin_path=directory / f"{number}.sock",
             serves=bool(listeners),

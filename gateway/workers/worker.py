@@ -17,7 +17,7 @@ from gateway.process import (
     run_async,
 )
 from gateway.signals import Signals, ignore_signals
-from gateway.spool.sqlite.files import spool_name
+from gateway.spool.backends import name_of
 from gateway.workers.job import ALIVE, ASK, CANNOT, HAND_OVER, LEFT, READY, STOP_NOW, Job, Left
 
 __all__ = ["do_job"]
@@ -37,7 +37,7 @@ def do_job(channel: socket.socket, supervisor: int) -> None:
     job = Job.receive(channel)
     if job is not None:
         channel.sendall(ALIVE + b"\n")  # all that this needs is loaded
-        log_to_stderr(spool_name(job.number))
+        log_to_stderr(name_of(job.number))
         run_async(_Worker(job).work(channel))
     del lasting
 

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import SpoolUnavailable
 from gateway.model import Ledger
-from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Filter
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.connection import is_damage
 from gateway.spool.sqlite.recovery import integrity

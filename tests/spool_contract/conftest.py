@@ -10,7 +10,8 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.errors import SpoolUnavailable
-from gateway.spool import Spool, SqliteSpool
+from gateway.spool import Spool
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.commands import Settle
 from gateway.telemetry import Telemetry
 from tests.support.partitioned_spool import PartitionedSpool

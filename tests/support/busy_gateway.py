@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Sequence
 from gateway.app import App
 from gateway.cli import main
 from gateway.model import DeadLetter, Entry
-from gateway.spool import SqliteSpool
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.writer import Writer
 
 LONG_S = 12.0

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import DeadLetter, Entry, Ledger, Queue
-from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Filter
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.commands import Settle
 from tests.support.specimens import (
     QUEUES,

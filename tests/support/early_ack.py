@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 
 from gateway.cli import main
 from gateway.model import DeadLetter, Entry
-from gateway.spool import SqliteSpool
+from gateway.spool.sqlite import SqliteSpool
 
 _append = SqliteSpool.append
 _COMMIT_AFTER_S = 0.05

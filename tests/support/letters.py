@@ -15,9 +15,9 @@ from gateway.model import (
     Queue,
     StoredDeadLetter,
 )
-from gateway.spool import SqliteSpool
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter, LetterLimits, Replacement
+from gateway.spool.sqlite import SqliteSpool
 from gateway.telemetry import Telemetry
 
 __all__ = [

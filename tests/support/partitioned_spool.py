@@ -62,6 +62,10 @@ class PartitionedSpool:
         self._moods = moods
         self._is_open = False
 
+    @property
+    def place(self) -> str:
+        return "memory"
+
     async def open(self) -> None:
         self._is_open = True
 

@@ -28,9 +28,9 @@ from gateway.ingest import IngestServer
 from gateway.mapping import Mapper
 from gateway.model import DeadLetter
 from gateway.pipeline import Pipeline
-from gateway.spool import SqliteSpool
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter
+from gateway.spool.sqlite import SqliteSpool
 from gateway.telemetry import Telemetry
 
 __all__ = ["KEY", "Answer", "Connection", "Serving", "message", "serving"]

@@ -9,9 +9,9 @@ from random import Random
 
 from gateway.clock import SystemClock
 from gateway.model import DeadLetter, Entry, Ledger, Queue
-from gateway.spool import SqliteSpool
 from gateway.spool.chunks import decode
 from gateway.spool.dead_letters import Filter, Replacement
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.commands import Settle
 from gateway.telemetry import Telemetry
 

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from gateway.model import Entry, Queue
-from gateway.spool import SqliteSpool
+from gateway.spool.sqlite import SqliteSpool
 from tests.support.letters import IMPORT, spool_in
 from tests.support.processes import WRITE_KEY, GatewayProcess, wait_for
 

@@ -77,6 +77,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
                 yield full if full in MODULES else node.module
 
 
+def is_storage(module: str) -> bool:
+    """Tell whether a module is of one storage, which only the spool's own may know."""
+    return f"{module}.".startswith("gateway.spool.sqlite.")
+
+
 def part_of(module: str) -> str:
     """Return the first name below ``gateway``: a layer, a leaf or a part of the composition."""
     return module.split(".")[1] if "." in module else ""
@@ -88,6 +93,8 @@ def is_forbidden(module: str, imported: str) -> bool:
     if module.split(".")[0] == "fastmap":
         return target != "fastmap" and target not in sys.stdlib_module_names
     part = part_of(module)
+    if is_storage(imported) and part != "spool":
+        return True
     if target == "fastmap":
         return part not in ("events", "mapping", "cli")  # the last reads times as events do
     if target != "gateway":
@@ -329,6 +336,9 @@ def test_environment_time_and_metrics_have_one_owner_each() -> None:
         ("gateway.spool.sqlite.spool", "import gateway.delivery.sender"),
         ("gateway.delivery.sender", "def f():\n    from gateway.spool.sqlite.spool import connect"),
         ("gateway.mapping.mapper", "from gateway.pipeline import Pipeline"),
+        ("gateway.app", "from gateway.spool.sqlite import SqliteSpool"),
+        ("gateway.cli.check", "import gateway.spool.sqlite.files"),
+        ("gateway.delivery.sender", "from gateway.spool.backends import spool_of"),
         ("gateway.sandbox.server", "from gateway.app import App"),
         ("gateway.admin.server", "from gateway.delivery import Status"),
         ("gateway.dead_letters.service", "from gateway.mapping import Remap"),
@@ -349,6 +359,8 @@ def test_import_against_an_arrow_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("gateway.app", "from gateway.ingest import IngestServer"),
+        ("gateway.app", "from gateway.spool.backends import spool_of"),
+        ("gateway.spool.backends", "from gateway.spool.sqlite import SqliteSpool"),
         ("gateway.mapping.plans", "import fastmap\nfrom fastmap import spec"),
         ("gateway.ingest.server", "from gateway.ingest import replies\nimport aiohttp"),
         ("gateway.delivery.sender", "from gateway.spool.base import Spool"),

@@ -11,7 +11,7 @@ from gateway.cli.options import Where
 from gateway.cli.reach import Way, reach
 from gateway.config import Config
 from gateway.dead_letters import MergedDeadLetters
-from gateway.spool import SqliteSpool
+from gateway.spool.base import Spool
 
 __all__ = ["Access", "access"]
 
@@ -29,7 +29,7 @@ async def _together(ports: Mapping[int, AdminPort]) -> Access:
     return MergedDeadLetters([LettersOverHttp(port) for _, port in sorted(ports.items())])
 
 
-def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
+def _directly(config: Config, spools: Mapping[int, Spool]) -> Access:
     stores = [spool.dead_letters for _, spool in sorted(spools.items())]
     return MergedDeadLetters([dead_letters_of(config, store) for store in stores])
 

@@ -11,7 +11,7 @@ from gateway.cli.reach import Way, reach
 from gateway.clock import SystemClock
 from gateway.config import Config
 from gateway.pending import MergedPending, Pending
-from gateway.spool import SqliteSpool
+from gateway.spool.base import Spool
 
 __all__ = ["Access", "access"]
 
@@ -30,7 +30,7 @@ async def _together(ports: Mapping[int, AdminPort]) -> Access:
     return MergedPending(members, is_delivered=True)
 
 
-def _directly(config: Config, spools: Mapping[int, SqliteSpool]) -> Access:
+def _directly(config: Config, spools: Mapping[int, Spool]) -> Access:
     clock = SystemClock()
     members = [Pending(spool.pending, clock) for _, spool in sorted(spools.items())]
     return MergedPending(members, is_delivered=False)

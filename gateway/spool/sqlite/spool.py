@@ -143,6 +143,11 @@ class SqliteSpool:
         self._closing = asyncio.Lock()
         self._skipped: set[int] = set()  # damaged chunks, whether or not they could be moved
 
+    @property
+    def place(self) -> str:
+        """Where it keeps what it has, for people."""
+        return str(self.path)
+
     async def open(self) -> None:
         """Find everything an earlier process left, and accept records from now on.
 

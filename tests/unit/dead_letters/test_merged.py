@@ -10,8 +10,8 @@ from msgspec import Raw
 from gateway.dead_letters import DeadLetters, Edit, MergedDeadLetters, PurgeRequest, ReplayRequest
 from gateway.mapping import Remap
 from gateway.model import Ledger, Queue
-from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Filter, LetterGroup
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.files import numbers_in, spool_name
 from tests.support.letters import (
     EVERYTHING,

@@ -18,8 +18,8 @@ from gateway.http.descriptors import connections_allowed
 from gateway.http.memory_budget import Budget, Lease
 from gateway.http.protocol import Connection as ServerConnection
 from gateway.model import DeadLetter, Entry
-from gateway.spool import SqliteSpool
 from gateway.spool.dead_letters import Filter
+from gateway.spool.sqlite import SqliteSpool
 from tests.support.processes import wait_for
 from tests.support.serving import EVENT, KEY, Answer, Connection, Serving, message, serving
 

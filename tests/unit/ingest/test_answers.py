@@ -25,7 +25,7 @@ from gateway.config import (
 from gateway.errors import SpoolUnavailable
 from gateway.ingest import IngestServer
 from gateway.model import DeadLetter, Entry
-from gateway.spool import SqliteSpool
+from gateway.spool.sqlite import SqliteSpool
 from gateway.telemetry import Telemetry
 from tests.support.serving import EVENT, KEY, Serving, message, serving
 

@@ -19,7 +19,7 @@ from gateway.mapping.paths import ROOTS
 from gateway.mapping.plans import UNKNOWN_TYPE, UNMATCHED, compile_plans
 from gateway.model import ENDPOINTS
 from gateway.pipeline import Pipeline
-from gateway.spool import SqliteSpool
+from gateway.spool.sqlite import SqliteSpool
 from gateway.telemetry import Telemetry
 from tests.support.paths import ROOT
 

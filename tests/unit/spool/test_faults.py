@@ -18,8 +18,7 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.model import Ledger
-from gateway.spool import SqliteSpool
-from gateway.spool.sqlite import files
+from gateway.spool.sqlite import SqliteSpool, files
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.reserve import RESERVE_BYTES
 from tests.unit.spool.test_spool import (

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.errors import SpoolError
-from gateway.spool import SqliteSpool
+from gateway.spool.sqlite import SqliteSpool
 from gateway.spool.sqlite.files import check_files, numbers_in
 from gateway.spool.sqlite.folder import explained, look_at
 from gateway.telemetry import Telemetry

@@ -18,11 +18,10 @@ import pytest
 
 from gateway.errors import SpoolError, SpoolLocked, SpoolUnavailable
 from gateway.model import DeadLetter, Entry, Ledger, Queue, QueueState
-from gateway.spool import SqliteSpool
 from gateway.spool.chunks import NumberedChunk, decode
 from gateway.spool.dead_letters import Filter
 from gateway.spool.outlet import MAX_CHUNK_BYTES, MAX_CHUNK_RECORDS
-from gateway.spool.sqlite import group_commit, space
+from gateway.spool.sqlite import SqliteSpool, group_commit, space
 from gateway.spool.sqlite.commands import Settle
 from gateway.spool.sqlite.format import FORMAT
 from gateway.telemetry import Telemetry
