@@ -65,11 +65,11 @@ class Batch:
             Body(c.payload, c.encoding == "gzip", c.records, c.raw_bytes) for c in chunks
         ]
         self.queue = chunks[0].queue
-        self.chunk_ids = tuple(chunk.id for chunk in chunks)
-        self.created_ms = min(chunk.created_ms for chunk in chunks)
-        self.records = sum(chunk.records for chunk in chunks)
-        self._size = sum(chunk.raw_bytes for chunk in chunks)
-        self.stored_bytes = sum(len(chunk.payload) for chunk in chunks)
+        self.chunk_ids = tuple([chunk.id for chunk in chunks])
+        self.created_ms = min([chunk.created_ms for chunk in chunks])
+        self.records = sum([chunk.records for chunk in chunks])
+        self._size = sum([chunk.raw_bytes for chunk in chunks])
+        self.stored_bytes = sum([len(chunk.payload) for chunk in chunks])
 
     def is_before(self, other: "Batch") -> bool:
         """Whether the order counts between both, and this one comes first."""
