@@ -1,7 +1,5 @@
 """What a record is about: what may not overtake what."""
 
-from collections.abc import Hashable
-
 import msgspec
 
 __all__ = ["keys_of", "subject_of"]
@@ -28,7 +26,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode = msgspec.json.Decoder().decode
 
 
-def subject_of(record: bytes) -> Hashable:
+def subject_of(record: bytes) -> tuple[str, ...] | bytes:
     """Return the profile that an update is for; the record itself where that cannot be told.
 
     Ids are compared as text: 7 and "7" may be the same profile.
@@ -52,11 +50,15 @@ def keys_of(endpoint: str, lines: bytes) -> list[bytes]:
 
 def _update_key(record: bytes) -> bytes:
     subject = subject_of(record)
-    return repr(subject).encode() if isinstance(subject, tuple) else record
+    return subject if isinstance(subject, bytes) else _key("\0".join(subject))
 
 
 def _event_key(record: bytes) -> bytes:
     try:
-        return str(_decode(_decode_event(record).properties.distinct_id)).encode()
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return _key(str(_decode(_decode_event(record).properties.distinct_id)))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return record
+
+
+def _key(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -47,9 +47,10 @@ class Spool(Protocol):
         """Queue the records of one request; the result arrives when they are on disk.
 
         Records of one queue keep the order of the calls.  ``dead`` counts as accepted and as
-        dead-lettered.  Either all of the request becomes durable or the awaitable raises.
+        dead-lettered.  All of the request is durable when the awaitable returns.
 
-        :raises SpoolUnavailable: (from the awaitable) nothing of it was kept.
+        :raises SpoolUnavailable: (from the awaitable) it is not known to be kept: whoever sent it
+            sends it again.
         """
         ...
 

@@ -235,3 +235,23 @@ async def test_nothing_of_a_lost_lease_is_sent_again_or_settled(sandbox: Sandbox
             outlet.get_back(0)
         await until(lambda: spool.left() == 0)
         check(sandbox, client, has_copies=False)
+
+
+async def test_lease_that_is_lost_in_the_middle_of_a_request_is_let_go(sandbox: Sandbox) -> None:
+    sandbox.faults.replace([Fault(action="stall", stall_s=60, endpoints=("/import",))])
+    spool = PartitionedSpool(lanes=1, counts="missing")
+    async with gateway(sandbox, spool, request_timeout_s=0.3) as app:
+        client = Client(app, 4)
+        async with aiohttp.ClientSession() as session:
+            await client.send(session, lambda _: False)
+        status = app.delivery.status
+        await until(lambda: sandbox.store.counts["/import"].requests == 1)
+        await spool.outlet(Queue("main", "import")).give_away(0, asks=False)
+        assert status()["main"]["import"]["in_flight"] == 1, "its answer may still come"
+        await until(lambda: status()["main"]["import"]["in_flight"] == 0, seconds=5)
+        await asyncio.sleep(0.5)
+        assert sandbox.store.counts["/import"].requests == 1
+        sandbox.faults.replace([])
+        spool.outlet(Queue("main", "import")).get_back(0)
+        await until(lambda: spool.left() == 0)
+        check(sandbox, client, has_copies=False)
