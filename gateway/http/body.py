@@ -11,7 +11,7 @@ from multidict import MultiMapping
 
 from gateway.errors import RequestError
 from gateway.events.encodings import is_blank
-from gateway.http.memory_budget import Lease
+from gateway.http.memory_budget import MemoryLease
 from gateway.http.refusals import no_room
 from gateway.http.request import AnyRequest, Request
 from gateway.http.slow_bodies import Arrivals
@@ -75,7 +75,7 @@ class Bodies:
         self._patience = patience
         self._inflating = asyncio.Lock()  # whoever inflates a large one has it
 
-    async def read(self, request: AnyRequest, lease: Lease) -> bytes:
+    async def read(self, request: AnyRequest, lease: MemoryLease) -> bytes:
         """Return the body of a request, inflated where the client compressed it.
 
         :param lease: holds what the body takes, from before the first byte is read.
@@ -94,7 +94,7 @@ class Bodies:
         body = await self._read_all(request, lease)
         return await self.take(body, encoding, lease)
 
-    def take_plain(self, body: bytes, lease: Lease) -> bytes:
+    def take_plain(self, body: bytes, lease: MemoryLease) -> bytes:
         """Return a body that is there already and not compressed, as ``take`` does."""
         if len(body) > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -102,7 +102,7 @@ class Bodies:
         check_density(body)
         return body
 
-    async def take(self, body: bytes, encoding: str, lease: Lease) -> bytes:
+    async def take(self, body: bytes, encoding: str, lease: MemoryLease) -> bytes:
         """Return a body that is there already, as ``read`` does.
 
         :param encoding: as ``encoding_of`` returns it.
@@ -120,7 +120,7 @@ class Bodies:
         check_density(body)
         return body
 
-    async def _inflate(self, body: bytes, encoding: str, lease: Lease) -> bytes:
+    async def _inflate(self, body: bytes, encoding: str, lease: MemoryLease) -> bytes:
         """Return a compressed body inflated, and let others have their turns meanwhile."""
         parts = inflated(body, encoding, self._max_bytes)
         joined = list(islice(parts, _SLICES_AT_ONCE))
@@ -136,7 +136,7 @@ class Bodies:
         self._hold(lease, size)
         return joined[0] if len(joined) == 1 else b"".join(joined)
 
-    def _hold(self, lease: Lease, size: int, *, arriving: bool = False) -> None:
+    def _hold(self, lease: MemoryLease, size: int, *, arriving: bool = False) -> None:
         size += _REQUEST_BYTES
         if lease.resize(size, arriving=arriving):
             return
@@ -147,7 +147,7 @@ class Bodies:
                 return
         raise no_room()
 
-    async def _read_all(self, request: AnyRequest, lease: Lease) -> bytes:
+    async def _read_all(self, request: AnyRequest, lease: MemoryLease) -> bytes:
         content = request.content
         length = request.content_length or 0
         parts: list[bytes] = []

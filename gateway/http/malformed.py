@@ -11,8 +11,8 @@ __all__ = [
     "ONCE",
     "OTHER",
     "PROXY_PROTOCOL",
-    "Fault",
-    "Limits",
+    "HeadLimits",
+    "MalformedReason",
     "fault_in",
     "has_fault",
     "mended",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-class Limits(NamedTuple):
+class HeadLimits(NamedTuple):
     """What a head may have.
 
     :param line_bytes: of its first line, and of each header.
@@ -33,7 +33,7 @@ class Limits(NamedTuple):
     headers: int
 
 
-class Fault(NamedTuple):
+class MalformedReason(NamedTuple):
     """Why a request is refused.
 
     :param reason: one of a few words.
@@ -45,21 +45,21 @@ class Fault(NamedTuple):
     message: str
 
 
-BODY = Fault("body", "the chunks of its body are malformed")
+BODY = MalformedReason("body", "the chunks of its body are malformed")
 
-PROXY_PROTOCOL = Fault(
+PROXY_PROTOCOL = MalformedReason(
     "proxy_protocol",
     "it begins with a header of the PROXY protocol that is malformed, or does not come from one of "
     "server.trusted_proxies",
 )
-OTHER = Fault("other", "it is not valid HTTP")
+OTHER = MalformedReason("other", "it is not valid HTTP")
 
-_TLS = Fault(
+_TLS = MalformedReason(
     "tls",
     "it is TLS, and this port speaks plain HTTP: use http://, or set server.tls_cert and "
     "server.tls_key",
 )
-_HTTP_2 = Fault("http2", "it is HTTP/2, which this port does not speak")
+_HTTP_2 = MalformedReason("http2", "it is HTTP/2, which this port does not speak")
 
 _TLS_HELLO = re.compile(rb"\x16\x03[\x00-\x04]|[\x80-\xff].\x01[\x00\x02\x03]", re.DOTALL)
 """A record of TLS, and the hello of SSL 2 that old clients begin with."""
@@ -87,7 +87,7 @@ _TO_ESCAPE = re.compile(rb"[\x80-\xff \t]")
 _A_VERSION = re.compile(rb"[ \t]HTTP/", re.IGNORECASE)
 
 
-def fault_in(text: bytes, limits: Limits) -> Fault:
+def fault_in(text: bytes, limits: HeadLimits) -> MalformedReason:
     """Return what is wrong with a request that has been refused.
 
     :param text: what has come of it, with what may have come behind.
@@ -109,67 +109,73 @@ def fault_in(text: bytes, limits: Limits) -> Fault:
     )
 
 
-def _too_much(line: bytes, headers: list[bytes], size: int, limits: Limits) -> Fault | None:
+def _too_much(
+    line: bytes, headers: list[bytes], size: int, limits: HeadLimits
+) -> MalformedReason | None:
     most = limits.line_bytes
     if len(line) > most:
-        return Fault(
+        return MalformedReason(
             "line_too_long", f"its first line is longer than {most} bytes: server.max_header_bytes"
         )
     for header in headers:
         if len(header) > most:
-            return Fault(
+            return MalformedReason(
                 "header_too_long",
                 f"{_named(header)} is longer than {most} bytes: server.max_header_bytes",
             )
     if size > limits.head_bytes:
-        return Fault(
+        return MalformedReason(
             "head_too_long",
             f"its headers have more than {limits.head_bytes} bytes: server.max_head_bytes",
         )
     if len(headers) > limits.headers:
-        return Fault("too_many_headers", f"it has more than {limits.headers} headers")
+        return MalformedReason("too_many_headers", f"it has more than {limits.headers} headers")
     return None
 
 
-def _in_line(line: bytes) -> Fault | None:
+def _in_line(line: bytes) -> MalformedReason | None:
     if b"\n" in line:
-        return Fault("line_end", "a line of its head ends with LF alone")
+        return MalformedReason("line_end", "a line of its head ends with LF alone")
     words = line.split(b" ")
     if len(words) != 3:
-        return Fault("request_line", "its first line is not a method, a path and a version of HTTP")
+        return MalformedReason(
+            "request_line", "its first line is not a method, a path and a version of HTTP"
+        )
     method, target, version = words
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-        return Fault("version", "this port does not speak its version of HTTP")
+        return MalformedReason("version", "this port does not speak its version of HTTP")
     if not _METHOD.fullmatch(method):
-        return Fault("method", "its method is not in capital letters")
+        return MalformedReason("method", "its method is not in capital letters")
     if not _TARGET.fullmatch(target):
-        return Fault("target", "its target is no path: percent-encode it")
+        return MalformedReason("target", "its target is no path: percent-encode it")
     return None
 
 
-def _in_headers(line: bytes, headers: list[bytes]) -> Fault | None:
+def _in_headers(line: bytes, headers: list[bytes]) -> MalformedReason | None:
     seen: dict[bytes, bytes] = {}
     for header in headers:
         name, colon, value = header.partition(b":")
         lower = name.lower()
         if b"\n" in header:
-            return Fault("line_end", "a line of its head ends with LF alone")
+            return MalformedReason("line_end", "a line of its head ends with LF alone")
         if header[:1] in (b" ", b"\t"):
-            return Fault("folded_header", "one of its headers is folded into several lines")
+            return MalformedReason(
+                "folded_header", "one of its headers is folded into several lines"
+            )
         if not (colon and _TOKEN.fullmatch(name)):
-            return Fault("header_name", "one of its headers has no valid name")
+            return MalformedReason("header_name", "one of its headers has no valid name")
         if _CONTROL.search(value):
-            return Fault("header_value", f"{_named(header)} holds a control character")
+            return MalformedReason("header_value", f"{_named(header)} holds a control character")
         if lower in _ONCE and lower in seen:
-            return Fault("repeated_header", f"{_named(header)} occurs more than once")
+            return MalformedReason("repeated_header", f"{_named(header)} occurs more than once")
         seen[lower] = value.strip(b" \t")
     if b"host" not in seen and line.endswith(b"1.1"):
-        return Fault("no_host", "it has no Host header")
+        return MalformedReason("no_host", "it has no Host header")
     length, coding = seen.get(b"content-length"), seen.get(b"transfer-encoding")
     if (length is not None and not _LENGTH.fullmatch(length)) or (
         coding is not None and (length is not None or coding.lower() != b"chunked")
     ):
-        return Fault("length", "the length of its body cannot be told for certain")
+        return MalformedReason("length", "the length of its body cannot be told for certain")
     return None
 
 
@@ -185,7 +191,7 @@ def origin_in(text: bytes) -> str | None:
     return None if found is None else found[1].decode()
 
 
-def has_fault(part: bytes, limits: Limits, *, is_first: bool) -> bool:
+def has_fault(part: bytes, limits: HeadLimits, *, is_first: bool) -> bool:
     """Tell whether a head that has come in part can be none, whatever follows.
 
     :param part: from the beginning of the first line that was not looked at as a whole before.
@@ -205,7 +211,7 @@ def has_fault(part: bytes, limits: Limits, *, is_first: bool) -> bool:
     return not all(_HEADER.fullmatch(line + b"\n") for line in lines)
 
 
-def _is_too_long(line: bytes, limits: Limits) -> bool:
+def _is_too_long(line: bytes, limits: HeadLimits) -> bool:
     """Tell whether a line is certainly too long, with the blanks that do not count."""
     most = limits.line_bytes + len(b" \r")
     return len(line) > most and max(map(len, line.split(b":", 1))) > most

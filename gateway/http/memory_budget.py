@@ -1,6 +1,6 @@
 """How much memory all requests together may take."""
 
-__all__ = ["Budget", "Lease"]
+__all__ = ["Budget", "MemoryLease"]
 
 
 class Budget:
@@ -19,15 +19,15 @@ class Budget:
         self.used = 0
         self.arriving = 0
 
-    def lease(self, beside: int = 0) -> "Lease":
+    def lease(self, beside: int = 0) -> "MemoryLease":
         """Return a share of the budget that holds nothing yet.
 
         :param beside: bytes that it holds besides those that are asked for, once it holds any.
         """
-        return Lease(self, beside)
+        return MemoryLease(self, beside)
 
 
-class Lease:
+class MemoryLease:
     """What one request holds.  As a context, it is given back at the end, whatever happens."""
 
     __slots__ = ("_arriving", "_beside", "_budget", "_size")
@@ -38,7 +38,7 @@ class Lease:
         self._size = 0
         self._arriving = 0
 
-    def __enter__(self) -> "Lease":
+    def __enter__(self) -> "MemoryLease":
         return self
 
     def __exit__(self, *_: object) -> None:

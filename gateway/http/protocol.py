@@ -23,8 +23,8 @@ from gateway.http.malformed import (
     BODY,
     OTHER,
     PROXY_PROTOCOL,
-    Fault,
-    Limits,
+    HeadLimits,
+    MalformedReason,
     fault_in,
     mended,
     origin_in,
@@ -73,7 +73,7 @@ class Hub(Protocol):
 
     loop: asyncio.AbstractEventLoop
     handler: Handler
-    limits: Limits
+    limits: HeadLimits
     budget: Budget
     heads: KnownHeads
     arrivals: Arrivals
@@ -99,7 +99,7 @@ class Hub(Protocol):
     def count_answer(self, status: int) -> None:
         """Count an answer to what belongs to no route."""
 
-    def count_malformed(self, fault: Fault, peer: str) -> None:
+    def count_malformed(self, fault: MalformedReason, peer: str) -> None:
         """Count a request that was refused because it is no HTTP, and tell operators of it."""
 
 
@@ -268,7 +268,7 @@ class Connection(asyncio.Protocol):
             self._unfinished.release()
             self._unfinished = None
 
-    def _refuse_head(self, text: bytes, fault: Fault | None = None) -> None:
+    def _refuse_head(self, text: bytes, fault: MalformedReason | None = None) -> None:
         """Refuse what is no request, and whatever else has come with it."""
         fault = fault or fault_in(text, self._hub.limits)
         self._hub.count_malformed(fault, self.peer)
@@ -742,5 +742,5 @@ class Connection(asyncio.Protocol):
             self._close()
 
 
-def _refusal(fault: Fault) -> RequestError:
+def _refusal(fault: MalformedReason) -> RequestError:
     return RequestError(400, "bad_request", f"the request is refused: {fault.message}", close=True)

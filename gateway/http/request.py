@@ -12,7 +12,7 @@ from multidict import CIMultiDict, MultiMapping
 from yarl import URL
 
 from gateway.http.incoming import Incoming
-from gateway.http.malformed import ONCE, Limits
+from gateway.http.malformed import ONCE, HeadLimits
 
 __all__ = ["AnyRequest", "Head", "Request", "read_head"]
 
@@ -69,7 +69,7 @@ class Head:
         self.noted_by: object = None
 
 
-def read_head(data: bytes, limits: Limits) -> Head | None:
+def read_head(data: bytes, limits: HeadLimits) -> Head | None:
     """Return the head that data begins with; None where it is not valid, or too large."""
     found = _HEAD.match(data)
     if found is None:
@@ -109,7 +109,7 @@ def read_head(data: bytes, limits: Limits) -> Head | None:
     )
 
 
-def _fits(target: bytes, pairs: list[tuple[str, str]], size: int, limits: Limits) -> bool:
+def _fits(target: bytes, pairs: list[tuple[str, str]], size: int, limits: HeadLimits) -> bool:
     longest = max(len(target), *(max(map(len, pair)) for pair in pairs))
     return size - len(b"\r\n\r\n") <= limits.head_bytes and longest <= limits.line_bytes
 

@@ -12,7 +12,7 @@ from gateway.http import replies
 from gateway.http.handler import Handler
 from gateway.http.handover import EXTRA, Handover
 from gateway.http.heads import KnownHeads
-from gateway.http.malformed import Fault, Limits
+from gateway.http.malformed import HeadLimits, MalformedReason
 from gateway.http.memory_budget import Budget
 from gateway.http.protocol import Connection
 from gateway.http.refusals import too_many_connections
@@ -95,7 +95,7 @@ class Server:
             max_line_size=max_head_bytes,  # what is larger does not come so far
             max_field_size=max_head_bytes,
         )
-        self.limits = Limits(max_header_bytes, max_head_bytes, _MAX_HEADERS)
+        self.limits = HeadLimits(max_header_bytes, max_head_bytes, _MAX_HEADERS)
         self.is_proxy = is_proxy
         self.budget = budget
         self.heads = KnownHeads()
@@ -193,7 +193,7 @@ class Server:
             why,
         )
 
-    def count_malformed(self, fault: Fault, peer: str) -> None:
+    def count_malformed(self, fault: MalformedReason, peer: str) -> None:
         """Count a request that was refused because it is no HTTP, and tell operators of it.
 
         :param peer: where it came from.

@@ -7,7 +7,7 @@ from aiohttp import StreamReader
 
 from gateway.errors import RequestError
 from gateway.http.incoming import Incoming
-from gateway.http.memory_budget import Lease
+from gateway.http.memory_budget import MemoryLease
 from gateway.http.refusals import slow_body
 
 __all__ = ["Arrival", "Arrivals"]
@@ -36,7 +36,7 @@ class Arrival:
 
     __slots__ = ("_body", "_end", "_waiter", "began", "lease", "timeout_s")
 
-    def __init__(self, body: Body, began: float, lease: Lease, timeout_s: float) -> None:
+    def __init__(self, body: Body, began: float, lease: MemoryLease, timeout_s: float) -> None:
         self._body = body
         self.began = began
         self.lease = lease
@@ -80,7 +80,7 @@ class Arrivals:
     def __contains__(self, body: Body) -> bool:
         return body in self._arrivals
 
-    def begin(self, body: Body, lease: Lease, *, patience: float = 1.0) -> Arrival:
+    def begin(self, body: Body, lease: MemoryLease, *, patience: float = 1.0) -> Arrival:
         """Watch a body.  When it is cut off, reading it raises RequestError (503).
 
         :param patience: how many times the usual time it may take.

@@ -3,8 +3,8 @@
 from collections import deque
 from typing import Literal
 
-from gateway.http.malformed import Limits, has_fault
-from gateway.http.memory_budget import Budget, Lease
+from gateway.http.malformed import HeadLimits, has_fault
+from gateway.http.memory_budget import Budget, MemoryLease
 
 __all__ = ["Queued", "UnfinishedHead"]
 
@@ -28,10 +28,10 @@ class UnfinishedHead:
 
     __slots__ = ("_counted", "_lease", "_limits", "_searched", "text")
 
-    def __init__(self, budget: Budget, limits: Limits) -> None:
+    def __init__(self, budget: Budget, limits: HeadLimits) -> None:
         self.text = bytearray()
         self._limits = limits
-        self._lease: Lease = budget.lease()
+        self._lease: MemoryLease = budget.lease()
         self._counted = 0  # of the text, by what it takes
         self._searched = 0  # of the text: lines that were looked at
 

@@ -9,7 +9,7 @@ from gateway.events import Received
 from gateway.events.mixpanel import EndpointName, NativeRecord, RequestVerdict
 from gateway.http.body import Bodies
 from gateway.http.client_address import ClientAddress
-from gateway.http.memory_budget import Lease
+from gateway.http.memory_budget import MemoryLease
 from gateway.http.request import AnyRequest
 from gateway.ingest.auth import Sources, key_in_request
 from gateway.ingest.bundle import Bundle
@@ -98,7 +98,7 @@ class Call:
         family: str,
         params: Mapping[str, str],
         services: Services,
-        lease: Lease,
+        lease: MemoryLease,
     ) -> None:
         self.request = request
         self.family = family

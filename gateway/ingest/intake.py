@@ -14,7 +14,7 @@ from gateway.ingest.auth import key_in_body
 from gateway.ingest.call import Call, Services
 from gateway.ingest.rates import Rate, busy_status
 
-__all__ = ["Intake", "Told"]
+__all__ = ["Intake", "RequestMetadata"]
 
 _DEVICES = ("analytics-ios/", "analytics-android/")
 """What Segment's former SDKs for telephones call themselves; they send where servers do."""
@@ -37,7 +37,7 @@ def _browser(user_agent: str) -> str | None:
     return readable(user_agent) if is_browser else None
 
 
-class Told(NamedTuple):
+class RequestMetadata(NamedTuple):
     """What a request says around its payload; the same headers and path say the same again.
 
     :param source: None where the payload has to name it.
@@ -113,7 +113,7 @@ class Intake:
         await stored
         return self.answer()
 
-    def admit(self, told: Told) -> None:
+    def admit(self, told: RequestMetadata) -> None:
         """Let a request in whose source is known already.
 
         :raises RequestError: (429, 503) the source sends too much.
@@ -121,7 +121,7 @@ class Intake:
         if told.rate is not None:
             told.rate.admit(told.busy)
 
-    def read(self, call: Call) -> Told:
+    def read(self, call: Call) -> RequestMetadata:
         """Return what a request says around its payload.
 
         :raises RequestError: (401) its key is unknown; (400) its page may not send.
@@ -133,7 +133,7 @@ class Intake:
         if source is not None:
             call.services.sources.check_origin(source, origin)
         is_device = origin is not None or agent.startswith(_DEVICES)
-        return Told(
+        return RequestMetadata(
             source=source,
             rate=call.services.rates.of_source.get(source.name) if source is not None else None,
             busy=busy_status(call.family, headers),
@@ -148,7 +148,7 @@ class Intake:
 
     def store(
         self,
-        told: Told,
+        told: RequestMetadata,
         payload: bytes,
         services: Services,
         *,

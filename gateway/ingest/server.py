@@ -22,7 +22,7 @@ from gateway.http.client_address import ClientAddress
 from gateway.http.descriptors import connections_allowed, raise_limit
 from gateway.http.handler import Client, Done
 from gateway.http.incoming import Incoming
-from gateway.http.memory_budget import Budget, Lease
+from gateway.http.memory_budget import Budget, MemoryLease
 from gateway.http.request import AnyRequest, Head, Request
 from gateway.http.server import Server
 from gateway.http.slow_bodies import Arrivals
@@ -33,7 +33,7 @@ from gateway.ingest import jitsu, mixpanel, pages, rudder, segment, shared, syft
 from gateway.ingest.auth import Sources
 from gateway.ingest.bundle import Bundle
 from gateway.ingest.call import Accept, AcceptRecords, Call, Services
-from gateway.ingest.intake import Intake, Told
+from gateway.ingest.intake import Intake, RequestMetadata
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
 from gateway.ingest.routes import Found, Routes, aliases, as_json
@@ -67,7 +67,7 @@ class _Known(NamedTuple):
     """
 
     intake: Intake
-    told: Told
+    told: RequestMetadata
     family: str
     encoding: str
 
@@ -284,7 +284,7 @@ class IngestServer:
             stored.add_done_callback(partial(self._answer_stored, known, lease, client, done))
 
     def _store(
-        self, known: _Known, body: bytes, lease: Lease, client_ip: str | None
+        self, known: _Known, body: bytes, lease: MemoryLease, client_ip: str | None
     ) -> Awaitable[None]:
         """Begin to make the events of a body durable; the result arrives when they are on disk."""
         if not is_plain(body, known.encoding):
@@ -295,7 +295,7 @@ class IngestServer:
         )
 
     async def _store_inflated(
-        self, known: _Known, body: bytes, lease: Lease, client_ip: str | None
+        self, known: _Known, body: bytes, lease: MemoryLease, client_ip: str | None
     ) -> None:
         body = await self._services.bodies.take(body, known.encoding, lease)
         stored = known.intake.store(
@@ -313,7 +313,7 @@ class IngestServer:
     def _answer_stored(
         self,
         known: _Known,
-        lease: Lease,
+        lease: MemoryLease,
         client: Client,
         done: Done,
         stored: "asyncio.Future[None]",

@@ -15,7 +15,7 @@ from gateway.config import ProxyConfig
 from gateway.errors import RequestError
 from gateway.http import replies
 from gateway.http.body import ask_for_body
-from gateway.http.memory_budget import Lease
+from gateway.http.memory_budget import MemoryLease
 from gateway.http.refusals import no_room
 from gateway.http.slow_bodies import Arrivals
 from gateway.resolver import Resolver
@@ -69,7 +69,7 @@ class Upstream:
             await session.close()
 
     async def forward(
-        self, request: web.BaseRequest, lease: Lease, url: str, told: Mapping[str, str] | None
+        self, request: web.BaseRequest, lease: MemoryLease, url: str, told: Mapping[str, str] | None
     ) -> web.StreamResponse:
         """Pass a request on and stream the answer.
 
@@ -89,7 +89,7 @@ class Upstream:
             self._under_way -= 1
 
     async def _forward(
-        self, request: web.BaseRequest, lease: Lease, url: str, told: Mapping[str, str] | None
+        self, request: web.BaseRequest, lease: MemoryLease, url: str, told: Mapping[str, str] | None
     ) -> web.StreamResponse:
         most = self._config.max_body_bytes
         if (request.content_length or 0) > most:
@@ -149,7 +149,7 @@ class _Sending:
     """
 
     def __init__(
-        self, request: web.BaseRequest, lease: Lease, arrivals: Arrivals, most: int
+        self, request: web.BaseRequest, lease: MemoryLease, arrivals: Arrivals, most: int
     ) -> None:
         self._request = request
         self._lease = lease

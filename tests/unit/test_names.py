@@ -8,11 +8,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-SHARED = {
-    "Fault": "the sandbox plays a fault, HTTP finds one; to be told apart",
-    "Lease": "a lease of memory in HTTP, of chunks in the spool; to be told apart",
-    "Limits": "the core's of a record, HTTP's of a head; to be told apart",
-}
+SHARED: dict[str, str] = {}
 """Names that several classes have, and why."""
 
 

@@ -12,7 +12,7 @@ from gateway import __version__
 from gateway.config import DestinationConfig, DestinationSettings
 from gateway.delivery.batch import Body
 from gateway.delivery.mixpanel.quote import without
-from gateway.delivery.mixpanel.request import ORDERED, Request, build, is_quick
+from gateway.delivery.mixpanel.request import ORDERED, DeliveryRequest, build, is_quick
 from gateway.delivery.mixpanel.response import interpret
 from gateway.delivery.mixpanel.route import proxy_of
 from gateway.delivery.outcome import Outcome, RetryLater
@@ -69,7 +69,7 @@ class MixpanelEndpoint:
         """Whether nothing large is to be inflated or compressed for a request."""
         return is_quick(self.name, body)
 
-    def prepare(self, body: Body) -> Request:
+    def prepare(self, body: Body) -> DeliveryRequest:
         """Build the request for these records; inflates and compresses megabytes.
 
         :raises ValueError: the stored bytes are damaged.
@@ -80,7 +80,7 @@ class MixpanelEndpoint:
         """Return the profile that an update is for."""
         return subject_of(record)
 
-    async def send(self, request: Request) -> Outcome:
+    async def send(self, request: DeliveryRequest) -> Outcome:
         """Send a request and return what became of it."""
         try:
             # In a task of its own: frames of an error lead back to those that called them, which
@@ -96,7 +96,7 @@ class MixpanelEndpoint:
         """Close the connections."""
         await self._session.close()
 
-    async def _post(self, request: Request) -> Outcome:
+    async def _post(self, request: DeliveryRequest) -> Outcome:
         async with self._session.post(
             self._base_url + request.path,
             params=request.query,
@@ -109,7 +109,7 @@ class MixpanelEndpoint:
             return interpret(self.name, response.status, response.headers, answer, request.records)
 
 
-def _secrets(settings: DestinationSettings, request: Request) -> list[str]:
+def _secrets(settings: DestinationSettings, request: DeliveryRequest) -> list[str]:
     """Return what no log and no dead letter may show, though a page repeats the request."""
     _, _, basic = request.headers.get("Authorization", "").partition(" ")
     return [*settings.credentials()[:2], settings.projectToken, basic]

@@ -8,7 +8,7 @@ from isal import isal_zlib
 from gateway.config import DestinationSettings
 from gateway.delivery.batch import Body
 
-__all__ = ["ORDERED", "Request", "build", "is_quick"]
+__all__ = ["ORDERED", "DeliveryRequest", "build", "is_quick"]
 
 ORDERED = frozenset({"engage", "groups"})
 """Endpoints whose records are operations on a profile: their order decides the result."""
@@ -21,7 +21,7 @@ _QUICK_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DeliveryRequest:
     """One POST.  Neither credentials nor records show in its ``repr``.
 
     :param records: how many ``body`` holds.
@@ -41,7 +41,7 @@ def is_quick(endpoint: str, body: Body) -> bool:
     return body.size <= _QUICK_BYTES
 
 
-def build(endpoint: str, settings: DestinationSettings, body: Body) -> Request:
+def build(endpoint: str, settings: DestinationSettings, body: Body) -> DeliveryRequest:
     """Return the request that delivers ``body`` to ``endpoint``.
 
     :raises ValueError: the stored bytes are damaged.
@@ -55,12 +55,12 @@ def build(endpoint: str, settings: DestinationSettings, body: Body) -> Request:
     array = _json_array(body.plain())
     if endpoint == "track":
         headers["Content-Encoding"] = "gzip"
-        return Request("/track", query, headers, _gzip(array), body.records)
+        return DeliveryRequest("/track", query, headers, _gzip(array), body.records)
     # /engage and /groups do not understand gzip.
-    return Request(f"/{endpoint}", query, headers, array, body.records)
+    return DeliveryRequest(f"/{endpoint}", query, headers, array, body.records)
 
 
-def _import(settings: DestinationSettings, body: Body) -> Request:
+def _import(settings: DestinationSettings, body: Body) -> DeliveryRequest:
     username, password, project_id = settings.credentials()
     query: dict[str, str] = {"strict": settings.strictMode}
     if project_id is not None:
@@ -72,7 +72,7 @@ def _import(settings: DestinationSettings, body: Body) -> Request:
         "Content-Encoding": "gzip",
     }
     data = body.data if body.gzipped else _gzip(body.data)
-    return Request("/import", query, headers, data, body.records)
+    return DeliveryRequest("/import", query, headers, data, body.records)
 
 
 def _json_array(lines: bytes) -> bytes:

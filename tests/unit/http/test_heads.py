@@ -12,7 +12,7 @@ import pytest
 from gateway.config import DestinationConfig, DestinationSettings, Secret, SourceConfig
 from gateway.errors import SpoolUnavailable
 from gateway.http.heads import MAX_HEADS, KnownHeads
-from gateway.http.malformed import Limits
+from gateway.http.malformed import HeadLimits
 from gateway.http.request import Head, read_head
 from tests.support import serving as support
 from tests.support.serving import EVENT, KEY, Answer, message, serving
@@ -71,7 +71,7 @@ class TestKnownHeads:
 
     def head(self, request: bytes) -> Head:
         """Return the head of a request, which here need not be one."""
-        head = read_head(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", Limits(100, 100, 10))
+        head = read_head(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", HeadLimits(100, 100, 10))
         assert head is not None
         head.note = request
         return head

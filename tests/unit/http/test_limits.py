@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.events.depth import MAX_DEPTH
 from gateway.http.descriptors import connections_allowed
-from gateway.http.memory_budget import Budget, Lease
+from gateway.http.memory_budget import Budget, MemoryLease
 from gateway.http.protocol import Connection as ServerConnection
 from gateway.model import DeadLetter, Entry
 from gateway.spool.dead_letters import Filter
@@ -29,7 +29,7 @@ ROOM = 4 * BODY_BYTES
 
 
 @asynccontextmanager
-async def behind_proxy(tmp_path: Path) -> AsyncIterator[tuple[Serving, Connection, Lease]]:
+async def behind_proxy(tmp_path: Path) -> AsyncIterator[tuple[Serving, Connection, MemoryLease]]:
     """Yield a proxy's connection to a server that has no room, and what it is taken by."""
     room = serving(
         tmp_path,
@@ -81,7 +81,7 @@ class TestBudget:
     def test_what_is_used_is_what_the_leases_hold(self, steps: list[tuple[int, int, bool]]) -> None:
         budget = Budget(100)
         leases = [budget.lease() for _ in range(5)]
-        held: dict[Lease, tuple[int, int]] = {}
+        held: dict[MemoryLease, tuple[int, int]] = {}
         for index, size, arriving in steps:
             lease = leases[index]
             if size < 0:

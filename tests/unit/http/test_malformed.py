@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.malformed import Limits, fault_in, mended, origin_in
+from gateway.http.malformed import HeadLimits, fault_in, mended, origin_in
 from tests.support.processes import wait_for
 from tests.support.serving import EVENT, KEY, Answer, Serving, message, serving
 
 ORIGIN = "https://shop.example"
 LIMIT = 32 * 1024
 END = b"Content-Length: %d\r\n\r\n" % len(EVENT) + EVENT
-LIMITS = Limits(1000, 3000, 20)
+LIMITS = HeadLimits(1000, 3000, 20)
 
 
 @pytest.fixture

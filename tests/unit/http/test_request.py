@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from multidict import MultiMapping
 
 from gateway.http.framing import Chunks, MalformedChunks
-from gateway.http.malformed import Limits, fault_in, has_fault
+from gateway.http.malformed import HeadLimits, fault_in, has_fault
 from gateway.http.request import Head, read_head
 
-LIMITS = Limits(1000, 3000, 20)
+LIMITS = HeadLimits(1000, 3000, 20)
 HOST = b"Host: a\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: b\r\n\r\n"
