@@ -96,10 +96,13 @@ class Bodies:
 
     def take_plain(self, body: bytes, lease: MemoryLease) -> bytes:
         """Return a body that is there already and not compressed, as ``take`` does."""
-        if len(body) > self._max_bytes:
+        size = len(body)
+        if size > self._max_bytes:
             raise _too_large(self._max_bytes)
-        self._hold(lease, len(body))
-        check_density(body)
+        if not lease.resize(size + _REQUEST_BYTES):
+            self._hold(lease, size)
+        if size > _MAX_OBJECTS:
+            check_density(body)
         return body
 
     async def take(self, body: bytes, encoding: str, lease: MemoryLease) -> bytes:

@@ -64,12 +64,14 @@ class _Known(NamedTuple):
 
     :param family: whose SDK sends them.
     :param encoding: of their bodies.
+    :param count_accepted: counts one whose events are on disk.
     """
 
     intake: Intake
     told: RequestMetadata
     family: str
     encoding: str
+    count_accepted: Callable[[], None]
 
 
 async def _unchecked() -> Health:
@@ -234,13 +236,7 @@ class IngestServer:
         draining = self._connections is not None and self._connections.draining
         return not draining and (await self._check()).accepting
 
-    def at_once(
-        self,
-        request: Request,
-        body: bytes,
-        client: Client,
-        done: Done,
-    ) -> bool:
+    def at_once(self, request: Request, body: bytes, client: Client, done: Done) -> bool:
         """Begin to answer a request of events that has come as a whole; see ``Handler``."""
         found = self._usual[request.path]
         intake = found.route.handle
@@ -250,49 +246,38 @@ class IngestServer:
         try:
             told = intake.read(call)
             call.client_ip()  # operators are told here of a proxy that is not believed
-        except RequestError as error:
-            answer = replies.failed(self._refusal(error, call.family, client))
-            self._telemetry.requests.labels(call.family, str(answer.status)).inc()
-            done(answer)
+        except Exception as error:
+            done(self._failed(error, call.family, client))
             return True
+        accepted = self._telemetry.requests.labels(call.family, "200").inc
         head = request.head
-        head.note = _Known(intake, told, call.family, encoding_of(head.headers))
+        head.note = _Known(intake, told, call.family, encoding_of(head.headers), accepted)
         head.noted_by = self
         self.again(head, body, client, done)
         return True
 
-    def again(
-        self,
-        head: Head,
-        body: bytes,
-        client: Client,
-        done: Done,
-    ) -> None:
+    def again(self, head: Head, body: bytes, client: Client, done: Done) -> None:
         """Do the same for a head of which something was noted; see ``Handler``."""
         known = cast(_Known, head.note)
+        intake, told = known.intake, known.told
         lease = self._budget.lease(client.head_taken)
-        client_ip = self._client_ip(head, client)
         try:
-            known.intake.admit(known.told)
-            stored = asyncio.ensure_future(self._store(known, body, lease, client_ip))
+            intake.admit(told)
+            client_ip = self._client_ip(head, client)
+            stored: Awaitable[None]
+            if is_plain(body, known.encoding):
+                payload = self._services.bodies.take_plain(body, lease)
+                stored = intake.store(
+                    told, payload, self._services, client_ip=client_ip, hold=lease.resize
+                )
+            else:
+                stored = self._store_inflated(known, body, lease, client_ip)
+            asyncio.ensure_future(stored).add_done_callback(
+                partial(self._answer_stored, known, lease, client, done)
+            )
         except Exception as error:
             lease.release()
-            answer = replies.failed(self._refusal(error, known.family, client))
-            self._telemetry.requests.labels(known.family, str(answer.status)).inc()
-            done(answer)
-        else:
-            stored.add_done_callback(partial(self._answer_stored, known, lease, client, done))
-
-    def _store(
-        self, known: _Known, body: bytes, lease: MemoryLease, client_ip: str | None
-    ) -> Awaitable[None]:
-        """Begin to make the events of a body durable; the result arrives when they are on disk."""
-        if not is_plain(body, known.encoding):
-            return self._store_inflated(known, body, lease, client_ip)
-        body = self._services.bodies.take_plain(body, lease)
-        return known.intake.store(
-            known.told, body, self._services, client_ip=client_ip, hold=lease.resize
-        )
+            done(self._failed(error, known.family, client))
 
     async def _store_inflated(
         self, known: _Known, body: bytes, lease: MemoryLease, client_ip: str | None
@@ -322,14 +307,18 @@ class IngestServer:
         lease.release()
         if stored.cancelled():
             return
-        answer: replies.Answer
         error = stored.exception()
         if error is None:
-            answer = known.intake.answer()
+            known.count_accepted()
+            done(known.intake.answer())
         else:
-            answer = replies.failed(self._refusal(error, known.family, client))
-        self._telemetry.requests.labels(known.family, str(answer.status)).inc()
-        done(answer)
+            done(self._failed(error, known.family, client))
+
+    def _failed(self, error: BaseException, family: str, client: Client) -> replies.Answer:
+        """Return and count the answer to a request that has failed."""
+        answer = replies.failed(self._refusal(error, family, client))
+        self._telemetry.requests.labels(family, str(answer.status)).inc()
+        return answer
 
     async def respond(self, request: AnyRequest, client: Client) -> replies.Answer:
         """Return the answer to a request; see ``Handler``."""
