@@ -63,7 +63,7 @@ from setuptools.modified import newer_group  # noqa: E402
 
 MODULES = (
     *("_beside", "_buffer", "_code", "_convert", "_fold", "_inputs", "_keys", "_members"),
-    *("_objects", "_parts", "_paths", "_plan", "_recover", "_scan", "_times", "_values"),
+    *("_objects", "_paths", "_plan", "_recover", "_scan", "_times", "_values"),
 )
 
 CFLAGS = {

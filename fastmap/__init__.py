@@ -15,10 +15,9 @@ from fastmap import spec
 from fastmap._beside import has_list_beside
 from fastmap._buffer import Buffer
 from fastmap._fold import Folded, fold
-from fastmap._parts import parts
 from fastmap._plan import Dispatch, Plan, Reasons
 from fastmap._recover import Group, Shapes, recover
-from fastmap._scan import is_deeper, is_utf8, without_lone_surrogates
+from fastmap._scan import is_deeper, is_utf8, parts, without_lone_surrogates
 from fastmap._times import parse_time
 from fastmap.compiler import compile_mapping
 from fastmap.errors import FastmapError, MalformedInput, SpecError
