@@ -214,6 +214,22 @@ async def test_page_that_may_not_send_is_refused_again_whatever_names_the_source
         again.assert_count(2)
 
 
+async def test_what_another_configuration_has_understood_does_not_count(tmp_path: Path) -> None:
+    sources = [SourceConfig(name=name, write_key=Secret(KEY)) for name in ("old", "new")]
+    async with (
+        serving(tmp_path / "old", sources=sources[:1]) as old,
+        serving(tmp_path / "new", sources=sources[1:]) as new,
+    ):
+        assert old.ingest._connections is not None
+        assert new.ingest._connections is not None
+        new.ingest._connections.heads = old.ingest._connections.heads
+        for served, name in ((old, "old"), (old, "old"), (new, "new"), (new, "new")):
+            assert (await served.exchange(REQUEST)).status == 200
+            value = served.telemetry.registry.get_sample_value
+            labels = {"source": "new" if name == "old" else "old"}
+            assert not value("gateway_events_received_total", labels)
+
+
 async def test_wrong_key_is_never_known(tmp_path: Path, again: Again) -> None:
     async with serving(tmp_path) as served, served.connection() as connection:
         for _ in range(3):

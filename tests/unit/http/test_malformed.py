@@ -129,6 +129,16 @@ class TestRefusals:
         [line] = caplog.messages
         assert reason != "tls" or "server.tls_cert" in line
 
+    async def test_what_only_aiohttp_refuses_is_answered_and_counted_alike(
+        self, served: Serving
+    ) -> None:
+        for _ in range(2):
+            answer = await send(served, request(line=b"BREW /v1/t HTTP/1.1"))
+            assert (answer.status, answer.code) == (400, "bad_request")
+            assert answer.headers["Connection"] == "close"
+        assert count(served, "gateway_http_malformed_total", reason="other") == 2
+        assert await served.still_works()
+
     async def test_chunks_that_go_wrong_later_are_counted(self, served: Serving) -> None:
         async with served.connection() as connection:
             await connection.send(request(end=b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"))
