@@ -100,7 +100,9 @@ class Pipeline:
             self._destinations[source.name],
             events,
             received_ms=received_ms,
-            misfits=[without_key(misfit, write_key) for misfit in received.misfits],
+            misfits=[without_key(misfit, write_key) for misfit in received.misfits]
+            if received.misfits
+            else (),
             odd_contexts=received.odd_contexts,
             source=source.name,
             client_ip=client_ip,

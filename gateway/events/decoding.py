@@ -55,7 +55,10 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
     """
     body = as_utf8(body)
     try:
-        return _decode_tolerantly(body, reshape)
+        try:
+            return _decode_sound(body, reshape)
+        except (msgspec.DecodeError, MalformedInput):
+            return _decode_damaged(body, reshape)
     except (msgspec.DecodeError, MalformedInput) as error:
         fault = "is empty; send JSON" if is_blank(body) else f"is not valid JSON: {error}"
         raise RequestError(400, "invalid_json", f"the body {fault}") from None
@@ -63,22 +66,24 @@ def decode(body: bytes, reshape: Callable[[bytes], bytes] | None = None) -> Rece
         raise RequestError(400, "nested_too_deep", "the JSON is nested too deeply") from None
 
 
-def _decode_tolerantly(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
-    try:
-        return _decode_sound(body, reshape)
-    except (msgspec.DecodeError, MalformedInput):
-        # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
-        mended = without_lone_surrogates(body)
-        if mended is not body:
-            return _decode_tolerantly(mended, reshape)
-        saved = save(body, EVENTS)
-        if saved is not None:
-            received = _decode_saved(saved, reshape)
-            if saved.is_withheld or (received.events and not received.is_nothing):
-                return received
-        with suppress(RecursionError):
-            read_json(body)  # says where the fault is in the body itself
-        raise
+def _decode_damaged(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:
+    """Decode what is no JSON, as far as something in it is.
+
+    :raises msgspec.DecodeError, MalformedInput: nothing is.
+    """
+    # JavaScript writes half a surrogate pair where a string was cut inside an emoji.
+    mended = without_lone_surrogates(body)
+    if mended is not body:
+        with suppress(msgspec.DecodeError, MalformedInput):
+            return _decode_sound(mended, reshape)
+    saved = save(mended, EVENTS)
+    if saved is not None:
+        received = _decode_saved(saved, reshape)
+        if saved.is_withheld or (received.events and not received.is_nothing):
+            return received
+    with suppress(RecursionError):
+        read_json(mended)  # says where the fault is in the body itself
+    return _decode_sound(mended, reshape)
 
 
 def _decode_sound(body: bytes, reshape: Callable[[bytes], bytes] | None) -> Received:

@@ -17,10 +17,9 @@ def as_utf8(body: bytes) -> bytes:
 
     JSON in UTF-16 and UTF-32 is recognised, with and without a mark: RFC 4627 allowed it.
     """
-    if body[:1] > b"\x7f":
+    if body[:2] != b'{"':  # nothing else begins so, and nearly everything does
         body = body.removeprefix(codecs.BOM_UTF8)
-    if b"\0" in body[:6]:
-        encoding = _wide_encoding(body)
+        encoding = _wide_encoding(body) if b"\0" in body[:6] else ""
         if encoding:
             body = body.decode(encoding, "replace").removeprefix("\ufeff").encode()
     return body if is_utf8(body) else body.decode(errors="replace").encode()

@@ -118,7 +118,7 @@ class Mapper:
         dead: list[DeadLetter] = []
         rejected: list[tuple[_Destination, Event, str]] = []
         replaced: dict[str, int] = {}
-        strays = list(map(stand_in, misfits))
+        strays = list(map(stand_in, misfits)) if misfits else ()
         for name in destinations:
             destination = self._destinations[name]
             destination.odd_contexts += odd_contexts

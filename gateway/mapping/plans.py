@@ -71,6 +71,8 @@ class Plans:
             for buffer in buffers:
                 buffer.clear()
             raise
+        if not left:
+            return left
         return [(event, self._explained(event, reason)) for event, reason in left]
 
     def _explained(self, event: Event, reason: str) -> str:

@@ -58,8 +58,9 @@ def prepare(
         if (type(given) is not str or not given) and not plain_text(given):
             event.message_id = str(uuid.uuid4())
         event.client_ip = client_ip
-    corrections = (clocks or Clocks()).of_request(received_ms, sender=sender, is_retry=is_retry)
-    return _correct_times(received, received_ms, corrections)
+    return _correct_times(
+        received, received_ms, clocks or Clocks(), sender=sender, is_retry=is_retry
+    )
 
 
 _NAMED = ("page", "screen")
@@ -145,14 +146,18 @@ def _bring_out_name(event: Event) -> None:
             pass  # it is no text
 
 
-def _correct_times(received: Received, received_ms: int, corrections: Corrections) -> int:
+def _correct_times(
+    received: Received, received_ms: int, clocks: Clocks, *, sender: str, is_retry: bool
+) -> int:
     """Find the errors of the clients' clocks; return for how many events they are not known."""
-    batch_sent_ms = sent_far_off(received.shared.sent_at, received_ms)
+    sent_at = received.shared.sent_at
+    batch_sent_ms = None if sent_at is None else sent_far_off(sent_at, received_ms)
     uncorrected = 0
-    last = Correction(0, is_common=False)  # most events of a request are corrected by the same
+    corrections: Corrections | None = None
+    last: Correction | None = None  # most events of a request are corrected by the same
     last_context: msgspec.Raw | None = None
     last_ms = 0
-    known: dict[object, int | None] = {}  # many events say that they were sent at the same time
+    known: dict[str, int | None] = {}  # many events say that they were sent at the same time
     for event in received.events:
         sent_ms = batch_sent_ms
         if event.original_timestamp is not None or event.sent_at is not None:
@@ -160,7 +165,9 @@ def _correct_times(received: Received, received_ms: int, corrections: Correction
         skew = 0
         if sent_ms is not None:
             # One context is given to all events that share it.
-            if event.context is not last_context or sent_ms != last_ms:
+            if last is None or event.context is not last_context or sent_ms != last_ms:
+                if corrections is None:
+                    corrections = clocks.of_request(received_ms, sender=sender, is_retry=is_retry)
                 last = corrections.of(event, sent_ms)
                 last_context, last_ms = event.context if last.is_common else None, sent_ms
             if last.skew_ms is None:
@@ -173,7 +180,7 @@ def _correct_times(received: Received, received_ms: int, corrections: Correction
 
 
 def _event_sent_ms(
-    event: Event, batch_sent_ms: int | None, received_ms: int, known: dict[object, int | None]
+    event: Event, batch_sent_ms: int | None, received_ms: int, known: dict[str, int | None]
 ) -> int | None:
     """Return when an event was sent, as ``sent_far_off``; None where its time is right already.
 
