@@ -65,7 +65,7 @@ def _variables(_: Sequence[str]) -> Iterator[str]:
 
 def _metrics(names: Sequence[str]) -> Iterator[str]:
     found = sorted(
-        (metric, kind.__name__.removesuffix("MetricFamily").lower())
+        (metric, kind.__name__.removeprefix("Loop").removesuffix("MetricFamily").lower())
         for name in names
         for _, kind, metric in metrics_of(_METRICS[name])
     )

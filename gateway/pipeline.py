@@ -5,8 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-
-from prometheus_client import Counter as Count
+from typing import Protocol
 
 from gateway.clock import Clock
 from gateway.config import Config, IpPolicy, SourceConfig
@@ -24,6 +23,14 @@ from gateway.telemetry import Telemetry
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
+
+
+class Counted(Protocol):
+    """A series of a metric."""
+
+    def inc(self, amount: int) -> None:
+        """Count so many more."""
+
 
 _NATIVE = "(Mixpanel's SDKs)"
 """What stands for the source of records that come with a token instead of a write key."""
@@ -108,7 +115,9 @@ class Pipeline:
             client_ip=client_ip,
             original=Originals(received, write_key),
         )
-        counts = [(self._telemetry.events_received.labels(source.name), count)]
+        counts: list[tuple[Counted, int]] = [
+            (self._telemetry.events_received.labels(source.name), count)
+        ]
         if received.nulls:
             counts.append((self._telemetry.numbers_nulled.labels(source.name), received.nulls))
         if uncorrected:
@@ -141,7 +150,9 @@ class Pipeline:
             client_ip=client_ip,
             destination=destination,
         )
-        counts = [(self._telemetry.events_received.labels(_NATIVE), len(records))]
+        counts: list[tuple[Counted, int]] = [
+            (self._telemetry.events_received.labels(_NATIVE), len(records))
+        ]
         counts += [
             (self._telemetry.events_rejected.labels("", fault), 1) for fault in mapped.nobodys
         ]
@@ -163,7 +174,7 @@ class Pipeline:
         entries: Sequence[Entry],
         dead: Sequence[DeadLetter],
         hold: Callable[[int], bool],
-        counts: Sequence[tuple[Count, int]],
+        counts: Sequence[tuple[Counted, int]],
     ) -> "asyncio.Future[None]":
         """Begin to keep records; the result arrives when all is on disk, and counted."""
         if not hold(size_of(entries, dead)):
@@ -181,7 +192,7 @@ class Pipeline:
     def _count(
         self,
         dead: Sequence[DeadLetter],
-        counts: Sequence[tuple[Count, int]],
+        counts: Sequence[tuple[Counted, int]],
         kept: "asyncio.Future[None]",
     ) -> None:
         """Count what is on disk."""
@@ -218,7 +229,7 @@ class Pipeline:
             )
             return
 
-    def _kept_away(self, source: str, applied: Applied) -> Iterator[tuple[Count, int]]:
+    def _kept_away(self, source: str, applied: Applied) -> Iterator[tuple[Counted, int]]:
         """Yield how much a source's options kept away."""
         for reason, count in Counter(applied.filtered).items():
             yield self._telemetry.events_filtered.labels(source, reason), count

@@ -21,7 +21,7 @@ def table(*classes: type) -> dict[str, tuple[str, tuple[str, ...], str]]:
     """Return kind, labels and text of metrics by their names."""
     return {
         metric.name: (
-            kind.__name__.removesuffix("MetricFamily").lower(),
+            kind.__name__.removeprefix("Loop").removesuffix("MetricFamily").lower(),
             metric.labels,
             metric.text,
         )
@@ -31,7 +31,7 @@ def table(*classes: type) -> dict[str, tuple[str, tuple[str, ...], str]]:
 
 
 def _kind(kind: type) -> str:
-    return kind.__name__.removesuffix("MetricFamily").lower()
+    return kind.__name__.removeprefix("Loop").removesuffix("MetricFamily").lower()
 
 
 def exposed(registry: CollectorRegistry) -> dict[str, tuple[str, str]]:
