@@ -10,7 +10,7 @@ from gateway.cli.common import counted, say
 from gateway.config import Check, Config, load, warnings
 from gateway.errors import ConfigError
 from gateway.http.tls import check_certificate
-from gateway.ingest.bundle import check_bundle
+from gateway.ingest.browser_bundle import check_bundle
 from gateway.mapping import check_subscriptions, mapping_warnings
 
 __all__ = ["TO_RUN", "load_or_exit"]

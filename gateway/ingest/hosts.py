@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from gateway.errors import RequestError
 from gateway.http.request import AnyRequest
-from gateway.ingest.call import Call
+from gateway.ingest.context import RequestContext
 
 __all__ = ["Scheme", "is_loopback", "public_host", "public_scheme"]
 
@@ -15,7 +15,7 @@ Scheme: TypeAlias = Literal["http", "https"]
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
-def public_host(call: Call) -> str:
+def public_host(context: RequestContext) -> str:
     """Return where the gateway is reached: a host, with the port unless it is the usual one.
 
     It is the configured one, else that of a trusted proxy, else what the client itself wrote.  What
@@ -23,24 +23,24 @@ def public_host(call: Call) -> str:
 
     :raises RequestError: (400) the client wrote none, or what is no host.
     """
-    server = call.services.config.server
+    server = context.services.config.server
     configured = (server.public_host or "").rpartition("://")[2]
     if "/" in configured:
         return configured
-    return f"{configured or _host(call)}{server.path_prefix}"
+    return f"{configured or _host(context)}{server.path_prefix}"
 
 
-def _host(call: Call) -> str:
-    request = call.request
+def _host(context: RequestContext) -> str:
+    request = context.request
     host = request.headers.get("Host", "")
-    if call.services.address.is_trusted(request):
+    if context.services.address.is_trusted(request):
         host = request.headers.get("X-Forwarded-Host", host).partition(",")[0].strip()
     if not _HOST.fullmatch(host):
         raise RequestError(400, "invalid_host", "the Host header names no host")
     return host
 
 
-def public_scheme(call: Call, host: str) -> Scheme:
+def public_scheme(context: RequestContext, host: str) -> Scheme:
     """Return the scheme of the URLs by which a client is to reach the gateway.
 
     It is the configured one, else the one that was used: with a certificate of its own, or as a
@@ -48,8 +48,8 @@ def public_scheme(call: Call, host: str) -> Scheme:
 
     :param host: by which it is reached.
     """
-    server = call.services.config.server
-    request = call.request
+    server = context.services.config.server
+    request = context.request
     configured = (server.public_host or "").lower()
     if configured.startswith("http:"):
         return "http"
@@ -60,7 +60,7 @@ def public_scheme(call: Call, host: str) -> Scheme:
     page = request.headers.get("Origin") or request.headers.get("Referer") or ""
     if page.lower().startswith("https:"):
         return "https"
-    if call.services.address.is_trusted(request) and _is_https_before(request):
+    if context.services.address.is_trusted(request) and _is_https_before(request):
         return "https"
     return "http"
 

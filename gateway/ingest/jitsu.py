@@ -12,9 +12,9 @@ from gateway.config import IpPolicy
 from gateway.events import Received, decode, kind_of
 from gateway.http import replies
 from gateway.ingest import pixels
-from gateway.ingest.call import Call
-from gateway.ingest.intake import Intake
-from gateway.ingest.routes import Route
+from gateway.ingest.context import RequestContext
+from gateway.ingest.event_handler import EventHandler
+from gateway.ingest.router import Route
 from gateway.ingest.segment import TYPES
 
 __all__ = ["ROUTES"]
@@ -28,15 +28,15 @@ _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def _key(call: Call) -> str | None:
-    scheme, _, token = call.request.headers.get("Authorization", "").partition(" ")
+def _key(context: RequestContext) -> str | None:
+    scheme, _, token = context.request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return call.key()
+    return context.key()
 
 
-def _ip(call: Call) -> IpPolicy:
-    return _POLICIES.get(call.request.headers.get("X-IP-Policy", ""), "keep")
+def _ip(context: RequestContext) -> IpPolicy:
+    return _POLICIES.get(context.request.headers.get("X-IP-Policy", ""), "keep")
 
 
 class _Properties(msgspec.Struct):
@@ -73,7 +73,7 @@ def _decode_from_device(body: bytes) -> Received:
 
 _ACCEPTED = replies.Constant(b'{"success":true,"ok":true}')
 
-_FROM_SERVER = Intake(
+_FROM_SERVER = EventHandler(
     from_device=False,
     key=_key,
     has_key_in_body=False,

@@ -14,10 +14,10 @@ from msgspec import Raw
 from gateway.errors import RequestError
 from gateway.events.depth import check_depth
 from gateway.http import replies
-from gateway.ingest.call import Call
-from gateway.ingest.intake import Intake
+from gateway.ingest.context import RequestContext
+from gateway.ingest.event_handler import EventHandler
 from gateway.ingest.redirects import redirection
-from gateway.ingest.routes import Route
+from gateway.ingest.router import Route
 
 __all__ = ["route"]
 
@@ -32,33 +32,33 @@ _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def route(family: str, intake: Intake, *, link: str = "", **defaults: str) -> Route:
+def route(family: str, handler: EventHandler, *, link: str = "", **defaults: str) -> Route:
     """Return the route of an image; it is one in any case, whatever becomes of the event.
 
-    :param intake: what is done with the event.
+    :param handler: what is done with the event.
     :param link: the parameter that has the page to lead on to instead, where it may; "" for none.
     :param defaults: see ``_payload``.
     """
-    intake = replace(
-        intake, payload=partial(_payload, defaults=defaults), answer=lambda: replies.pixel()
+    handler = replace(
+        handler, payload=partial(_payload, defaults=defaults), answer=lambda: replies.pixel()
     )
 
-    async def handle(call: Call) -> replies.Answer:
+    async def handle(context: RequestContext) -> replies.Answer:
         # Who asks only whether the image is there has seen nothing.
-        answer = replies.pixel() if call.request.method == "HEAD" else await intake(call)
-        return lead(call) or answer
+        answer = replies.pixel() if context.request.method == "HEAD" else await handler(context)
+        return lead(context) or answer
 
-    def refuse(call: Call, error: RequestError) -> web.StreamResponse:
-        return lead(call) or replies.pixel(error)
+    def refuse(context: RequestContext, error: RequestError) -> web.StreamResponse:
+        return lead(context) or replies.pixel(error)
 
-    def lead(call: Call) -> web.Response | None:
-        url = call.request.query.get(link, "")
-        return redirection(url, call.services.config.server.redirect_origins)
+    def lead(context: RequestContext) -> web.Response | None:
+        url = context.request.query.get(link, "")
+        return redirection(url, context.services.config.server.redirect_origins)
 
     return Route(family=family, handle=handle, refuse=refuse)
 
 
-async def _payload(call: Call, defaults: Mapping[str, str]) -> bytes:
+async def _payload(context: RequestContext, defaults: Mapping[str, str]) -> bytes:
     """Return the event of a query as JSON.
 
     It is in ``data``, as base64 of either alphabet, or its members are parameters, with dots
@@ -67,7 +67,7 @@ async def _payload(call: Call, defaults: Mapping[str, str]) -> bytes:
     :param defaults: members in place of those that are absent or empty.
     :raises RequestError: (400) it is not readable.
     """
-    query = call.request.query
+    query = context.request.query
     event: dict[str, Any] = {}
     for name, text in query.items():
         if name not in _NOT_OF_THE_EVENT:

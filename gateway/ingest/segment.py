@@ -12,10 +12,10 @@ from aiohttp import web
 from gateway.errors import RequestError
 from gateway.http import replies
 from gateway.ingest import pixels, scripts
-from gateway.ingest.call import Call
+from gateway.ingest.context import RequestContext
+from gateway.ingest.event_handler import EventHandler
 from gateway.ingest.hosts import public_host, public_scheme
-from gateway.ingest.intake import Intake
-from gateway.ingest.routes import Route
+from gateway.ingest.router import Route
 
 __all__ = ["ROUTES", "TYPES", "discard"]
 
@@ -52,14 +52,14 @@ _HTTP_CONFIG: dict[str, Any] = {
 ever what is refused, and do not say when they send something again."""
 
 
-async def settings(call: Call) -> web.StreamResponse:
+async def settings(context: RequestContext) -> web.StreamResponse:
     """Answer with the settings of a project: where to send, and to nobody else."""
-    server = call.services.config.server
-    host = public_host(call)
+    server = context.services.config.server
+    host = public_host(context)
     segment: dict[str, Any] = {
-        "apiKey": call.params.get("key") or call.key() or "",
+        "apiKey": context.params.get("key") or context.key() or "",
         "apiHost": host + ("/d/v" if server.neutral_paths else "/v1"),
-        "protocol": public_scheme(call, host),  # browsers take https unless told
+        "protocol": public_scheme(context, host),  # browsers take https unless told
         "httpConfig": _HTTP_CONFIG,
     }
     # Exactly one integration, or analytics.js loads more of itself; no metrics to Segment.
@@ -69,23 +69,23 @@ async def settings(call: Call) -> web.StreamResponse:
     return replies.document(msgspec.json.encode(document), cache=f"{scope}, max-age=300")
 
 
-async def _root(call: Call) -> web.StreamResponse:
+async def _root(context: RequestContext) -> web.StreamResponse:
     """Answer whoever asks whether the gateway is there, be it an SDK that asks for settings."""
     try:
-        return await settings(call)
+        return await settings(context)
     except RequestError:
         return replies.empty()
 
 
-async def discard(call: Call) -> replies.Answer:
+async def discard(context: RequestContext) -> replies.Answer:
     """Accept what an SDK tells its maker about itself, and forget it."""
-    await call.body()
+    await context.body()
     return replies.ACCEPTED
 
 
 def _routes() -> dict[str, Route]:
-    events = Route(family=_FAMILY, handle=Intake())
-    from_device = Route(family=_FAMILY, handle=Intake(from_device=True))
+    events = Route(family=_FAMILY, handle=EventHandler())
+    from_device = Route(family=_FAMILY, handle=EventHandler(from_device=True))
     document = Route(family=_FAMILY, handle=settings)
     # React Native may post to and ask the very host that it is given.
     routes = {
@@ -101,12 +101,12 @@ def _routes() -> dict[str, Route]:
         for name in ("b", "batch/b"):
             routes[f"POST {prefix}/{name}"] = from_device
         for kind in TYPES:
-            routes[f"POST {prefix}/{kind}"] = Route(family=_FAMILY, handle=Intake(type=kind))
+            routes[f"POST {prefix}/{kind}"] = Route(family=_FAMILY, handle=EventHandler(type=kind))
             routes[f"POST {prefix}/{kind[0]}"] = Route(
-                family=_FAMILY, handle=Intake(type=kind, from_device=True)
+                family=_FAMILY, handle=EventHandler(type=kind, from_device=True)
             )
             routes[f"GET {prefix}/pixel/{kind}"] = pixels.route(
-                _FAMILY, Intake(type=kind, from_device=True)
+                _FAMILY, EventHandler(type=kind, from_device=True)
             )
         routes[f"POST {prefix}/m"] = Route(family=_FAMILY, handle=discard)
         for path in ("projects", "projects/{key}/settings", "projects/projects/{key}/settings"):

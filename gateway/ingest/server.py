@@ -29,15 +29,15 @@ from gateway.http.slow_bodies import Arrivals
 from gateway.http.sockets import BACKLOG, listen
 from gateway.http.tls import CurrentCertificate
 from gateway.http.tls_listener import TlsListener
-from gateway.ingest import jitsu, mixpanel, pages, rudder, segment, shared, syft
+from gateway.ingest import jitsu, mixpanel, pages, rudderstack, segment, shared_paths, syft
 from gateway.ingest.auth import Sources
-from gateway.ingest.bundle import Bundle
-from gateway.ingest.call import Accept, AcceptRecords, Call, Services
-from gateway.ingest.intake import Intake, RequestMetadata
+from gateway.ingest.browser_bundle import BrowserBundle
+from gateway.ingest.context import Accept, AcceptRecords, RequestContext, Services
+from gateway.ingest.event_handler import EventHandler, RequestMetadata
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
-from gateway.ingest.routes import Found, Routes, aliases, as_json
-from gateway.ingest.upstream import Upstream
+from gateway.ingest.reverse_proxy import ReverseProxy
+from gateway.ingest.router import Found, Router, aliases, as_json
 from gateway.model import Health
 from gateway.notices import Notices
 from gateway.telemetry import Telemetry
@@ -48,8 +48,8 @@ _log = logging.getLogger(__name__)
 
 ROUTES = (
     pages.ROUTES,
-    segment.ROUTES | shared.ROUTES,
-    *(family.ROUTES for family in (rudder, jitsu, syft, mixpanel)),
+    segment.ROUTES | shared_paths.ROUTES,
+    *(family.ROUTES for family in (rudderstack, jitsu, syft, mixpanel)),
 )
 
 _NOTED = {
@@ -67,7 +67,7 @@ class _Known(NamedTuple):
     :param count_accepted: counts one whose events are on disk.
     """
 
-    intake: Intake
+    handler: EventHandler
     told: RequestMetadata
     family: str
     encoding: str
@@ -104,13 +104,13 @@ class IngestServer:
         self._telemetry = telemetry
         self._notices = Notices(_log, self._clock)
         names = aliases() if server.neutral_paths else {}
-        self._routes = Routes(*ROUTES, prefix=server.path_prefix, names=names)
+        self._routes = Router(*ROUTES, prefix=server.path_prefix, names=names)
         self._usual = self._routes.usual("POST") if has_fast_path else {}
         self._budget = Budget(server.max_bytes_in_flight)
         self._arrivals = Arrivals(
             timeout_s=server.body_timeout_s, min_bytes_per_s=server.min_body_bytes_per_s
         )
-        self._upstream = Upstream(
+        self._reverse_proxy = ReverseProxy(
             config.proxy, self._arrivals, telemetry.refusals.labels("proxy").inc
         )
         self._services = Services(
@@ -123,13 +123,13 @@ class IngestServer:
                 max_bytes=server.import_bytes,
                 patience=max(1.0, server.import_bytes / server.max_body_bytes),
             ),
-            bundle=Bundle(server.browser_bundle),
+            bundle=BrowserBundle(server.browser_bundle),
             accept=accept,
             accept_records=accept_records,
             is_healthy=self._is_healthy,
             projects=Projects(config.destinations),
             rates=Rates(config, self._clock, telemetry, self._notices),
-            upstream=self._upstream,
+            reverse_proxy=self._reverse_proxy,
             telemetry=telemetry,
             notices=self._notices,
         )
@@ -207,7 +207,7 @@ class IngestServer:
         if timeout_s is None:
             timeout_s = self._config.shutdown_timeout_s
         await self._connections.drain(timeout_s)
-        await self._upstream.close()
+        await self._reverse_proxy.close()
 
     def status(self) -> dict[str, int]:
         """Return what requests take now, and the bounds of it."""
@@ -239,19 +239,23 @@ class IngestServer:
     def at_once(self, request: Request, body: bytes, client: Client, done: Done) -> bool:
         """Begin to answer a request of events that has come as a whole; see ``Handler``."""
         found = self._usual[request.path]
-        intake = found.route.handle
-        if not (isinstance(intake, Intake) and intake.is_plain and found.route.refuse is as_json):
+        handler = found.route.handle
+        if not (
+            isinstance(handler, EventHandler) and handler.is_plain and found.route.refuse is as_json
+        ):
             return False
-        call = Call(request, found.route.family, found.params, self._services, self._budget.lease())
+        context = RequestContext(
+            request, found.route.family, found.params, self._services, self._budget.lease()
+        )
         try:
-            told = intake.read(call)
-            call.client_ip()  # operators are told here of a proxy that is not believed
+            told = handler.read(context)
+            context.client_ip()  # operators are told here of a proxy that is not believed
         except Exception as error:
-            done(self._failed(error, call.family, client))
+            done(self._failed(error, context.family, client))
             return True
-        accepted = self._telemetry.requests.labels(call.family, "200").inc
+        accepted = self._telemetry.requests.labels(context.family, "200").inc
         head = request.head
-        head.note = _Known(intake, told, call.family, encoding_of(head.headers), accepted)
+        head.note = _Known(handler, told, context.family, encoding_of(head.headers), accepted)
         head.noted_by = self
         self.again(head, body, client, done)
         return True
@@ -259,15 +263,15 @@ class IngestServer:
     def again(self, head: Head, body: bytes, client: Client, done: Done) -> None:
         """Do the same for a head of which something was noted; see ``Handler``."""
         known = cast(_Known, head.note)
-        intake, told = known.intake, known.told
+        handler, told = known.handler, known.told
         lease = self._budget.lease(client.head_taken)
         try:
-            intake.admit(told)
+            handler.admit(told)
             client_ip = self._client_ip(head, client)
             stored: Awaitable[None]
             if is_plain(body, known.encoding):
                 payload = self._services.bodies.take_plain(body, lease)
-                stored = intake.store(
+                stored = handler.store(
                     told, payload, self._services, client_ip=client_ip, hold=lease.resize
                 )
             else:
@@ -283,7 +287,7 @@ class IngestServer:
         self, known: _Known, body: bytes, lease: MemoryLease, client_ip: str | None
     ) -> None:
         body = await self._services.bodies.take(body, known.encoding, lease)
-        stored = known.intake.store(
+        stored = known.handler.store(
             known.told, body, self._services, client_ip=client_ip, hold=lease.resize
         )
         del body  # what waits for the disk is to be small
@@ -310,7 +314,7 @@ class IngestServer:
         error = stored.exception()
         if error is None:
             known.count_accepted()
-            done(known.intake.answer())
+            done(known.handler.answer())
         else:
             done(self._failed(error, known.family, client))
 
@@ -338,12 +342,14 @@ class IngestServer:
         """Return the family that a request turned out to be of, and the answer."""
         route, params = found
         with self._budget.lease(client.head_taken) as lease:
-            call = Call(request, route.family, params, self._services, lease)
+            context = RequestContext(request, route.family, params, self._services, lease)
             try:
-                answer = await route.handle(call)
+                answer = await route.handle(context)
             except Exception as error:
-                return call.family, route.refuse(call, self._refusal(error, route.family, client))
-            return call.family, answer
+                return context.family, route.refuse(
+                    context, self._refusal(error, route.family, client)
+                )
+            return context.family, answer
 
     def _refusal(self, error: BaseException, family: str, client: Client) -> RequestError:
         """Return what the client is told whose request has failed."""

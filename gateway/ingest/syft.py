@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Raw
 
 from gateway.events import MAX_EVENTS, Received, decode, with_one_batch
-from gateway.ingest.call import Call
-from gateway.ingest.intake import Intake
-from gateway.ingest.routes import Route
+from gateway.ingest.context import RequestContext
+from gateway.ingest.event_handler import EventHandler
+from gateway.ingest.router import Route
 
 __all__ = ["ROUTES", "decode_upload"]
 
@@ -99,11 +99,11 @@ def _as_event(item: Raw) -> Any:
     }
 
 
-def _key_in_path(call: Call) -> str | None:
-    return call.params["key"]
+def _key_in_path(context: RequestContext) -> str | None:
+    return context.params["key"]
 
 
-_UPLOAD = Intake(from_device=True, may_lack_key=True, decode=decode_upload)
+_UPLOAD = EventHandler(from_device=True, may_lack_key=True, decode=decode_upload)
 
 ROUTES = {
     "POST /api/syft": Route(family=_FAMILY, handle=_UPLOAD),

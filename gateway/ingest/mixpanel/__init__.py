@@ -2,7 +2,7 @@
 
 from gateway.ingest.mixpanel import forward
 from gateway.ingest.mixpanel.collect import Collect, Import, refuse, refuse_import
-from gateway.ingest.routes import Route
+from gateway.ingest.router import Route
 
 __all__ = ["IMPORT", "PREFIX", "ROUTES", "TRACK"]
 
@@ -18,7 +18,7 @@ _GROUPS = Route(family=FAMILY, handle=Collect("groups"), refuse=refuse)
 
 
 def _routes() -> dict[str, Route]:
-    # Without the prefix these two are Segment's, too: see gateway.ingest.shared.
+    # Without the prefix these two are Segment's, too: see gateway.ingest.shared_paths.
     routes = {f"POST {PREFIX}/track": TRACK, f"POST {PREFIX}/import": IMPORT}
     for prefix in ("", PREFIX):
         # Node's SDK sends single records with GET.

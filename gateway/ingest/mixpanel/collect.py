@@ -10,7 +10,7 @@ from gateway.config import DestinationConfig
 from gateway.errors import RequestError
 from gateway.events.mixpanel import FAULTS, EndpointName, NativeRecord, RequestVerdict, decode
 from gateway.http.body import check_density
-from gateway.ingest.call import Call
+from gateway.ingest.context import RequestContext
 from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import Options, Sent, options_of, read
 from gateway.ingest.rates import busy_status
@@ -30,7 +30,9 @@ class Collect:
 
     endpoint: EndpointName
 
-    async def __call__(self, call: Call, body: bytes | None = None) -> web.StreamResponse:
+    async def __call__(
+        self, context: RequestContext, body: bytes | None = None
+    ) -> web.StreamResponse:
         """Answer when the records of a request are on disk.
 
         :param body: where it has been read already.
@@ -39,25 +41,25 @@ class Collect:
         :raises SpoolUnavailable: nothing was kept.
         """
         if body is None:
-            body = await _body(call, call.body)
-        sent = read(_query(call), body)
+            body = await _body(context, context.body)
+        sent = read(_query(context), body)
         options = sent.options
         try:
             records = _records(sent, self.endpoint)
         except RequestError as error:
-            _count(call, error)
-            return _received(call, error.message, options)
-        _admit(call, records)
-        stored = call.services.accept_records(
+            _count(context, error)
+            return _received(context, error.message, options)
+        _admit(context, records)
+        stored = context.services.accept_records(
             self.endpoint,
             records,
-            client_ip=call.client_ip() if options.has("ip") else None,
+            client_ip=context.client_ip() if options.has("ip") else None,
             destination=None,
-            hold=call.lease.resize,
+            hold=context.lease.resize,
         )
         # What waits for the disk is what is written there; nothing else of the request is kept.
         del body, sent, records
-        return _received(call, _error(await stored), options)
+        return _received(context, _error(await stored), options)
 
 
 class Import:
@@ -67,26 +69,28 @@ class Import:
     had others.
     """
 
-    async def __call__(self, call: Call, body: bytes | None = None) -> web.StreamResponse:
+    async def __call__(
+        self, context: RequestContext, body: bytes | None = None
+    ) -> web.StreamResponse:
         """Answer when the events of a request are on disk; as for ``Collect``.
 
         :raises RequestError: also (401) the credentials are those of no destination.
         """
-        request = call.request
-        options = options_of(_query(call))
-        destination = _importing(call, options)
+        request = context.request
+        options = options_of(_query(context))
+        destination = _importing(context, options)
         if destination is None and "Authorization" in request.headers:
             raise answers.unauthorized()
-        rates = call.services.rates.of_project
+        rates = context.services.rates.of_project
         rate = rates.get(destination.name) if destination is not None else None
         if rate is not None:
             rate.admit(_BUSY)
         if body is None:
-            body = await _body(call, call.import_body)
-        sent = read(_query(call), body)
+            body = await _body(context, context.import_body)
+        sent = read(_query(context), body)
         options, is_form = sent.options, sent.is_form
         if destination is None:
-            destination = _importing(call, options)
+            destination = _importing(context, options)
             if destination is None:
                 raise answers.unauthorized()
             rate = rates.get(destination.name)
@@ -96,56 +100,56 @@ class Import:
         records = _records(sent, "import", is_lines=is_lines)
         if rate is not None:
             rate.charge(len(records))
-        stored = call.services.accept_records(
+        stored = context.services.accept_records(
             "import",
             records,
-            client_ip=call.client_ip() if options.has("ip") else None,
+            client_ip=context.client_ip() if options.has("ip") else None,
             destination=destination.name,
-            hold=call.lease.resize,
+            hold=context.lease.resize,
         )
         del body, sent, records
         verdict = await stored
         if is_form:  # older SDKs: what they send and expect is that of /track
-            return _received(call, _error(verdict), options)
+            return _received(context, _error(verdict), options)
         if verdict.problems and options.get("strict", "1") == "1":
             return answers.partly_imported(verdict.taken, verdict.problems)
         return answers.imported(verdict.taken)
 
 
-def refuse(call: Call, error: RequestError) -> web.StreamResponse:
+def refuse(context: RequestContext, error: RequestError) -> web.StreamResponse:
     """Turn an error into the answer that makes the SDKs do the right thing.
 
     They resend after 503, browsers after 413 in halves; whatever else can never be accepted is
     answered 200, because phones would resend it for ever.
     """
     try:
-        options = options_of(_query(call))
+        options = options_of(_query(context))
     except RequestError:
         options = Options()
     if error.status >= 500:
-        return _led_on(call, options) or answers.unavailable(error)
+        return _led_on(context, options) or answers.unavailable(error)
     if error.code == "incomplete_body":
         return answers.unavailable(
             RequestError(503, error.code, error.message, retry_after_s=2, close=True)
         )
-    _count(call, error)
-    if error.code == "body_too_large" and "Origin" in call.request.headers:
+    _count(context, error)
+    if error.code == "body_too_large" and "Origin" in context.request.headers:
         return answers.too_large(error)
-    response = _received(call, error.message, options)
+    response = _received(context, error.message, options)
     if error.close:
         response.force_close()
     return response
 
 
-def refuse_import(call: Call, error: RequestError) -> web.StreamResponse:
+def refuse_import(context: RequestContext, error: RequestError) -> web.StreamResponse:
     """Turn an error into an answer of /import, which only servers use."""
     if error.status not in (401, 429, 503):
-        _count(call, error)
-    return answers.failed_import(error, max_bytes=call.services.config.server.import_bytes)
+        _count(context, error)
+    return answers.failed_import(error, max_bytes=context.services.config.server.import_bytes)
 
 
-async def _body(call: Call, read: Callable[[], Awaitable[bytes]]) -> bytes | None:
-    match call.request.method:
+async def _body(context: RequestContext, read: Callable[[], Awaitable[bytes]]) -> bytes | None:
+    match context.request.method:
         case "POST":
             return await read()
         case "GET":
@@ -154,8 +158,8 @@ async def _body(call: Call, read: Callable[[], Awaitable[bytes]]) -> bytes | Non
             raise RequestError(405, "method_not_allowed", "send records with GET or POST")
 
 
-def _query(call: Call) -> str:
-    return call.request.rel_url.raw_query_string
+def _query(context: RequestContext) -> str:
+    return context.request.rel_url.raw_query_string
 
 
 def _records(sent: Sent, endpoint: EndpointName, *, is_lines: bool = False) -> list[NativeRecord]:
@@ -169,34 +173,37 @@ def _records(sent: Sent, endpoint: EndpointName, *, is_lines: bool = False) -> l
     return records
 
 
-def _admit(call: Call, records: Sequence[NativeRecord]) -> None:
+def _admit(context: RequestContext, records: Sequence[NativeRecord]) -> None:
     """Let records in, each by the token that it names."""
-    services = call.services
+    services = context.services
     if not services.rates.of_project:
         return
     for token, count in Counter(record.token or "" for record in records).items():
         project = services.projects.of_token(token)
         rate = services.rates.of_project.get(project.name) if project is not None else None
         if rate is not None:
-            rate.admit(busy_status(call.family, call.request.headers))
+            rate.admit(busy_status(context.family, context.request.headers))
             rate.charge(count)
 
 
-def _importing(call: Call, options: Options) -> DestinationConfig | None:
+def _importing(context: RequestContext, options: Options) -> DestinationConfig | None:
     """Return the destination of a request to /import, by what it has of credentials."""
-    projects, authorization = call.services.projects, call.request.headers.get("Authorization")
+    projects, authorization = (
+        context.services.projects,
+        context.request.headers.get("Authorization"),
+    )
     if authorization is not None:
         return projects.of_credentials(authorization, options.get("project_id"))
     return projects.of_api_key(options.get("api_key", ""))
 
 
-def _received(call: Call, error: str | None, options: Options) -> web.Response:
-    return _led_on(call, options) or answers.received(error, options)
+def _received(context: RequestContext, error: str | None, options: Options) -> web.Response:
+    return _led_on(context, options) or answers.received(error, options)
 
 
-def _led_on(call: Call, options: Options) -> web.Response | None:
+def _led_on(context: RequestContext, options: Options) -> web.Response | None:
     """Lead on whoever has followed a link, whatever became of the record: nobody sends it again."""
-    allowed = call.services.config.server.redirect_origins
+    allowed = context.services.config.server.redirect_origins
     return redirection(options.get("redirect", ""), allowed)
 
 
@@ -211,5 +218,5 @@ def _error(verdict: RequestVerdict) -> str | None:
     return fault.message
 
 
-def _count(call: Call, error: RequestError) -> None:
-    call.services.telemetry.events_rejected.labels("", error.code).inc()
+def _count(context: RequestContext, error: RequestError) -> None:
+    context.services.telemetry.events_rejected.labels("", error.code).inc()

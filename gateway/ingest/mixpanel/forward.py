@@ -9,10 +9,10 @@ from aiohttp import web
 
 from gateway.config import DestinationConfig
 from gateway.errors import RequestError
-from gateway.ingest.call import Call
+from gateway.ingest.context import RequestContext
 from gateway.ingest.mixpanel import answers
 from gateway.ingest.mixpanel.sent import options_of
-from gateway.ingest.routes import Handler
+from gateway.ingest.router import Handler
 
 __all__ = ["HANDLERS", "LIBRARIES"]
 
@@ -35,27 +35,27 @@ class _ToApi:
 
     path: str
 
-    async def __call__(self, call: Call) -> web.StreamResponse:
-        upstream = call.services.upstream
-        if not upstream.is_enabled:
+    async def __call__(self, context: RequestContext) -> web.StreamResponse:
+        proxy = context.services.reverse_proxy
+        if not proxy.is_enabled:
             raise _switched_off()
-        destination = _destination(call)
+        destination = _destination(context)
         if destination is None:
             raise answers.unauthorized()
-        url = call.request.rel_url
+        url = context.request.rel_url
         # The route has been found by a less literal path.
-        if "%" in url.raw_path or not all(map(_ID.fullmatch, call.params.values())):
+        if "%" in url.raw_path or not all(map(_ID.fullmatch, context.params.values())):
             raise RequestError(404, "not_found", "no such path of Mixpanel's")
         slash = "/" if url.raw_path.endswith("/") else ""
         query = f"?{url.raw_query_string}" if url.raw_query_string else ""
-        target = f"{destination.host}{self.path.format_map(call.params)}{slash}{query}"
-        client_ip = call.client_ip()
+        target = f"{destination.host}{self.path.format_map(context.params)}{slash}{query}"
+        client_ip = context.client_ip()
         told = {} if client_ip is None else {"X-Forwarded-For": client_ip, "X-Real-IP": client_ip}
-        return await upstream.forward(_request(call), call.lease, target, told)
+        return await proxy.forward(_request(context), context.lease, target, told)
 
 
-def _destination(call: Call) -> DestinationConfig | None:
-    request, projects = call.request, call.services.projects
+def _destination(context: RequestContext) -> DestinationConfig | None:
+    request, projects = context.request, context.services.projects
     options = options_of(request.rel_url.raw_query_string)
     authorization = request.headers.get("Authorization")
     if authorization is not None:
@@ -72,24 +72,24 @@ class _Library:
 
     name: str | None = None
 
-    async def __call__(self, call: Call) -> web.StreamResponse:
-        upstream = call.services.upstream
-        if not upstream.is_enabled:
+    async def __call__(self, context: RequestContext) -> web.StreamResponse:
+        proxy = context.services.reverse_proxy
+        if not proxy.is_enabled:
             raise _switched_off()
-        name = self.name or call.params["name"]
+        name = self.name or context.params["name"]
         name = _LIBRARY.get(name, name)
         if not _SCRIPT.fullmatch(name):
             raise RequestError(404, "not_found", "no such script")
-        url = f"{upstream.cdn_url}/libs/{name}"
-        return await upstream.forward(_request(call), call.lease, url, None)
+        url = f"{proxy.cdn_url}/libs/{name}"
+        return await proxy.forward(_request(context), context.lease, url, None)
 
 
-def _request(call: Call) -> web.BaseRequest:
+def _request(context: RequestContext) -> web.BaseRequest:
     """Return the request, which aiohttp has read: its answer is a stream."""
-    return cast(web.BaseRequest, call.request)
+    return cast(web.BaseRequest, context.request)
 
 
-async def _decide(call: Call) -> web.StreamResponse:
+async def _decide(context: RequestContext) -> web.StreamResponse:
     return answers.gone()
 
 

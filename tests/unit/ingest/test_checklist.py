@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.ingest import jitsu, pages, rudder, segment, syft
+from gateway.ingest import jitsu, pages, rudderstack, segment, syft
 from tests.support.serving import KEY, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}
@@ -179,7 +179,7 @@ async def test_every_place_takes_preflights_and_refuses_other_methods(served: Se
 
 def test_nothing_else_is_served() -> None:
     """What is added needs a line in the tables above."""
-    families = (pages, segment, rudder, jitsu, syft)
+    families = (pages, segment, rudderstack, jitsu, syft)
     served = {place.replace("{key}", KEY) for family in families for place in family.ROUTES}
 
     listed = {f"POST {post.path}" for post in posts()}

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.config import DestinationConfig, DestinationSettings, ProxyConfig
-from gateway.ingest.routes import Route, Routes, aliases
+from gateway.ingest.router import Route, Router, aliases
 from gateway.ingest.server import ROUTES
 from tests.support.serving import EVENT, KEY, Serving, message, serving
 
@@ -31,7 +31,7 @@ def get(target: str, headers: dict[str, str] | None = None) -> bytes:
 @pytest.mark.parametrize("place", PLACES)
 def test_every_route_is_found_under_the_prefix_as_well(place: str) -> None:
     method, path = place.split(" ")
-    plain, prefixed = Routes(*ROUTES), Routes(*ROUTES, prefix=PREFIX)
+    plain, prefixed = Router(*ROUTES), Router(*ROUTES, prefix=PREFIX)
     expected = plain.find(method, filled(path))
     assert expected is not None
     for spelling in (path, path.rstrip("/") + "/", path.replace("/", "//")):
@@ -46,8 +46,8 @@ def test_every_route_is_found_under_the_prefix_as_well(place: str) -> None:
 
 @pytest.mark.parametrize(("name", "path"), aliases().items())
 def test_neutral_names_stand_for_paths_and_what_is_below(name: str, path: str) -> None:
-    plain = Routes(*ROUTES)
-    neutral = Routes(*ROUTES, prefix=PREFIX, names=aliases())
+    plain = Router(*ROUTES)
+    neutral = Router(*ROUTES, prefix=PREFIX, names=aliases())
     below = [place for place in PLACES if f"{place.partition(' ')[2]}/".startswith(f"{path}/")]
     assert below
     for place in below:
@@ -60,8 +60,8 @@ def test_neutral_names_stand_for_paths_and_what_is_below(name: str, path: str) -
 
 @pytest.mark.parametrize("prefix", ["/track", "/v1", "/d"])
 def test_prefix_takes_no_path_away(prefix: str) -> None:
-    plain = Routes(*ROUTES, names=aliases())
-    prefixed = Routes(*ROUTES, prefix=prefix, names=aliases())
+    plain = Router(*ROUTES, names=aliases())
+    prefixed = Router(*ROUTES, prefix=prefix, names=aliases())
     for place in PLACES:
         method, path = place.split(" ")
         assert prefixed.find(method, filled(path)) == plain.find(method, filled(path))
@@ -69,7 +69,7 @@ def test_prefix_takes_no_path_away(prefix: str) -> None:
 
 def test_name_stands_for_whole_segments_only() -> None:
     route = Route(family="segment", handle=lambda call: NotImplemented)
-    routes = Routes({"POST /track": route, "POST /tracks": route}, names={"/e": "/track"})
+    routes = Router({"POST /track": route, "POST /tracks": route}, names={"/e": "/track"})
     assert routes.find("POST", "/e") is not None
     assert routes.find("POST", "/es") is None
 

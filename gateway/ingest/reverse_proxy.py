@@ -20,7 +20,7 @@ from gateway.http.refusals import no_room
 from gateway.http.slow_bodies import Arrivals
 from gateway.resolver import Resolver
 
-__all__ = ["Upstream"]
+__all__ = ["ReverseProxy"]
 
 _CONNECT_TIMEOUT_S = 10.0
 _BUFFER_BYTES = 64 * 1024
@@ -44,7 +44,7 @@ class _Oversized(Exception):
     """More than may pass."""
 
 
-class Upstream:
+class ReverseProxy:
     """Passes requests on.
 
     :param arrivals: watches bodies that are still arriving.

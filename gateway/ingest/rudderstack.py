@@ -9,9 +9,9 @@ from aiohttp import web
 
 from gateway.http import replies
 from gateway.ingest import pixels
-from gateway.ingest.call import Call
-from gateway.ingest.intake import Intake
-from gateway.ingest.routes import Route
+from gateway.ingest.context import RequestContext
+from gateway.ingest.event_handler import EventHandler
+from gateway.ingest.router import Route
 from gateway.ingest.segment import discard
 
 __all__ = ["ROUTES"]
@@ -22,13 +22,13 @@ _NAME = "gateway"
 _UPDATED_AT = "2024-01-01T00:00:00.000Z"  # never changes: SDKs keep what they have
 
 
-async def _source_config(call: Call) -> web.StreamResponse:
+async def _source_config(context: RequestContext) -> web.StreamResponse:
     """Answer with a source that sends to nobody but its data plane."""
     nothing = {"enabled": False}
     source = {
         "id": _NAME,
         "name": _NAME,
-        "writeKey": call.key() or "",
+        "writeKey": context.key() or "",
         "enabled": True,
         "workspaceId": _NAME,
         "updatedAt": _UPDATED_AT,
@@ -40,15 +40,15 @@ async def _source_config(call: Call) -> web.StreamResponse:
 
 ROUTES = {
     # Browsers send it without a header of their own when a page is left; the key is in the query.
-    "POST /beacon/v1/batch": Route(family=_FAMILY, handle=Intake(from_device=True)),
-    "POST /v1/merge": Route(family=_FAMILY, handle=Intake(type="merge")),
-    "POST /merge": Route(family=_FAMILY, handle=Intake(type="merge")),
+    "POST /beacon/v1/batch": Route(family=_FAMILY, handle=EventHandler(from_device=True)),
+    "POST /v1/merge": Route(family=_FAMILY, handle=EventHandler(type="merge")),
+    "POST /merge": Route(family=_FAMILY, handle=EventHandler(type="merge")),
     "POST /rsaMetrics": Route(family=_FAMILY, handle=discard),
     "GET /sourceConfig": Route(family=_FAMILY, handle=_source_config),
     "GET /pixel/v1/track": pixels.route(
-        _FAMILY, Intake(type="track", from_device=True), channel="web"
+        _FAMILY, EventHandler(type="track", from_device=True), channel="web"
     ),
     "GET /pixel/v1/page": pixels.route(
-        _FAMILY, Intake(type="page", from_device=True), channel="web", name="Unknown Page"
+        _FAMILY, EventHandler(type="page", from_device=True), channel="web", name="Unknown Page"
     ),
 }

@@ -14,7 +14,7 @@ from isal import igzip
 from gateway.config import Config
 from gateway.config.reader import ConfigReader
 
-__all__ = ["ENTRY", "Bundle", "File", "check_bundle"]
+__all__ = ["ENTRY", "BrowserBundle", "File", "check_bundle"]
 
 ENTRY = "standalone.js"
 """What the snippet loads, under the name ``analytics.min.js``."""
@@ -53,7 +53,7 @@ def check_bundle(config: Config, reader: ConfigReader) -> None:
             reader.report(("server", "browser_bundle"), _explained(error))
 
 
-class Bundle:
+class BrowserBundle:
     """The files of the bundle by name; none unless a folder is configured.
 
     :param folder: where they are.

@@ -18,11 +18,11 @@ from gateway.events.depth import check_depth
 from gateway.events.encodings import is_blank
 from gateway.http import replies
 from gateway.ingest import segment
-from gateway.ingest.call import Call
-from gateway.ingest.intake import Intake
+from gateway.ingest.context import RequestContext
+from gateway.ingest.event_handler import EventHandler
 from gateway.ingest.mixpanel.collect import Collect, Import, refuse, refuse_import
 from gateway.ingest.mixpanel.sent import is_json
-from gateway.ingest.routes import Refuse, Route
+from gateway.ingest.router import Refuse, Route
 
 __all__ = ["ROUTES"]
 
@@ -54,31 +54,31 @@ _MIXPANELS = re.compile(rb'"\$?token"')
 class _Either:
     """The handler of a path that two families have."""
 
-    segments: Intake
+    segments: EventHandler
     mixpanels: Collect | Import
     refused: Refuse
 
-    async def __call__(self, call: Call) -> replies.Answer:
+    async def __call__(self, context: RequestContext) -> replies.Answer:
         is_import = isinstance(self.mixpanels, Import)
-        body = await (call.import_body() if is_import else call.body())
-        answer = self._choose(call, body)
+        body = await (context.import_body() if is_import else context.body())
+        answer = self._choose(context, body)
         del body  # whoever answers lets go of it before it waits for the disk
         return await answer
 
-    def refuse(self, call: Call, error: RequestError) -> web.StreamResponse:
-        if call.family == "segment" or _has_write_key(call):
+    def refuse(self, context: RequestContext, error: RequestError) -> web.StreamResponse:
+        if context.family == "segment" or _has_write_key(context):
             return replies.failed(error)
-        return self.refused(call, error)
+        return self.refused(context, error)
 
-    def _choose(self, call: Call, body: bytes) -> Awaitable[replies.Answer]:
+    def _choose(self, context: RequestContext, body: bytes) -> Awaitable[replies.Answer]:
         if is_blank(body):
-            is_segments = "data" not in call.request.query and _has_write_key(call)
+            is_segments = "data" not in context.request.query and _has_write_key(context)
         else:
-            is_segments = _may_be_json(body) and (_is_segments(body) or _has_write_key(call))
+            is_segments = _may_be_json(body) and (_is_segments(body) or _has_write_key(context))
         if is_segments:
-            call.family = "segment"
-            return self.segments(call, body)
-        return self.mixpanels(call, body)
+            context.family = "segment"
+            return self.segments(context, body)
+        return self.mixpanels(context, body)
 
 
 def _may_be_json(body: bytes) -> bool:
@@ -107,17 +107,17 @@ def _holds_segments(body: bytes) -> bool:
     )
 
 
-def _has_write_key(call: Call) -> bool:
+def _has_write_key(context: RequestContext) -> bool:
     """Tell whether a request has the key of a source, and not the credentials of a destination."""
-    request, services = call.request, call.services
-    if not services.sources.know(call.key()):
+    request, services = context.request, context.services
+    if not services.sources.know(context.key()):
         return False
     authorization = request.headers.get("Authorization")
     return services.projects.of_credentials(authorization, request.query.get("project_id")) is None
 
 
 def _route(place: str, mixpanels: Collect | Import, refused: Refuse) -> Route:
-    either = _Either(cast(Intake, segment.ROUTES[place].handle), mixpanels, refused)
+    either = _Either(cast(EventHandler, segment.ROUTES[place].handle), mixpanels, refused)
     return Route(family="mixpanel", handle=either, refuse=either.refuse)
 
 

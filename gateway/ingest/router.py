@@ -17,19 +17,19 @@ from aiohttp import web
 
 from gateway.errors import RequestError
 from gateway.http import replies
-from gateway.ingest.call import Call
+from gateway.ingest.context import RequestContext
 
-__all__ = ["Found", "Handler", "Refuse", "Route", "Routes", "aliases", "as_json"]
+__all__ = ["Found", "Handler", "Refuse", "Route", "Router", "aliases", "as_json"]
 
-Handler: TypeAlias = Callable[[Call], Awaitable[replies.Answer]]
-Refuse: TypeAlias = Callable[[Call, RequestError], web.StreamResponse]
+Handler: TypeAlias = Callable[[RequestContext], Awaitable[replies.Answer]]
+Refuse: TypeAlias = Callable[[RequestContext, RequestError], web.StreamResponse]
 
 _SLASHES = re.compile("/{2,}")
 _NAME = re.compile(r"\{(\w+)\}")
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
-def as_json(call: Call, error: RequestError) -> web.StreamResponse:
+def as_json(context: RequestContext, error: RequestError) -> web.StreamResponse:
     """Refuse as most SDKs understand it."""
     return replies.failed(error)
 
@@ -79,7 +79,7 @@ class Found(NamedTuple):
     params: Mapping[str, str]
 
 
-class Routes:
+class Router:
     """The routes of all families.
 
     :param families: by method and path, as in ``"GET /v1/projects/{key}/settings"``.  A name in

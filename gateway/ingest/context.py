@@ -12,14 +12,14 @@ from gateway.http.client_address import ClientAddress
 from gateway.http.memory_budget import MemoryLease
 from gateway.http.request import AnyRequest
 from gateway.ingest.auth import Sources, key_in_request
-from gateway.ingest.bundle import Bundle
+from gateway.ingest.browser_bundle import BrowserBundle
 from gateway.ingest.projects import Projects
 from gateway.ingest.rates import Rates
-from gateway.ingest.upstream import Upstream
+from gateway.ingest.reverse_proxy import ReverseProxy
 from gateway.notices import Notices
 from gateway.telemetry import Telemetry
 
-__all__ = ["Accept", "AcceptRecords", "Call", "Services"]
+__all__ = ["Accept", "AcceptRecords", "RequestContext", "Services"]
 
 
 class Accept(Protocol):
@@ -71,18 +71,18 @@ class Services:
     address: ClientAddress
     bodies: Bodies
     imports: Bodies
-    bundle: Bundle
+    bundle: BrowserBundle
     accept: Accept
     accept_records: AcceptRecords
     is_healthy: Callable[[], Awaitable[bool]]
     projects: Projects
     rates: Rates
-    upstream: Upstream
+    reverse_proxy: ReverseProxy
     telemetry: Telemetry
     notices: Notices
 
 
-class Call:
+class RequestContext:
     """One request.
 
     :param family: whose SDK sent it, as far as that is known.

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ingest.intake import Intake
-from gateway.ingest.routes import Route, Routes
+from gateway.ingest.event_handler import EventHandler
+from gateway.ingest.router import Route, Router
 from tests.support.serving import EVENT, KEY, Serving, message, serving
 
 AUTH = {"X-Write-Key": KEY}
 ANY = b'{"name":"N","event":"E","userId":"u","groupId":"g","traits":{"a":1}}'
 
 
-ROUTE = Route(family="segment", handle=Intake())
+ROUTE = Route(family="segment", handle=EventHandler())
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ async def served(tmp_path: Path) -> AsyncIterator[Serving]:
     "path", ["", "/v1/batches", "/v1/batch/b", "/v2/batch", "/v1/T", "v1/batch"]
 )
 def test_other_paths_have_no_route(path: str) -> None:
-    routes = Routes({"POST /v1/batch": ROUTE})
+    routes = Router({"POST /v1/batch": ROUTE})
     assert routes.find("POST", path) is None
     assert routes.find("GET", "/v1/batch") is None
 
 
 def test_names_in_braces_are_one_segment_each() -> None:
-    routes = Routes({"GET /p/{key}/x.{end}": ROUTE, "POST /p/k/x": ROUTE})
+    routes = Router({"GET /p/{key}/x.{end}": ROUTE, "POST /p/k/x": ROUTE})
 
     found = routes.find("GET", "//p/a.b//x.js/")
     assert found is not None
@@ -44,7 +44,7 @@ def test_names_in_braces_are_one_segment_each() -> None:
 
 def test_two_families_cannot_claim_one_place() -> None:
     with pytest.raises(ValueError, match="POST /x"):
-        Routes({"POST /x": ROUTE}, {"POST /x": ROUTE})
+        Router({"POST /x": ROUTE}, {"POST /x": ROUTE})
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from gateway.http.header_text import readable
 from gateway.http.replies import ACCEPTED, Answer
 from gateway.ingest.attempts import is_retry, sender_of
 from gateway.ingest.auth import key_in_body
-from gateway.ingest.call import Call, Services
+from gateway.ingest.context import RequestContext, Services
 from gateway.ingest.rates import Rate, busy_status
 
-__all__ = ["Intake", "RequestMetadata"]
+__all__ = ["EventHandler", "RequestMetadata"]
 
 _DEVICES = ("analytics-ios/", "analytics-android/")
 """What Segment's former SDKs for telephones call themselves; they send where servers do."""
@@ -22,7 +22,7 @@ _DEVICES = ("analytics-ios/", "analytics-android/")
 _MAX_USER_AGENT = 512  # longer ones are made up
 
 
-def _keep(call: Call) -> IpPolicy:
+def _keep(context: RequestContext) -> IpPolicy:
     return "keep"
 
 
@@ -45,10 +45,10 @@ class RequestMetadata(NamedTuple):
     :param busy: the status that makes the SDK send again later.
     :param origin: of the page that sends it.
     :param sent_at: where no payload says so.
-    :param from_device: see ``Intake``; None where the payload decides.
+    :param from_device: see ``EventHandler``; None where the payload decides.
     :param browser: what it calls itself.
     :param sender: what the SDK or HTTP library calls itself, without its version.
-    :param ip: see ``Intake``.
+    :param ip: see ``EventHandler``.
     """
 
     source: SourceConfig | None
@@ -64,7 +64,7 @@ class RequestMetadata(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
+class EventHandler:
     """The handler of a route that events are sent to.
 
     :param type: the type of events that name none.
@@ -82,20 +82,20 @@ class Intake:
 
     type: str | None = None
     from_device: bool | None = None
-    key: Callable[[Call], str | None] = Call.key
+    key: Callable[[RequestContext], str | None] = RequestContext.key
     has_key_in_body: bool = True
     may_lack_key: bool = False
-    payload: Callable[[Call], Awaitable[bytes]] = Call.body
+    payload: Callable[[RequestContext], Awaitable[bytes]] = RequestContext.body
     decode: Callable[[bytes], Received] = decode
-    ip: Callable[[Call], IpPolicy] = _keep
+    ip: Callable[[RequestContext], IpPolicy] = _keep
     answer: Callable[[], Answer] = lambda: ACCEPTED
 
     @property
     def is_plain(self) -> bool:
         """Whether the payload is the body itself, however it may be compressed."""
-        return self.payload is Call.body
+        return self.payload is RequestContext.body
 
-    async def __call__(self, call: Call, payload: bytes | None = None) -> Answer:
+    async def __call__(self, context: RequestContext, payload: bytes | None = None) -> Answer:
         """Answer when the events of a request are on disk.
 
         :param payload: where it has been read already.
@@ -103,12 +103,14 @@ class Intake:
             (503) it is too slow, or there is no room for it; (429, 503) its source sends too much.
         :raises SpoolUnavailable: nothing was kept.
         """
-        told = self.read(call)
+        told = self.read(context)
         self.admit(told)
         if payload is None:
-            payload = await self.payload(call)
-        services, lease = call.services, call.lease
-        stored = self.store(told, payload, services, client_ip=call.client_ip(), hold=lease.resize)
+            payload = await self.payload(context)
+        services, lease = context.services, context.lease
+        stored = self.store(
+            told, payload, services, client_ip=context.client_ip(), hold=lease.resize
+        )
         del payload
         await stored
         return self.answer()
@@ -121,29 +123,29 @@ class Intake:
         if told.rate is not None:
             told.rate.admit(told.busy)
 
-    def read(self, call: Call) -> RequestMetadata:
+    def read(self, context: RequestContext) -> RequestMetadata:
         """Return what a request says around its payload.
 
         :raises RequestError: (401) its key is unknown; (400) its page may not send.
         """
-        headers = call.request.headers
+        headers = context.request.headers
         origin, agent = headers.get("Origin"), headers.get("User-Agent", "")
-        key = self.key(call)
-        source = call.services.sources.find(key) if key is not None else None
+        key = self.key(context)
+        source = context.services.sources.find(key) if key is not None else None
         if source is not None:
-            call.services.sources.check_origin(source, origin)
+            context.services.sources.check_origin(source, origin)
         is_device = origin is not None or agent.startswith(_DEVICES)
         return RequestMetadata(
             source=source,
-            rate=call.services.rates.of_source.get(source.name) if source is not None else None,
-            busy=busy_status(call.family, headers),
+            rate=context.services.rates.of_source.get(source.name) if source is not None else None,
+            busy=busy_status(context.family, headers),
             origin=origin,
             sent_at=headers.get("SentAt"),  # RudderStack's
             from_device=self.from_device if self.from_device is not None else is_device or None,
             browser=_browser(agent),
             is_retry=is_retry(headers),
             sender=sender_of(headers),
-            ip=self.ip(call),
+            ip=self.ip(context),
         )
 
     def store(
