@@ -86,8 +86,11 @@ def read_variables(
         if variable in known or not _is_set(variable, given):
             continue
         meant = _meant_by(variable, known)
-        # One with the letters of ours is somebody else's where ours is set, too.
-        is_misspelt = _letters(variable) == _letters(meant) and not _is_set(meant, given)
+        # One with the letters of ours is somebody else's where ours is set, too. Shells set `_`,
+        # which has no letters at all.
+        is_misspelt = (
+            meant != "" and _letters(variable) == _letters(meant) and not _is_set(meant, given)
+        )
         if _may_be_ours(variable, known) or is_misspelt:
             hint = f" did you mean {meant}?" if meant else ""
             reader.report(

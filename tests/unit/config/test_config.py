@@ -833,6 +833,11 @@ def test_variable_with_the_letters_of_ours_is_taken_for_it_unless_that_is_set(
     load(None, ENVIRON | {"GATEWAY_PORT": "1", name: "that of another program"})
 
 
+@pytest.mark.parametrize("name", ["_", "__", "-", "HOME", "PORT", "TOKEN"])
+def test_variable_of_a_shell_or_another_program_is_nothing_to_us(name: str) -> None:
+    assert load(None, ENVIRON | {name: "/usr/bin/env"}) == load(None, ENVIRON)
+
+
 def test_region_has_two_names_that_must_agree() -> None:
     for name in ("MIXPANEL_REGION", "MIXPANEL_API_REGION"):
         config = load(None, ENVIRON | {name: "EU"})
