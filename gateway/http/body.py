@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 
 from aiohttp import web
@@ -193,7 +194,8 @@ async def ask_for_body(request: AnyRequest) -> None:
     if isinstance(request, Request):
         return  # such a head is not usual
     if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        with suppress(ConnectionError):  # one that has gone is found out by reading
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def encoding_of(headers: MultiMapping[str]) -> str:
