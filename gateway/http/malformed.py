@@ -6,6 +6,8 @@ All of it is decided by the text alone, once the parser has refused it.
 import re
 from typing import NamedTuple
 
+from yarl import URL
+
 __all__ = [
     "BODY",
     "ONCE",
@@ -15,6 +17,7 @@ __all__ = [
     "MalformedReason",
     "fault_in",
     "has_fault",
+    "is_path_or_url",
     "mended",
     "origin_in",
 ]
@@ -146,9 +149,22 @@ def _in_line(line: bytes) -> MalformedReason | None:
         return MalformedReason("version", "this port does not speak its version of HTTP")
     if not _METHOD.fullmatch(method):
         return MalformedReason("method", "its method is not in capital letters")
-    if not _TARGET.fullmatch(target):
+    if not (_TARGET.fullmatch(target) and is_path_or_url(target)):
         return MalformedReason("target", "its target is no path: percent-encode it")
     return None
+
+
+def is_path_or_url(target: bytes) -> bool:
+    """Tell whether a target that is no path is a URL whose host can be read.
+
+    aiohttp reads it when nothing that fails is answered any more.
+    """
+    if target[:1] in (b"/", b"*"):
+        return True
+    try:
+        return URL(target.decode(), encoded=True).host is not None
+    except ValueError:
+        return False
 
 
 def _in_headers(line: bytes, headers: list[bytes]) -> MalformedReason | None:

@@ -12,7 +12,7 @@ from multidict import CIMultiDict, MultiMapping
 from yarl import URL
 
 from gateway.http.incoming import Incoming
-from gateway.http.malformed import ONCE, HeadLimits
+from gateway.http.malformed import ONCE, HeadLimits, is_path_or_url
 
 __all__ = ["AnyRequest", "Head", "Request", "read_head"]
 
@@ -22,6 +22,7 @@ _HEAD = re.compile(
 )
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
+_KEPT = ("keep-alive",)  # as HTTP/1.1 has it where nothing is said
 _UNUSUAL = ("Transfer-Encoding", "Expect", "Upgrade", "Forwarded")
 
 
@@ -82,7 +83,9 @@ def read_head(data: bytes, limits: HeadLimits) -> Head | None:
         pairs.append((name, value.strip(" \t")))
     pairs.pop()  # behind the last line
     headers = CIMultiDict(pairs)
-    if size > limits.line_bytes and not _fits(target, pairs, size, limits):
+    if size > limits.line_bytes and not _fits(method, target, pairs, size, limits):
+        return None
+    if not is_path_or_url(target):
         return None
     if len(headers) > limits.headers or _repeats(headers):
         return None
@@ -104,13 +107,15 @@ def read_head(data: bytes, limits: HeadLimits) -> Head | None:
         is_usual=method == b"POST"
         and minor == b"1"
         and length is not None
-        and headers.get("Connection", "keep-alive").lower() == "keep-alive"
+        and ", ".join(headers.getall("Connection", _KEPT)).lower() == "keep-alive"
         and not any(name in headers for name in _UNUSUAL),
     )
 
 
-def _fits(target: bytes, pairs: list[tuple[str, str]], size: int, limits: HeadLimits) -> bool:
-    longest = max(len(target), *(max(map(len, pair)) for pair in pairs))
+def _fits(
+    method: bytes, target: bytes, pairs: list[tuple[str, str]], size: int, limits: HeadLimits
+) -> bool:
+    longest = max(len(method), len(target), *(max(map(len, pair)) for pair in pairs))
     return size - len(b"\r\n\r\n") <= limits.head_bytes and longest <= limits.line_bytes
 
 

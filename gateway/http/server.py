@@ -24,6 +24,11 @@ __all__ = ["TURNED_AWAY", "Server"]
 
 _log = logging.getLogger(__name__)
 
+_UNHEARD = logging.Logger("aiohttp.server")
+"""Of what aiohttp refuses: its log would have a traceback and a part of the request, with its key,
+each time.  Such requests are counted, and operators told of them, by their connections."""
+_UNHEARD.disabled = True
+
 _READ_BYTES = 64 * 1024  # of a body, held before it is asked for; twice that is the most
 _MAX_HEADERS = 100
 
@@ -88,6 +93,7 @@ class Server:
             self._handle,
             keepalive_timeout=_NO_KEEPALIVE_S,
             access_log=None,
+            logger=_UNHEARD,
             auto_decompress=False,
             lingering_time=0,
             tcp_keepalive=False,  # they have it from the listening socket

@@ -61,6 +61,8 @@ MALFORMED = [
     ("version", [request(line=b"POST /v1/t http/1.1")]),
     ("method", [request(line=b"post /v1/t HTTP/1.1")]),
     ("target", [request(line=b"POST /v1/t?x=\x01canary HTTP/1.1")]),
+    ("target", [request(line=b"POST http://xn--/v1/t?writeKey=canary HTTP/1.1")]),
+    ("target", [request(line=b"POST http://a:x/v1/t?writeKey=canary HTTP/1.1")]),
     ("line_end", [request(b"X: canary").replace(b"\r\n", b"\n")]),
     ("folded_header", [request(b"X: a\r\n canary")]),
     ("header_name", [request(b"canary")]),
@@ -102,6 +104,16 @@ class TestRefusals:
         assert line.startswith("a request from 127.0.0.1 was answered 400, because ")
         assert "canary" not in line
         assert await served.still_works()
+
+    async def test_nothing_is_logged_of_a_request_that_only_aiohttp_refuses(
+        self, served: Serving, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = request(b"Sec-WebSocket-Key1: canary", line=b"PUT http://a/?canary HTTP/1.1")
+        for number in (1, 2, 3):
+            assert (await send(served, text)).code == "bad_request"
+            assert count(served, "gateway_http_malformed_total", reason="other") == number
+        [line] = caplog.messages
+        assert "canary" not in line
 
     async def test_every_reason_has_its_line(
         self, served: Serving, caplog: pytest.LogCaptureFixture
