@@ -380,12 +380,14 @@ class Connection(asyncio.Protocol):
             self._cut(no_room())
             self._spoils = True
             data = data[: head.size]
+        self._head_since = self._hub.loop.time()  # it goes on until a handler has the request
         if self._handover is None or self._handover.is_closing():
             self._handover = Handover(self, self._hub.aiohttp)
         self._handover.begin(data)
 
     def begin_request(self, request: web.BaseRequest) -> None:
         """Leave what has come to the request that reads it now."""
+        self._head_since = 0.0
         if self._handover is not None:
             self._handover.note_handler()
         self._note_begun(request.content)
@@ -452,7 +454,9 @@ class Connection(asyncio.Protocol):
     def _end(self, *, goes_on: bool) -> None:
         """Go on behind an answer."""
         self._is_busy = False
-        self._content = None
+        if self._content is not None:
+            self._content = None
+            self._came.resize(self._queued.size)  # what has come of its body was not read
         is_skipping = self._arriving is not None
         if self._handover is not None and (self._spoils or is_skipping or not goes_on):
             self._part()

@@ -10,9 +10,11 @@ import pytest
 
 from gateway.http.handover import Handover
 from gateway.http.protocol import Connection
+from gateway.http.server import Server
 from tests.support import serving as support
 from tests.support.processes import wait_for
 from tests.support.serving import EVENT, KEY, Serving, message, serving
+from tests.unit.http.test_limits import HeldSpool
 
 AUTH = {"X-Write-Key": KEY}
 GOOD = message("/v1/track", EVENT, AUTH)  # waits for the disk
@@ -182,6 +184,67 @@ async def test_client_that_leaves_while_a_request_waits_for_another_leaves_nothi
         await asyncio.sleep(0)
         wire.close()
         await wait_for(lambda: not any(held(served)))
+
+
+async def test_body_that_nobody_reads_is_not_counted_behind_the_answer(tmp_path: Path) -> None:
+    pixel = f"/v1/pixel/track?writeKey={KEY}&event=E&userId=u"
+    async with serving(tmp_path, spool_type=HeldSpool) as served:
+        spool = served.spool
+        assert isinstance(spool, HeldSpool)
+        spool.let_go = asyncio.Event()
+        connection, wire = connect(served)
+        connection.data_received(
+            message(pixel, headers={"Content-Length": "50000"}, method="GET", has_length=False)
+        )
+        await wait_for(lambda: spool.held)
+        connection.data_received(b"x" * 50_000)
+        spool.let_go.set()
+        assert await settled(wire, 1) == [200]
+        assert held(served) == (1, 0)
+        connection.data_received(GOOD)
+        assert await settled(wire, 2) == [200, 200]
+        wire.close()
+
+
+async def test_client_that_has_gone_before_it_is_told_to_continue_is_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as served:
+        connection, wire = connect(served)
+        connection.data_received(SETTINGS)
+        assert await settled(wire, 1) == [200]
+        head = GOOD.removesuffix(EVENT).replace(b"Host", b"Expect: 100-continue\r\nHost")
+        connection.data_received(head)
+        wire._closing = True  # as a transport of whose loss the connection is told next
+        await asyncio.sleep(0.05)
+        connection.connection_lost(None)
+        await wait_for(lambda: not any(held(served)))
+        assert caplog.messages == []
+
+
+async def test_request_that_aiohttp_gives_to_no_handler_ends_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "aiohttp", lambda self: asyncio.Protocol())
+    async with serving(tmp_path, header_timeout_s=0.5) as served:
+        connection, wire = connect(served)
+        connection.data_received(SETTINGS)
+        await wait_for(lambda: held(served) == (0, 0))
+        assert wire.sent == b""
+
+
+async def test_request_that_takes_longer_than_its_head_may_is_answered(tmp_path: Path) -> None:
+    async with serving(tmp_path, spool_type=HeldSpool, header_timeout_s=0.5) as served:
+        spool = served.spool
+        assert isinstance(spool, HeldSpool)
+        spool.let_go = asyncio.Event()
+        connection, wire = connect(served)
+        connection.data_received(GOOD.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        await wait_for(lambda: spool.held)
+        await asyncio.sleep(1.5)
+        spool.let_go.set()
+        assert await settled(wire, 1) == [200]
+        wire.close()
 
 
 def held(served: Serving) -> tuple[int, int]:
