@@ -49,6 +49,22 @@ def test_targets_of_make_exist(document: Path) -> None:
         assert target in targets
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_names_of_the_code_exist(name: str) -> None:
+    files = [path for path in ROOT.glob("*/**/*.py*") if path.suffix in {".py", ".pyx"}]
+    inside = ("gateway", "fastmap", "tests")
+    code = "\n".join(
+        path.read_text("utf-8") for path in files if path.relative_to(ROOT).parts[0] in inside
+    )
+    defined = set(re.findall(r"^\s*(?:async )?(?:class|def|cdef class) (\w+)", code, re.MULTILINE))
+    defined |= set(re.findall(r"^\s*(\w+)(?:: [^\n=]+)?(?: =|$)", code, re.MULTILINE))
+    text = (ROOT / name).read_text("utf-8")
+    told = re.findall(r"`((?:_[A-Za-z]|[A-Z])\w*(?:\.(?!md)[a-z_]+)?)`", text)
+    assert len(told) > 5
+    for part in {part for each in told for part in each.split(".")}:
+        assert part in defined, part
+
+
 def test_generated_tables_are_as_the_code_says() -> None:
     written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["written"]()
     assert {page.name for page in written} >= {"README.md", "configuration.md", "metrics.md"}
