@@ -43,7 +43,7 @@ class DeadLetterPages:
         letter_id = request.match_info["id"]
         letter = await self._dead_letters.get(letter_id)
         if letter is None:
-            text = f"there is no dead letter {letter_id}: it was replayed, purged or dropped"
+            text = f"there is no dead letter {letter_id}, or no longer: replayed, purged or dropped"
             raise Refused(404, text)
         return letter
 

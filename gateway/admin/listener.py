@@ -91,6 +91,6 @@ class AdminListener:
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return problem(404, f"served here: {self._served}")
+            return problem(404, f"this is the admin port; served here: {self._served}")
         except web.HTTPMethodNotAllowed as error:
             return problem(405, f"use {' or '.join(sorted(error.allowed_methods))}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.config import Config
-from gateway.http.sockets import listen
+from gateway.http.sockets import lacks_host, listen
 
 __all__ = ["busy_ports", "destinations_and_spool", "url", "version"]
 
@@ -47,7 +47,10 @@ def busy_ports(config: Config) -> Iterator[str]:
             try:
                 sockets = listen(host, port)
             except OSError as error:
-                remedy = "if it is this one, all is well" if _is_busy(error) else "choose another"
+                if _is_busy(error):
+                    remedy = "if it is this one, all is well"
+                else:
+                    remedy = f"choose another {key}.host" if lacks_host(error) else "choose another"
                 yield f"{key}.port: {error.strerror}; {remedy}"
             else:
                 for each in sockets:

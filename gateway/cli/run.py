@@ -14,7 +14,7 @@ from gateway.cli.common import fail, say
 from gateway.cli.configuration import TO_RUN, load_or_exit
 from gateway.config import Config, load
 from gateway.errors import ConfigError, SpoolError
-from gateway.http.sockets import unusable
+from gateway.http.sockets import lacks_host, unusable
 from gateway.http.tls import CertificateError
 from gateway.output import detach_output, finish_output
 from gateway.process import (
@@ -38,7 +38,10 @@ _SANDBOX_VARIABLES = {"MIXPANEL_PROJECT_TOKEN": _SANDBOX_PROJECT, "WRITE_KEY": _
 _PORTS_OF_FILE = "choose another"
 _PORTS_OF_VARIABLES = "choose another with GATEWAY_PORT or GATEWAY_ADMIN_PORT"
 
-_ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+_HOSTS_OF_FILE = "choose another server.host or admin.host"
+_HOSTS_OF_VARIABLES = "choose another with GATEWAY_HOST or GATEWAY_ADMIN_HOST"
+
+_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)
 
 _FIXED: Mapping[str, Callable[[Config], Any]] = {
     "server.host": lambda config: config.server.host,
@@ -74,8 +77,11 @@ def serve(path: Path | None, sandbox_port: int | None) -> None:
     except (SpoolError, CannotStart, CertificateError) as error:
         raise fail(str(error)) from None
     except OSError as error:
-        hint = _PORTS_OF_FILE if path else _PORTS_OF_VARIABLES
-        hint = f"; {hint}" if error.errno in _ADDRESS_ERRORS else ""
+        hint = ""
+        if lacks_host(error):
+            hint = f"; {_HOSTS_OF_FILE if path else _HOSTS_OF_VARIABLES}"
+        elif error.errno in _PORT_ERRORS:
+            hint = f"; {_PORTS_OF_FILE if path else _PORTS_OF_VARIABLES}"
         raise fail(f"cannot start: {error.strerror or error}{hint}") from None
 
 

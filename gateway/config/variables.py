@@ -95,7 +95,7 @@ def read_variables(
             hint = f" did you mean {meant}?" if meant else ""
             reader.report(
                 (variable,),
-                f"unknown variable;{hint} accepted: unset it, or those of gateway config keys",
+                f"unknown variable;{hint} accepted: those of gateway config keys; unset others",
             )
     return document, called
 

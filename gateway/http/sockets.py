@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["BACKLOG", "listen", "listen_together", "unusable"]
+__all__ = ["BACKLOG", "lacks_host", "listen", "listen_together", "unusable"]
 
 BACKLOG = 512
 """Connections that may wait; more would be accepted in one go, and everybody waits meanwhile."""
@@ -63,6 +63,11 @@ def unusable(host: str, port: int, error: OSError) -> str:
             f"(ss -ltnp sport = :{port} shows it)"
         )
     return f"cannot listen on {host}, port {port}: {reason}"
+
+
+def lacks_host(error: OSError) -> bool:
+    """Whether nothing can listen there because this machine has no such address."""
+    return error.errno == errno.EADDRNOTAVAIL or (error.errno or 0) < 0
 
 
 def listen_together(hosts: str | Sequence[str], port: int, count: int) -> list[list[socket.socket]]:

@@ -2,6 +2,9 @@
 
 Those for telephones delete every event they hold when they are answered 401, or 400 for their
 source's configuration, and stop sending at 404.  So the configuration is served for every key.
+
+What these SDKs put elsewhere in an event, as the names of screens, is brought into its place by
+``gateway/mapping/prepare.py``.
 """
 
 import msgspec

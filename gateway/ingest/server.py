@@ -376,7 +376,11 @@ class IngestServer:
             return replies.method_not_allowed(methods)
         path = request.path[:200]
         return replies.failed(
-            RequestError(404, "not_found", f"nothing is served at {path}; see the README")
+            RequestError(
+                404,
+                "not_found",
+                f"nothing is served at {path} on the port for SDKs; see the README",
+            )
         )
 
     def _send_away(self, client: Client, reason: str) -> None:

@@ -83,7 +83,21 @@ async def test_check_warns_of_a_busy_port_and_is_content(tmp_path: Path, key: st
 async def test_check_warns_of_an_address_that_this_machine_lacks(tmp_path: Path) -> None:
     checked = await gateway("check", "-c", str(_write(tmp_path, host="192.0.2.1")))
     assert "warning: server.port: cannot listen on 192.0.2.1" in checked.stderr
-    assert "choose another" in checked.stderr
+    assert "choose another server.host\n" in checked.stderr
+
+
+async def test_start_at_an_address_that_this_machine_lacks_names_the_setting(
+    tmp_path: Path,
+) -> None:
+    by_file = await gateway("run", "-c", str(_write(tmp_path, host="192.0.2.1")))
+    environ = {"GATEWAY_HOST": "nowhere.invalid", "GATEWAY_ADMIN_PORT": "0"}
+    options = ("run", "--sandbox", "--sandbox-port", "0")
+    by_variables = await gateway(*options, cwd=tmp_path, env=environ)
+    assert (by_file.code, by_variables.code) == (1, 1)
+    assert by_file.stderr.endswith("; choose another server.host or admin.host\n")
+    assert by_variables.stderr.endswith(
+        "; choose another with GATEWAY_HOST or GATEWAY_ADMIN_HOST\n"
+    )
 
 
 async def test_busy_port_is_answered_with_the_remedy_that_helps(tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ async def test_mended_mapping_delivers_what_a_wrong_one_rejected(tmp_path: Path)
         again = await process.command("replay", "--yes")
         assert again.code == 1
         assert "600 stay dead letters" in again.stderr
+        single = await process.command("replay", "--yes", "--id", "1")
+        assert "1 stays a dead letter" in single.stderr
         assert arrived(sandbox) == []
 
         assert await process.terminate() == 0

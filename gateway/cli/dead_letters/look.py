@@ -65,7 +65,9 @@ def show_letter(letter_id: str, where: Where, *, as_json: bool) -> None:
 
     letter = do(run())
     if letter is None:
-        raise fail(f"there is no dead letter {letter_id}: it was replayed, purged or dropped")
+        raise fail(
+            f"there is no dead letter {letter_id}, or no longer: replayed, purged or dropped"
+        )
     text = msgspec.json.encode(letter)
     typer.echo((text if as_json else msgspec.json.format(text, indent=2)).decode())
 

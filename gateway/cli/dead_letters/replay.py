@@ -144,6 +144,8 @@ class _Plan:
         if self._missing:
             say(f"gateway: {self._missing} were not there any more: replayed or purged by others")
         if self._problems:
-            say(f"gateway: {len(self._problems)} stay dead letters, for the reasons above")
+            count = len(self._problems)
+            stay = "stays a dead letter" if count == 1 else "stay dead letters"
+            say(f"gateway: {count} {stay}, for the reasons above")
         if self._dry_run:
             say("gateway: nothing was done")

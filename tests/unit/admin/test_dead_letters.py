@@ -161,7 +161,8 @@ async def test_list_goes_page_by_page_and_shows_no_more_than_asked_for(port: Por
     assert page == {"letters": [], "next": None}
     _, letter = await port.ask("GET", "/dead-letters/3")
     assert letter["payload"] == {"n": "2"}
-    assert (await port.ask("GET", "/dead-letters/6"))[0] == 404
+    status, answer = await port.ask("GET", "/dead-letters/6")
+    assert (status, "no dead letter 6, or no longer" in answer["message"]) == (404, True)
 
 
 async def test_page_is_bounded_whatever_is_asked_for(port: Port) -> None:

@@ -130,6 +130,7 @@ class TestOtherRequests:
         answer = await served.post(target)
 
         assert (answer.status, answer.code) == (404, "not_found")
+        assert b"on the port for SDKs" in answer.body
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
     async def test_other_method_is_answered_405(self, served: Serving, method: str) -> None:
