@@ -6,10 +6,10 @@ the time that it waited.  Mixpanel drops a repeated event only when its time is 
 correction must not change from one attempt to the next.
 """
 
+import re
 from array import array
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
 
 import msgspec
 
@@ -19,7 +19,6 @@ from gateway.events import Event, plain_text
 __all__ = [
     "MAX_SKEW_MS",
     "Clocks",
-    "Correction",
     "Corrections",
     "is_possible",
     "sent_far_off",
@@ -146,17 +145,6 @@ class Clocks:
         return self._corrections[place]
 
 
-class Correction(NamedTuple):
-    """What to add to the times of an event.
-
-    :param skew_ms: None where the request was sent too long ago for its client's clock to be known.
-    :param is_common: whether it is the same for all events of the request with the same context.
-    """
-
-    skew_ms: int | None
-    is_common: bool
-
-
 class Corrections:
     """What the times of the events of one request are corrected by.
 
@@ -179,8 +167,11 @@ class Corrections:
         self._sent_at = sent_at
         self._is_retry = is_retry
 
-    def of(self, event: Event, sent_ms: int) -> Correction:
-        """Return the correction of an event.
+    def of(self, event: Event, sent_ms: int) -> tuple[int | None, bool]:
+        """Return what to add to an event's times, in milliseconds, and whether that is common.
+
+        It is None where the request was sent too long ago for its client's clock to be known, and
+        common where it is the same for all events of the request with the same context.
 
         :param sent_ms: when it was sent by its client's clock.
         """
@@ -189,16 +180,16 @@ class Corrections:
         skew = self._received_ms - sent_ms
         if abs(skew) > MAX_SKEW_MS:
             if _is_plausible(sent_ms, self._received_ms):
-                return Correction(0 if is_stale else None, is_common=True)
+                return 0 if is_stale else None, True
             if not _is_by_a_wrong_clock(event, sent_ms, self._received_ms):
-                return Correction(0 if is_stale else None, is_common=False)
+                return 0 if is_stale else None, False
         elif sent_at is _SentAt.ONCE:
-            return Correction(0, is_common=True)
+            return 0, True
         elif is_stale or abs(skew) <= _ON_THE_WAY_MS:
             skew = 0
         else:
             skew = round(skew / _STEP_MS) * _STEP_MS
-        return Correction(self._once(event, skew), is_common=False)
+        return self._once(event, skew), False
 
 
 def _is_plausible(sent_ms: int, received_ms: int) -> bool:
@@ -233,10 +224,14 @@ class _Context(msgspec.Struct):
 
 
 _decode_context = msgspec.json.Decoder(_Context).decode
+_begins_with_library = re.compile(rb'\{"library":\{"name":"([^"\\]*)"').match
 
 
 def _library_of(event: Event) -> str:
     """Return the name of the SDK that an event's context tells, "" where it tells none."""
+    found = _begins_with_library(event.context)  # as most SDKs write it
+    if found is not None:
+        return found[1].decode()
     try:
         return _decode_context(event.context or b"{}").library.name
     except (msgspec.DecodeError, RecursionError):

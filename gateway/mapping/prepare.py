@@ -19,7 +19,7 @@ from gateway.events import (
     plain_text,
     share,
 )
-from gateway.mapping.clocks import Clocks, Correction, Corrections, is_possible, sent_far_off
+from gateway.mapping.clocks import Clocks, Corrections, is_possible, sent_far_off
 
 __all__ = ["prepare"]
 
@@ -154,26 +154,28 @@ def _correct_times(
     batch_sent_ms = None if sent_at is None else sent_far_off(sent_at, received_ms)
     uncorrected = 0
     corrections: Corrections | None = None
-    last: Correction | None = None  # most events of a request are corrected by the same
+    # Most events of a request have one context, and are corrected by the same.
     last_context: msgspec.Raw | None = None
     last_ms = 0
+    last_skew: int | None = None
     known: dict[str, int | None] = {}  # many events say that they were sent at the same time
     for event in received.events:
         sent_ms = batch_sent_ms
         if event.original_timestamp is not None or event.sent_at is not None:
             sent_ms = _event_sent_ms(event, batch_sent_ms, received_ms, known)
-        skew = 0
+        skew: int | None = 0
         if sent_ms is not None:
-            # One context is given to all events that share it.
-            if last is None or event.context is not last_context or sent_ms != last_ms:
+            if event.context is last_context and sent_ms == last_ms:
+                skew = last_skew
+            else:
                 if corrections is None:
                     corrections = clocks.of_request(received_ms, sender=sender, is_retry=is_retry)
-                last = corrections.of(event, sent_ms)
-                last_context, last_ms = event.context if last.is_common else None, sent_ms
-            if last.skew_ms is None:
-                uncorrected += 1
-            else:
-                skew = last.skew_ms
+                last_skew, is_common = corrections.of(event, sent_ms)
+                last_context = event.context if is_common else None
+                skew, last_ms = last_skew, sent_ms
+        if skew is None:
+            uncorrected += 1
+            skew = 0
         if event.skew_ms != skew:  # nearly never, and asking costs less than setting
             event.skew_ms = skew
     return uncorrected

@@ -143,6 +143,8 @@ class TestAddress:
 
     def test_skew_is_the_gateways_whatever_the_client_sent(self) -> None:
         assert one({"(clock skew)": 5}).skew_ms == 0
+        long_ago = {"(clock skew)": 5, "sentAt": "2020-01-01T00:00:00Z", "timestamp": TIME}
+        assert one(long_ago).skew_ms == 0
 
 
 TIME = "2026-09-21T13:13:20Z"
