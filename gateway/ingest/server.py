@@ -309,9 +309,7 @@ class IngestServer:
     ) -> None:
         """Answer a request of events whose commit has ended."""
         lease.release()
-        if stored.cancelled():
-            return
-        error = stored.exception()
+        error = SpoolUnavailable("given up") if stored.cancelled() else stored.exception()
         if error is None:
             known.count_accepted()
             done(known.handler.answer())

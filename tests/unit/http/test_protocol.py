@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 from gateway.http.handover import Handover
 from gateway.http.protocol import Connection
 from gateway.http.server import Server
+from gateway.model import DeadLetter, Entry
+from gateway.spool.sqlite import SqliteSpool
 from tests.support import serving as support
 from tests.support.processes import wait_for
 from tests.support.serving import EVENT, KEY, Serving, message, serving
@@ -220,6 +222,25 @@ async def test_client_that_has_gone_before_it_is_told_to_continue_is_no_failure(
         connection.connection_lost(None)
         await wait_for(lambda: not any(held(served)))
         assert caplog.messages == []
+
+
+class GivingUpSpool(SqliteSpool):
+    """A spool whose appends are cancelled."""
+
+    def append(self, entries: Sequence[Entry], dead: Sequence[DeadLetter] = ()) -> Awaitable[None]:
+        appended = asyncio.get_running_loop().create_future()
+        appended.cancel()
+        return appended
+
+
+async def test_request_whose_commit_is_given_up_holds_up_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, spool_type=GivingUpSpool) as served:
+        connection, wire = connect(served)
+        connection.data_received(GOOD * 2)
+        if support.has_fast_path:
+            assert await settled(wire, 2) == [503, 503]
+            wire.close()
+        await wait_for(lambda: not any(held(served)))
 
 
 async def test_request_that_aiohttp_gives_to_no_handler_ends_its_connection(
