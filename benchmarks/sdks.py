@@ -258,4 +258,4 @@ SDKS = (
         path="/v1/batch",
     ),
 )
-"""The libraries of a product that is mostly used on telephones."""
+"""The libraries of a product that is mostly used on phones."""

@@ -83,7 +83,7 @@ PerConnection = Annotated[
     int,
     typer.Option(
         min=0,
-        help="Requests on each connection before a new one takes its place, as telephones come "
+        help="Requests on each connection before a new one takes its place, as phones come "
         "and go; 0: all.",
     ),
 ]

@@ -218,7 +218,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
         NonEmpty | None,
         Doc(
             "PEM file of a certificate, with those that lead to its authority, for "
-            "[https](operations.md#https), which telephones and pages on https insist on"
+            "[https](operations.md#https), which phones and pages on https insist on"
         ),
     ] = None
     tls_key: Annotated[NonEmpty | None, Doc("PEM file of its key")] = None

@@ -17,7 +17,7 @@ from gateway.ingest.rates import Rate, busy_status
 __all__ = ["EventHandler", "RequestMetadata"]
 
 _DEVICES = ("analytics-ios/", "analytics-android/")
-"""What Segment's former SDKs for telephones call themselves; they send where servers do."""
+"""What Segment's former mobile SDKs call themselves; they send where servers do."""
 
 _MAX_USER_AGENT = 512  # longer ones are made up
 
@@ -27,7 +27,7 @@ def _keep(context: RequestContext) -> IpPolicy:
 
 
 def _is_from_device(received: Received) -> bool:
-    """Return whether events that servers send as well say that they are a telephone's."""
+    """Return whether events that servers send as well say that they are a mobile device's."""
     return bool(received.events) and received.events[0].channel == "mobile"  # RudderStack's do
 
 

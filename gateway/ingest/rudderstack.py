@@ -1,6 +1,6 @@
 """RudderStack's SDKs, where they differ from Segment's.
 
-Those for telephones delete every event they hold when they are answered 401, or 400 for their
+Its mobile ones delete every event they hold when they are answered 401, or 400 for their
 source's configuration, and stop sending at 404.  So the configuration is served for every key.
 
 What these SDKs put elsewhere in an event, as the names of screens, is brought into its place by

@@ -133,7 +133,7 @@ def _bring_out_traits(event: Event) -> None:
 
 
 def _bring_out_name(event: Event) -> None:
-    """Find the name of a screen in ``event``, where RudderStack's SDKs for telephones put it.
+    """Find the name of a screen in ``event``, where RudderStack's mobile SDKs put it.
 
     They repeat it in the properties, as that of a page; Segment's mean something else by that.
     """

@@ -175,7 +175,7 @@ class TestRequests:
 
 
 async def test_nothing_temporary_is_a_401_or_404(tmp_path: Path) -> None:
-    """Its SDKs for telephones delete what they hold at 401 and stop at 404."""
+    """Its mobile SDKs delete what they hold at 401 and stop at 404."""
     body = b'{"batch":[{"type":"track","event":"E","userId":"u"}]}'
     async with serving(tmp_path, min_free_bytes=2**60) as served:
         for target in ("/v1/batch", f"/beacon/v1/batch?writeKey={KEY}", "//v1//batch//"):

@@ -431,7 +431,7 @@ class TestDevices:
             ("okhttp/4.12.0", EVENT[:-1] + b',"channel":"mobile"}'),
         ],
     )
-    async def test_telephones_are_known_where_servers_send_too(
+    async def test_phones_are_known_where_servers_send_too(
         self, served: Serving, user_agent: str, event: bytes
     ) -> None:
         found = await self.stored(served, "/v1/batch", user_agent, event)

@@ -42,7 +42,7 @@ def only(event: dict[str, Any], profile: str = "syft") -> Any:
 
 
 def rudder(kind: str, **members: Any) -> dict[str, Any]:
-    """Return an event as RudderStack's SDKs for telephones send it."""
+    """Return an event as RudderStack's mobile SDKs send it."""
     context = {
         "app": {"build": "1", "name": "App", "namespace": "com.app", "version": "1.0"},
         "device": {"id": "d", "manufacturer": "Google", "model": "Pixel", "name": "p", "type": "A"},
