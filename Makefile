@@ -16,6 +16,8 @@ SDK_TOOLS := npm go java mvn chromium
 has = $(if $(shell command -v $(1)),$(2))
 NODE_PEERS := benchmarks/peers/node/node_modules/.installed
 
+AIOHTTP_RUNS := oldest oldest-no-fast-path newest newest-no-fast-path
+
 .PHONY: build dev run lock test test-fast test-aiohttp test-sdks torture sanitize damage fuzz lint docs format sdks bench bench-soak bench-peers clean
 
 build: $(STAMP)  ## Create .venv with the gateway compiled and installed: all that running it needs.
@@ -67,10 +69,10 @@ test-fast: dev  ## Run the tests that start no gateway of its own and break noth
 test-aiohttp: dev  ## Test what speaks HTTP with the oldest and the newest aiohttp that may be installed, each with and without the fast path.
 	@$(PIP) --no-warn-conflicts --upgrade --target build/aiohttp-oldest aiohttp==$(OLDEST_AIOHTTP)
 	@$(PIP) --no-warn-conflicts --upgrade --target build/aiohttp-newest "$(AIOHTTP_RANGE)"
-	@set -e; for version in oldest newest; do for way in "" --no-fast-path; do \
+	@set -e; for run in $(AIOHTTP_RUNS); do version=$${run%%-*}; way=$${run#$$version}; \
 	  AIOHTTP=$$version PYTHONPATH=build/aiohttp-$$version \
-	  $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $$way tests/unit/http tests/unit/ingest tests/unit/admin tests/unit/sandbox; \
-	done; done
+	  $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $${way:+-$$way} tests/unit/http tests/unit/ingest tests/unit/admin tests/unit/sandbox; \
+	done
 
 lock: dev  ## Take the newest versions of what running needs into requirements.lock.
 	@$(PYTHON) -m venv build/lock
