@@ -94,8 +94,9 @@ def save(body: bytes, shapes: Shapes) -> Saved | None:
     groups, nulls, has_doubtful = recover(body, shapes, MAX_EVENTS + 1)
     check_count(sum(1 + len(group.items) for group in groups) - 1)
     whole = [text for group in groups for text, is_whole in group.items if is_whole]
+    has_lost = has_doubtful and any(group.items for group in groups)
     has_whole = any(text[:1] == b"{" for text in whole)
-    if not has_whole and not has_doubtful:
+    if not has_whole and not has_lost:
         return None
     is_withheld = not has_whole or any(map(_must_withhold, groups))
     if len(groups) > 1 or len(groups[0].items) > len(whole):

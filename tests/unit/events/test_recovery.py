@@ -63,9 +63,17 @@ class TestBracesTooMany:
         assert ids(received) == ["b"]
         assert len(received.misfits) == 1
 
-    def test_what_is_no_event_is_refused(self) -> None:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"a":1}}',
+            b'{"batch": K{"contNext":{"library":{"name":"k"}},"type":"page","anonymousId":"a",'
+            b'"messageId":"m","timestamp":"2021.1"}},"type":"page","messageId":"m","name":5}]}',
+        ],
+    )
+    def test_where_no_event_is_lost_the_body_is_refused(self, body: bytes) -> None:
         with pytest.raises(RequestError):
-            decode(b'{"a":1}}')
+            decode(body)
 
 
 class TestTokens:

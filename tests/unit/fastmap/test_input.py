@@ -228,7 +228,7 @@ class TestKeys:
 
         assert found == tokens(raw)
         assert len(found) == 9000
-        assert took < 0.5  # about 2 ms here; comparing all with all would take seconds
+        assert took < 1  # about 2 ms here; comparing all with all would take seconds
 
     def test_same_key_ten_thousand_times_stays_fast(self) -> None:
         raw = ("{" + ",".join(f'"k":{i}' for i in range(10_000)) + "}").encode()
