@@ -102,7 +102,8 @@ def _decode_saved(saved: Saved, reshape: Callable[[bytes], bytes] | None) -> Rec
     found: list[Received] = []
     lost: list[bytes] = []
     for group in saved.groups:
-        lost += [text for text, is_whole in group.items if not is_whole]
+        # What is no object would have each of the others decoded by itself.
+        lost += [text for text, is_whole in group.items if not is_whole or text[:1] != b"{"]
         if group.members or any(is_whole for _, is_whole in group.items):
             found.append(_decode_sound(text_of(group, as_list=reshape is not None), reshape))
     received = found[0] if len(found) == 1 else _together(found)

@@ -120,14 +120,14 @@ def check_count(count: int) -> None:
 
 
 def text_of(group: Group, *, as_list: bool) -> bytes:
-    """Return the whole elements of a group as JSON, with what lies beside them.
+    """Return the whole objects of a group as JSON, with what lies beside them.
 
     :param as_list: whether elements without a name stay a list; as a batch they are read sooner.
     """
-    texts = [text for text, is_whole in group.items if is_whole]
+    texts = [text for text, is_whole in group.items if is_whole and text[:1] == b"{"]
     joined = b"[%b]" % b",".join(texts)
     if group.name is None and not group.members:
-        if len(group.items) == 1 and texts[0][:1] == b"{":
+        if len(group.items) == 1 and texts:
             return texts[0]
         if as_list:
             return joined

@@ -119,11 +119,13 @@ class Mapper:
         rejected: list[tuple[_Destination, Event, str]] = []
         replaced: dict[str, int] = {}
         strays = list(map(stand_in, misfits)) if misfits else ()
+        origin = (
+            Origin(source=source, received_ms=received_ms, client_ip=client_ip) if strays else None
+        )
         for name in destinations:
             destination = self._destinations[name]
             destination.odd_contexts += odd_contexts
             for reason, text in strays:
-                origin = Origin(source=source, received_ms=received_ms, client_ip=client_ip)
                 dead.append(_letter(destination, reason, text, origin))
             plans = destination.plans_for(source)
             left = plans.run(events, destination.buffers, received_ms)
@@ -188,7 +190,9 @@ def stand_in(misfit: bytes) -> tuple[str, bytes]:
     return reason, msgspec.json.encode(told)
 
 
-def _letter(destination: _Destination, reason: str, payload: bytes, origin: Origin) -> DeadLetter:
+def _letter(
+    destination: _Destination, reason: str, payload: bytes, origin: Origin | None
+) -> DeadLetter:
     return DeadLetter(
         queue=destination.rejections,
         kind="event",
