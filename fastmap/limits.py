@@ -54,7 +54,7 @@ def _objects_in(values: Iterable[object]) -> list[Mapping[str, object]]:
                 continue
             if isinstance(value, (dict, Mapping)):  # a dictionary is known at once
                 objects.append(value)
-            elif isinstance(value, (list, Sequence)):
+            elif isinstance(value, (list, Sequence)) and not isinstance(value, str):
                 inner += value
         values = inner
     return objects
